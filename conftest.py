@@ -1,0 +1,22 @@
+"""Pytest settings that notebook kernels need as well: a kernel inherits the environment."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+OUTPUT_TIMEOUT = 60     # seconds; nbval's own 5 are too few on a busy machine
+
+# The pytest option `pythonpath` would not reach the kernels.
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
+# Read by torch at its import, here and in the kernels: the same sums in the same order.
+os.environ["OMP_NUM_THREADS"] = str(min(2, os.cpu_count() or 1))
+os.environ["TQDM_DISABLE"] = "1"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if hasattr(item, "output_timeout"):  # a notebook cell
+            item.output_timeout = OUTPUT_TIMEOUT

@@ -1,0 +1,4 @@
+"""livetalk_ref: LiveTalk (arXiv 2512.23576) at a size you can train, stop, open and break."""
+
+__version__ = "0.1.0"
+REPOSITORY = "https://github.com/livetalk-ref/livetalk_ref"  # the one place for the public address

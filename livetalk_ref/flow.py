@@ -1,0 +1,189 @@
+"""Flow matching: the conventions every other file follows, the sigma grid, guidance, Euler.
+
+    x0      clean data                      noise   standard normal, the shape of x0
+    sigma   noise level in [0, 1], 0 clean  x_sigma = (1 - sigma) x0 + sigma noise
+    v       velocity, v = noise - x0        x0 = x_sigma - sigma v
+    w       guidance weight, guided = uncond + w (cond - uncond); w = 1 is off
+
+Letters in shapes: B batch, F latent frames, C latent channels, h w latent height and width,
+T = 4F - 3 pixel frames, N transformer tokens, D model width. A `model` here is any callable
+`model(x, sigma, cond) -> v` with x, v (B, F, C, h, w), sigma (B, F) and a `cond` that has
+`.drop("audio")` and `.drop("text")`. Sources: LiveTalk sections 3.1 and 4, Wan 2.1.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+SHIFT = 5.0          # the resolution shift of Wan and LiveTalk
+TEACHER_STEPS = 48   # indices 0, 12, 24, 36 of this grid are the four student sigmas
+STUDENT_STEPS = 4
+ROWS_PER_LATENT = 4  # video frames, and so audio rows, that one latent frame stands for
+
+
+def shift_sigma(sigma, shift=SHIFT):
+    """Bend noise levels in [0, 1] towards 1; shift = 1 leaves them (Esser et al. 2024, eq. 23)."""
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def sigma_grid(steps, shift=SHIFT):
+    """The `steps` noise levels of a sampler and the final 0: (steps + 1,), float64."""
+    return shift_sigma(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift)
+
+
+def per_frame(sigma, x):
+    """Noise levels (B, F) shaped to multiply latents (B, F, C, h, w)."""
+    return sigma.to(x.dtype)[..., None, None, None]
+
+
+def add_noise(x0, noise, sigma):
+    """The point at noise level sigma (B, F) on the straight line from x0 to noise."""
+    s = per_frame(sigma, x0)
+    return (1 - s) * x0 + s * noise
+
+
+def x0_from_velocity(x, sigma, v):
+    """The clean latents that a velocity implies; float64 inside, so that sigma = 1 stays exact."""
+    x0 = x.double() - per_frame(sigma.double(), x.double()) * v.double()
+    return x0.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Cond:
+    """What the video must agree with. All frames are latent frames.
+
+    ref (B, C, h, w) latent of the reference image; audio (B, F, 4A) rows grouped per latent
+    frame, see `group_audio`; text (B, L, text_dim); known (B, F) bool, True where x is given
+    clean; text_mask (B, F, L) bool, True where a frame may read a text row, None for all;
+    no_text (1, rows, text_dim) the embedding of the empty prompt, which stands for dropped text.
+    """
+
+    ref: torch.Tensor
+    audio: torch.Tensor
+    text: torch.Tensor
+    known: torch.Tensor
+    no_text: torch.Tensor
+    text_mask: torch.Tensor | None = None
+
+    def drop(self, what):
+        """The same condition without "audio" (zero rows) or "text" (the empty prompt)."""
+        if what == "audio":
+            return replace(self, audio=torch.zeros_like(self.audio))
+        if what == "text":
+            rows = self.text.shape[1] // self.no_text.shape[1]
+            return replace(self, text=self.no_text.repeat(len(self.text), rows, 1))
+        raise ValueError(f"drop() takes 'audio' or 'text', not {what!r}")
+
+    def frames(self, start, stop):
+        """The condition of latent frames start .. stop - 1."""
+        mask = None if self.text_mask is None else self.text_mask[:, start:stop]
+        return replace(self, audio=self.audio[:, start:stop], known=self.known[:, start:stop],
+                       text_mask=mask)
+
+    def to(self, device):
+        """All tensors moved to a device."""
+        return self._map(lambda t: t.to(device))
+
+    def __getitem__(self, index):
+        """A slice of the batch."""
+        return replace(self._map(lambda t: t[index]), no_text=self.no_text)
+
+    def _map(self, fn):
+        fields = {k: fn(v) for k, v in vars(self).items() if v is not None}
+        return replace(self, **fields)
+
+    @staticmethod
+    def cat(conds):
+        """Several conditions of equal shapes as one batch."""
+        names = [k for k, v in vars(conds[0]).items() if v is not None and k != "no_text"]
+        return replace(conds[0], **{k: torch.cat([vars(c)[k] for c in conds]) for k in names})
+
+
+def group_audio(rows):
+    """Audio rows (B, T, A) of T = 4F - 3 video frames -> (B, F, 4A): the first row is repeated,
+    so that the first latent frame, a single picture, also gets four (OmniAvatar's AudioPack)."""
+    first = rows[:, :1].expand(-1, ROWS_PER_LATENT - 1, -1)
+    rows = torch.cat([first, rows], dim=1)                               # (B, 4F, A)
+    return rows.reshape(len(rows), -1, ROWS_PER_LATENT * rows.shape[-1])  # (B, F, 4A)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Weights of the two guidance directions; 1 and 1 is the plain conditional model."""
+
+    text: float = 1.0
+    audio: float = 1.0
+
+
+def guided(model, x, sigma, cond, guidance):
+    """Velocity with separate text and audio guidance (OmniAvatar's inference), (B, F, C, h, w).
+
+    uncond + w_text (text - uncond) + w_audio (full - text); the reference image is kept in
+    all of them. Needs one to three model evaluations, made as one batch.
+    """
+    if guidance.text == guidance.audio == 1:
+        return model(x, sigma, cond)
+    branches = [cond.drop("audio").drop("text"), cond]
+    if guidance.text != guidance.audio:
+        branches.insert(1, cond.drop("audio"))
+    k = len(branches)
+    v = model(x.repeat(k, 1, 1, 1, 1), sigma.repeat(k, 1), cond.cat(branches)).chunk(k)
+    if k == 2:
+        return v[0] + guidance.text * (v[1] - v[0])
+    return v[0] + guidance.text * (v[1] - v[0]) + guidance.audio * (v[2] - v[1])
+
+
+@dataclass
+class Step:
+    """What a sampler shows after each step: where it is and what it believes the clean data is."""
+
+    index: int           # 0 .. steps - 1
+    sigma: float         # the noise level before this step
+    x: torch.Tensor      # the state after it                               (B, F, C, h, w)
+    x0: torch.Tensor     # the clean prediction made in it                  (B, F, C, h, w)
+
+
+def paste(x, clean):
+    """Overwrite the first latent frames with the known clean ones (B, k, C, h, w)."""
+    return torch.cat([clean, x[:, clean.shape[1]:]], dim=1)
+
+
+@torch.no_grad()
+def euler(model, noise, clean, cond, steps=TEACHER_STEPS, guidance=Guidance(), shift=SHIFT):
+    """Integrate the probability-flow ODE from noise (B, F, C, h, w) to data, a `Step` at a time.
+
+    `clean` (B, k, C, h, w) holds the known first frames: the reference, or the end of the
+    window before. They are pasted before every step and into the result.
+    """
+    grid = sigma_grid(steps, shift)
+    x = paste(noise, clean)
+    for i in range(steps):
+        sigma = grid[i].to(x).expand(x.shape[:2])
+        v = guided(model, x, sigma, cond, guidance)
+        x0 = paste(x0_from_velocity(x, sigma, v), clean)
+        x = paste(x + v * (grid[i + 1] - grid[i]).to(x), clean)
+        yield Step(i, grid[i].item(), x, x0)
+
+
+def sample(model, noise, clean, cond, **options):
+    """The last state of `euler`: generated latents (B, F, C, h, w)."""
+    *_, last = euler(model, noise, clean, cond, **options)
+    return last.x
+
+
+def draw_sigma(batch, generator, shift=SHIFT):
+    """Training noise levels (B,): uniform, then shifted like the sampler's grid."""
+    return shift_sigma(torch.rand(batch, generator=generator), shift)
+
+
+def flow_loss(model, x0, noise, sigma, known, cond):
+    """Mean squared velocity error over the frames to be generated.
+
+    x0, noise (B, F, C, h, w); sigma (B,); known (B, F) is True on clean frames, which are fed
+    clean and left out of the loss.
+    """
+    sigma = sigma[:, None].expand(x0.shape[:2])
+    keep = known[..., None, None, None]
+    x = torch.where(keep, x0, add_noise(x0, noise, sigma))
+    error = (model(x, sigma, cond).float() - (noise - x0)).square().mean(dim=(2, 3, 4))
+    return (error * ~known).sum() / (~known).sum()

@@ -1,0 +1,90 @@
+"""What each training stage trains on: the data, the loss and the numbers of its run.
+
+`STAGES[name](folder)` gives a `Stage`; `run_stage` drives it. Stages read the shipped weights
+of the stages before them, so each can be redone alone.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from livetalk_ref.codec import Codec, codec_loss
+from livetalk_ref.flow import draw_sigma, flow_loss
+from livetalk_ref.judge.reader import Reader, reader_loss
+from livetalk_ref.load import load_module
+from livetalk_ref.train import TrainConfig, train
+from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.world import latents, snippets
+
+MOUTH_WEIGHT = 3.0     # how much more a pixel counts inside the mouth box
+
+
+@dataclass
+class Stage:
+    """A model, its loss(model, generator), its training numbers and what to save beside it."""
+
+    model: torch.nn.Module
+    loss: callable
+    config: TrainConfig
+    facts: dict = field(default_factory=dict)
+
+
+def codec_stage(count=1600):
+    """Codec on rendered snippets; mouths count more."""
+    data = snippets.Snippets.load(list(snippets.build("train", count)))
+    model = Codec().to(memory_format=torch.channels_last)
+
+    def loss(model, g):
+        some = torch.randint(len(data), (8,), generator=g)
+        x = data.pictures(some)                                          # (8, 17, 3, 96, 96)
+        weight = 1 + MOUTH_WEIGHT * snippets.box_mask(data.box[some], x.shape[-1])
+        y, z = model(x, g)
+        return codec_loss(y.float(), x, z.float(), weight)
+
+    return Stage(model, loss, TrainConfig(steps=3000, lr=1e-3), {"config": model.config})
+
+
+def reader_stage(count=1600):
+    """Face reader on rendered frames, half of them through the codec."""
+    data = snippets.Snippets.load(list(snippets.build("train", count)))
+    codec = load_module("codec")
+    model = Reader().to(memory_format=torch.channels_last)
+
+    def loss(model, g):
+        some = torch.randint(len(data), (96,), generator=g)
+        when = torch.randint(snippets.FRAMES, (96,), generator=g)
+        x, state, who = data.pictures((some, when)), data.state[some, when], data.identity[some]
+        few = some[:3]                                                   # 51 frames
+        with torch.no_grad():
+            seen = codec.decode(codec.encode(data.pictures(few))).float().flatten(0, 1)
+        return reader_loss(model, x, state, who) + reader_loss(
+            model, seen, data.state[few].flatten(0, 1), data.identity[few].repeat(snippets.FRAMES))
+
+    return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3), {"config": model.config})
+
+
+def teacher_stage(count=1600):
+    """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
+    data = latents.LatentClips.load(list(latents.build(load_module("codec"), "train", count)))
+    model = WanDiT(TINY)
+
+    def loss(model, g):
+        x0, cond = data.batch(16, g)
+        noise = torch.randn(x0.shape, generator=g)
+        return flow_loss(model, x0, noise, draw_sigma(len(x0), g), cond.known, cond)
+
+    return Stage(model, loss, TrainConfig(steps=12_000, lr=6e-4, warmup=200, ema=0.999),
+                 {"config": model.config})
+
+
+STAGES = {"codec": codec_stage, "judges": reader_stage, "teacher": teacher_stage}
+
+
+def run_stage(name, out=None, steps=None, resume=False, **options):
+    """Train one stage in out (default runs/NAME), yielding the loop's states."""
+    stage = STAGES[name](**options)
+    if steps:
+        stage.config = stage.config.__class__(**{**vars(stage.config), "steps": steps})
+    yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
+                     stage.facts)

@@ -1,0 +1,219 @@
+"""One training loop for every stage: AdamW, warm-up, EMA, clipping, exact resume.
+
+The loss of step n depends on the weights and on a generator seeded by (seed, n) alone, so a
+run killed at any moment continues as if nothing had happened. A checkpoint is one safetensors
+file, written beside its place and moved there, so that no half-written one exists.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from livetalk_ref.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a run trains; saved in its checkpoints."""
+
+    steps: int
+    lr: float
+    seed: int = 0
+    warmup: int = 100
+    cooldown: float = 0.2       # last fraction of the run, over which lr falls to zero
+    ema: float = 0.999
+    clip: float = 1.0           # largest gradient norm
+    weight_decay: float = 0.01
+    betas: tuple = (0.9, 0.99)
+    save_every: float = 120.0   # seconds between checkpoints
+
+
+@dataclass
+class TrainState:
+    """What a run reports after each update."""
+
+    step: int            # updates made so far
+    loss: float
+    lr: float
+    grad_norm: float     # before clipping
+    seconds: float       # of this update
+    seconds_left: float
+
+
+def learning_rate(step, c):
+    """Linear warm-up, then constant, then linearly to zero over the last `cooldown`."""
+    down = max(1, round(c.steps * c.cooldown))
+    return c.lr * min(1, (step + 1) / c.warmup, (c.steps - step) / down)
+
+
+def step_generator(seed, step):
+    """The randomness of one training step."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def save(path, tensors, **about):
+    """Write tensors and JSON-able facts to a safetensors file, atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    facts = {k: json.dumps(dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v)
+             for k, v in about.items()}
+    try:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, facts)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"Could not write {path}: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path, device="cpu"):
+    """Tensors and facts of a file written by `save`. Raises UserError when it is not one."""
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            facts = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+            return {k: file.get_tensor(k) for k in file.keys()}, facts
+    except FileNotFoundError as error:
+        raise UserError(f"There is no checkpoint {path}.") from error
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors checkpoint: {error}.") from error
+
+
+def ema_update(average, model, decay):
+    """Move the average of the weights a little towards the model's."""
+    with torch.no_grad():
+        pairs = zip(average.values(), model.state_dict().values(), strict=True)
+        for slow, fast in pairs:
+            if slow.is_floating_point():
+                slow.lerp_(fast.to(slow.dtype), 1 - decay)
+
+
+def pack(model, average, optimizer, step):
+    """Everything a resumed run needs, as one flat dict of tensors."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema.{k}": v for k, v in average.items()}
+    tensors["step"] = torch.tensor(step)
+    for i, state in enumerate(optimizer.state_dict()["state"].values()):
+        tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    return tensors
+
+
+def unpack(tensors, model, average, optimizer):
+    """Put a `pack` back; returns the step it was made at."""
+    def part(name):
+        return {k[len(name):]: v for k, v in tensors.items() if k.startswith(name)}
+
+    model.load_state_dict(part("model."))
+    average.update(part("ema."))
+    state = {}
+    for key, value in part("adam.").items():
+        i, name = key.split(".", 1)
+        state.setdefault(int(i), {})[name] = value
+    optimizer.load_state_dict({"state": state,
+                               "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(tensors["step"])
+
+
+def trim_metrics(path, step):
+    """Drop the rows of metrics.jsonl after `step`: they will be made again."""
+    if path.exists():
+        rows = [r for r in path.read_text().splitlines() if r and json.loads(r)["step"] <= step]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(r + "\n" for r in rows))
+        os.replace(temporary, path)
+
+
+@contextmanager
+def autocast(device, precision):
+    """Mixed precision: "bf16", "fp16" or "fp32" (none).
+
+    On CPU the plain attention kernel is the fast one in training, so it is chosen too.
+    """
+    device = torch.device(device).type
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        with sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext():
+            yield
+
+
+def best_precision(device):
+    """bf16 where the device multiplies it in hardware, else fp32."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
+    return "bf16" if kind == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def train(model, loss, config, out=None, resume=False, facts=None):
+    """Minimise `loss(model, generator) -> scalar` and yield a `TrainState` after every update.
+
+    With `out`, a folder, checkpoints go to out/last.safetensors, the averaged weights to
+    out/ema.safetensors and one line per update to out/metrics.jsonl; `resume` continues what is
+    there. `facts` is written into the averaged weights' file. Stopping early loses nothing.
+    """
+    device = next(model.parameters()).device
+    precision = best_precision(device)
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(model.parameters(), config.lr, config.betas,
+                                  weight_decay=config.weight_decay)
+    run = Run(out, config, facts or {})
+    first = run.restore(model, average, optimizer) if resume else 0
+    clock = time.monotonic()
+    for step in range(first, config.steps):
+        began = time.monotonic()
+        lr = optimizer.param_groups[0]["lr"] = learning_rate(step, config)
+        with autocast(device, precision):
+            value = loss(model, step_generator(config.seed, step))
+        value.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema_update(average, model, min(config.ema, (1 + step) / (10 + step)))
+        now = time.monotonic()
+        left = (now - clock) / (step + 1 - first) * (config.steps - step - 1)
+        state = TrainState(step + 1, value.item(), lr, norm.item(), now - began, left)
+        run.after(state, model, average, optimizer)
+        yield state
+
+
+class Run:
+    """The files of a run: last.safetensors, ema.safetensors, metrics.jsonl. None keeps nothing."""
+
+    def __init__(self, out, config, facts):
+        self.out = out and Path(out)
+        self.config, self.facts, self.saved = config, facts, time.monotonic()
+        if self.out:
+            self.out.mkdir(parents=True, exist_ok=True)
+
+    def restore(self, model, average, optimizer):
+        """Continue from the last checkpoint, if there is one; returns the first step to make."""
+        if not (self.out / "last.safetensors").exists():
+            return 0
+        tensors, _ = read(self.out / "last.safetensors")
+        step = unpack(tensors, model, average, optimizer)
+        trim_metrics(self.out / "metrics.jsonl", step)
+        return step
+
+    def after(self, state, model, average, optimizer):
+        """Log one update; save when it is time and at the end."""
+        if not self.out:
+            return
+        with open(self.out / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(dataclasses.asdict(state)) + "\n")
+        due = time.monotonic() - self.saved > self.config.save_every
+        if due or state.step == self.config.steps:
+            save(self.out / "last.safetensors", pack(model, average, optimizer, state.step),
+                 train=self.config)
+            save(self.out / "ema.safetensors", average, train=self.config, step=state.step,
+                 **self.facts)
+            self.saved = time.monotonic()

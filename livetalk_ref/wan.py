@@ -1,0 +1,261 @@
+"""WanDiT: the Wan 2.1 video transformer with OmniAvatar's audio path and reference image.
+
+One class for the course's miniature and for the released LiveTalk-1.3B: parameter names and
+shapes are those of the released checkpoint. Letters: B batch, F latent frames, S tokens a
+frame, N = F S tokens, D width, H heads, L text rows, A audio features a video frame.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import ROWS_PER_LATENT
+
+
+@dataclass(frozen=True)
+class Config:
+    """The size of a WanDiT; saved beside its weights."""
+
+    dim: int
+    ffn_dim: int
+    heads: int
+    layers: int
+    text_dim: int
+    audio_dim: int             # features of one audio row (one video frame)
+    latent_channels: int
+    audio_hidden: int = 32
+    freq_dim: int = 256
+    patch: int = 2             # patch (1, 2, 2)
+    eps: float = 1e-6
+
+    @property
+    def audio_layers(self):
+        """Blocks that get audio added in front: 2 .. layers / 2 inclusive."""
+        return range(2, self.layers // 2 + 1)
+
+
+TINY = Config(dim=160, ffn_dim=384, heads=5, layers=8, text_dim=64, audio_dim=385,
+              latent_channels=16, audio_hidden=64)
+LIVETALK_1P3B = Config(dim=1536, ffn_dim=8960, heads=12, layers=30, text_dim=4096,
+                       audio_dim=10752, latent_channels=16)
+OMNIAVATAR_14B = replace(LIVETALK_1P3B, dim=5120, ffn_dim=13824, heads=40, layers=40)
+
+
+def sinusoid(position, dim):
+    """Sinusoidal embedding of positions, [cos | sin]: (...,) -> (..., dim), float64."""
+    freqs = 10000 ** (-torch.arange(dim // 2, dtype=torch.float64, device=position.device)
+                      / (dim // 2))
+    angle = position.double()[..., None] * freqs
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+@lru_cache(maxsize=64)
+def rope_table(frames, height, width, head_dim, start=0):
+    """Rotations of every token of a video, complex64 (F h w, head_dim / 2).
+
+    The channels of a head are split over time, height and width; each axis rotates adjacent
+    pairs with its own frequencies, theta 10000 (Su et al. 2021, in 3-D as in Wan 2.1).
+    """
+    space = 2 * (head_dim // 6)
+    axes = []
+    for axis, (size, first, dim) in enumerate(((frames, start, head_dim - 2 * space),
+                                               (height, 0, space), (width, 0, space))):
+        freqs = 10000 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+        angle = torch.outer(torch.arange(first, first + size, dtype=torch.float64), freqs)
+        shape = [1, 1, 1, dim // 2]
+        shape[axis] = size
+        axes.append(angle.view(shape).expand(frames, height, width, -1))
+    angle = torch.cat(axes, dim=-1).flatten(0, 2)
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+def rotate(x, table):
+    """Apply RoPE to queries or keys (B, H, N, d) by a table (N, d / 2)."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
+
+
+def block_causal_mask(frames, tokens, block):
+    """Which token may see which, (F S, F S) bool: all of its own block and of earlier ones."""
+    index = torch.arange(frames * tokens) // (tokens * block)
+    return index[:, None] >= index[None, :]
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the full width, in float32."""
+
+    def __init__(self, dim, eps):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x):
+        y = x.float()
+        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
+        return y.to(x.dtype) * self.weight
+
+
+class Attention(nn.Module):
+    """Multi-head attention with query and key norms over all heads together."""
+
+    def __init__(self, dim, heads, eps):
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
+        self.norm_q, self.norm_k = RMSNorm(dim, eps), RMSNorm(dim, eps)
+
+    def forward(self, x, context, rope=None, mask=None):
+        """x (B, N, D) reads context (B, M, D); mask (.., N, M) bool, True = may read."""
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2)     # (B, H, ., d)
+                   for t in (self.norm_q(self.q(x)), self.norm_k(self.k(context)),
+                             self.v(context)))
+        if rope is not None:
+            q, k = rotate(q, rope), rotate(k, rope)
+        y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask)
+        return self.o(y.transpose(1, 2).flatten(2))                      # (B, N, D)
+
+
+def modulate(x, shift, scale):
+    """Scale and shift per latent frame: x (B, F, S, D), shift and scale (B, F, 1, D)."""
+    return x * (1 + scale) + shift
+
+
+class Block(nn.Module):
+    """Self-attention, text cross-attention, feed-forward; time modulates the first and last."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.self_attn = Attention(c.dim, c.heads, c.eps)
+        self.cross_attn = Attention(c.dim, c.heads, c.eps)
+        self.norm3 = nn.LayerNorm(c.dim, c.eps)
+        self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU("tanh"),
+                                 nn.Linear(c.ffn_dim, c.dim))
+        self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / math.sqrt(c.dim))
+        self.eps = c.eps
+
+    def forward(self, x, time, text, rope, mask, text_mask):
+        """x (B, F, S, D), time (B, F, 6, D), text (B, L, D)."""
+        frames = x.shape[1]
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).split(1, dim=2)
+
+        def norm(y):
+            return F.layer_norm(y, y.shape[-1:], eps=self.eps)
+
+        y = modulate(norm(x), shift1, scale1).flatten(1, 2)              # (B, N, D)
+        x = x + gate1 * self.self_attn(y, y, rope, mask).unflatten(1, (frames, -1))
+        y = self.norm3(x).flatten(1, 2)
+        x = x + self.cross_attn(y, text, mask=text_mask).unflatten(1, (frames, -1))
+        return x + gate2 * self.ffn(modulate(norm(x), shift2, scale2))
+
+
+class Head(nn.Module):
+    """Modulated projection of every token to its patch of velocity."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.head = nn.Linear(c.dim, c.patch * c.patch * c.latent_channels)
+        self.modulation = nn.Parameter(torch.randn(1, 2, c.dim) / math.sqrt(c.dim))
+        self.eps = c.eps
+
+    def forward(self, x, time):
+        """x (B, F, S, D), time (B, F, D) -> (B, F, S, patch * patch * C)."""
+        shift, scale = (self.modulation + time[:, :, None]).split(1, dim=2)
+        return self.head(modulate(F.layer_norm(x, x.shape[-1:], eps=self.eps), shift, scale))
+
+
+class AudioPack(nn.Module):
+    """Four audio rows of a latent frame packed into one small vector."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.proj = nn.Linear(ROWS_PER_LATENT * c.audio_dim, c.audio_hidden)
+        self.norm_out = nn.LayerNorm(c.audio_hidden)
+
+    def forward(self, x):
+        return self.norm_out(self.proj(x))
+
+
+class WanDiT(nn.Module):
+    """Velocity of noisy latents given reference image, audio and text.
+
+    `WanDiT(config)(x, sigma, cond)`: x (B, F, C, h, w) with h and w multiples of the patch,
+    sigma (B, F) in [0, 1], `Cond` -> v (B, F, C, h, w). Raises UserError for a condition that
+    does not fit x. LiveTalk section 3.1; forward order of Wan 2.1 with OmniAvatar's additions.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        c = self.config = config
+        self.patch_embedding = nn.Conv3d(2 * c.latent_channels + 1, c.dim,
+                                         (1, c.patch, c.patch), (1, c.patch, c.patch))
+        self.text_embedding = nn.Sequential(nn.Linear(c.text_dim, c.dim), nn.GELU("tanh"),
+                                            nn.Linear(c.dim, c.dim))
+        self.time_embedding = nn.Sequential(nn.Linear(c.freq_dim, c.dim), nn.SiLU(),
+                                            nn.Linear(c.dim, c.dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
+        self.blocks = nn.ModuleList(Block(c) for _ in range(c.layers))
+        self.head = Head(c)
+        self.audio_proj = AudioPack(c)
+        self.audio_cond_projs = nn.ModuleList(nn.Linear(c.audio_hidden, c.dim)
+                                              for _ in c.audio_layers)
+        nn.init.zeros_(self.head.head.weight)
+        nn.init.zeros_(self.head.head.bias)
+
+    def forward(self, x, sigma, cond, mask=None):
+        """mask (N, N) bool limits self-attention, see `block_causal_mask`; None shows all."""
+        check_cond(x, cond, self.config)
+        frames, (height, width) = x.shape[1], (n // self.config.patch for n in x.shape[3:])
+        tokens = self.embed(x, cond)                                     # (B, F, S, D)
+        time = self.time_embedding(sinusoid(1000 * sigma, self.config.freq_dim).to(x.dtype))
+        time6 = self.time_projection(time).unflatten(-1, (6, -1))        # (B, F, 6, D)
+        text = self.text_embedding(cond.text)                            # (B, L, D)
+        audio = self.audio_proj(cond.audio)                              # (B, F, 32)
+        rope = rope_table(frames, height, width, self.config.dim // self.config.heads)
+        rope = rope.to(x.device)
+        text_mask = cond.text_mask
+        if text_mask is not None:                                        # (B, 1, N, L)
+            text_mask = text_mask.repeat_interleave(height * width, dim=1)[:, None]
+        for i, block in enumerate(self.blocks):
+            if i in self.config.audio_layers:
+                inject = self.audio_cond_projs[i - self.config.audio_layers.start]
+                tokens = tokens + inject(audio)[:, :, None]
+            tokens = block(tokens, time6, text, rope, mask, text_mask)
+        return self.unpatchify(self.head(tokens, time), height, width)
+
+    def embed(self, x, cond):
+        """Tokens of [noisy latent, reference latent, mask] patches: (B, F, S, D)."""
+        b, f, _, h, w = x.shape
+        ref = cond.ref[:, None].expand(-1, f, -1, -1, -1)
+        generate = (~cond.known)[..., None, None, None].to(x).expand(-1, -1, 1, h, w)
+        x = torch.cat([x, ref, generate], dim=2)                         # (B, F, 2C + 1, h, w)
+        p = self.config.patch
+        x = x.unflatten(4, (w // p, p)).unflatten(3, (h // p, p))        # (B, F, c, h', p, w', p)
+        x = x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)      # (B, F, S, c p p)
+        # A convolution whose stride is its kernel is a linear map of patches, and faster so.
+        return F.linear(x, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+
+    def unpatchify(self, x, height, width):
+        """(B, F, S, p p C), channel fastest -> (B, F, C, h, w)."""
+        p = self.config.patch
+        x = x.unflatten(3, (p, p, -1)).unflatten(2, (height, width))     # (B, F, h', w', p, p, C)
+        return x.permute(0, 1, 6, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4)
+
+
+def check_cond(x, cond, config):
+    """Say in one sentence what does not fit."""
+    b, f, c, h, w = x.shape
+    want = {"ref": (b, c, h, w), "known": (b, f),
+            "audio": (b, f, ROWS_PER_LATENT * config.audio_dim)}
+    for name, shape in want.items():
+        got = tuple(getattr(cond, name).shape)
+        if got != shape:
+            raise UserError(f"cond.{name} has shape {got}, but latents {tuple(x.shape)} "
+                            f"need {shape}.")
+    if h % config.patch or w % config.patch:
+        raise UserError(f"Latents of {h}x{w} do not divide into patches of {config.patch}; "
+                        f"choose a picture size that does.")

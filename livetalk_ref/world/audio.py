@@ -1,0 +1,206 @@
+"""Sound in: files to samples, samples to the audio rows the models see, at the video's rate.
+
+Row i describes the sound from 125 ms before video frame i to LOOKAHEAD_MS after it: log-mel
+frames, loudness-normalised, stacked. The last channel is a constant 1, so that silence (rows of
+quiet mel values and a 1) and "no audio" (all zeros) differ. `AudioFeatures` does constant work
+for every 1000 samples and never looks back; a whole file goes through the same fixed-size step
+as a stream, so both give the same bits.
+"""
+
+import math
+import os
+
+import av
+import numpy as np
+import soundfile
+import torch
+from torchaudio.functional import melscale_fbanks, resample
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+
+MAX_SECONDS = 3600
+HOP, WINDOW, MELS = 250, 512, 32            # samples, samples, bands
+STEPS = SAMPLES_PER_FRAME // HOP            # mel frames a video frame
+BEHIND, AHEAD = 2, 1                        # video frames of context before and after
+LOOKAHEAD_MS = 1000 * AHEAD / FPS           # 62.5, measured by lookahead.py
+AUDIO_DIM = MELS * STEPS * (BEHIND + AHEAD) + 1
+FLOOR = 1e-2                                # mel power below which everything is silence
+MEAN, SCALE = -1.2, 3.0                     # of log-mel over the training voices
+TARGET, GATE = 0.1, 0.003                   # RMS that speech is brought to; RMS that is speech
+LOUDEST_GAIN = 32.0
+
+
+def load_audio(path):
+    """A sound file -> (N,) float32, 16 kHz mono.
+
+    wav, flac, ogg, mp3 (soundfile) or whatever else PyAV opens, any rate, any channels.
+    UserError for a file that is missing, empty, broken, without sound, or over an hour long.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise UserError(f"There is no sound file '{path}'.")
+    if os.path.getsize(path) == 0:
+        raise UserError(f"The sound file '{path}' is empty.")
+    try:
+        samples = read_soundfile(path)
+    except soundfile.LibsndfileError:
+        samples = read_av(path)
+    if len(samples) == 0:
+        raise UserError(f"The sound file '{path}' holds no sound.")
+    if not samples.isfinite().any():
+        raise UserError(f"The sound file '{path}' is broken: it holds no valid sample.")
+    return samples.nan_to_num(0.0, 0.0, 0.0)
+
+
+def read_soundfile(path):
+    with soundfile.SoundFile(path) as file:
+        check_length(path, file.frames / file.samplerate)
+        if math.gcd(file.samplerate, SAMPLE_RATE) < 25:     # torchaudio's kernel would be huge
+            return read_av(path)
+        blocks = [block.mean(1) for block in file.blocks(1 << 18, dtype="float32", always_2d=True)]
+        samples = torch.from_numpy(np.concatenate(blocks or [np.zeros(0, np.float32)]))
+        return resample(samples, file.samplerate, SAMPLE_RATE)                      # (N,)
+
+
+def read_av(path):
+    pieces, count = [], 0
+    try:
+        with av.open(path) as container:
+            resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+            for frame in decoded_frames(path, container):
+                for piece in resampler.resample(frame):
+                    pieces.append(piece.to_ndarray()[0])
+                    count += len(pieces[-1])
+                    check_length(path, count / SAMPLE_RATE)
+    except av.FFmpegError:
+        raise UserError(f"The file '{path}' is broken or is not a sound file.") from None
+    return torch.from_numpy(np.concatenate(pieces or [np.zeros(0, np.float32)]))    # (N,)
+
+
+def decoded_frames(path, container):
+    if not container.streams.audio:
+        raise UserError(f"The file '{path}' holds no sound.")
+    yield from container.decode(audio=0)
+    yield None                                              # flushes the resampler
+
+
+def check_length(path, seconds):
+    if seconds > MAX_SECONDS:
+        raise UserError(f"The sound file '{path}' is longer than an hour; cut it into parts.")
+
+
+def is_silent(samples):
+    """True if no video frame of (N,) samples is louder than -60 dB: legal, but worth a warning."""
+    blocks = pad(samples, SAMPLES_PER_FRAME).view(-1, SAMPLES_PER_FRAME)            # (T, 1000)
+    return bool((blocks.square().mean(1).sqrt() < 1e-3).all())
+
+
+def pad(samples, multiple):
+    return torch.nn.functional.pad(samples, (0, -len(samples) % multiple))
+
+
+def augment(samples, generator):
+    """What a room and a microphone do to (N,) clean samples; half the time nothing.
+
+    Reverberation (every other time), noise of 5 to 35 dB signal-to-noise, and a gain of +-12 dB.
+    The sound keeps its length and its timing.
+    """
+    untouched, reverberant, seconds, snr, colour, gain = torch.rand(6, generator=generator).tolist()
+    if untouched < 0.5 or len(samples) == 0:
+        return samples
+    if reverberant < 0.5:
+        samples = reverberate(samples, 0.1 + 0.4 * seconds, generator)
+    loudness = max(samples.square().mean().sqrt().item(), 0.01)     # silence gets noise too
+    hiss = coloured_noise(len(samples), colour, generator)
+    samples = samples + loudness * 10 ** (-(5 + 30 * snr) / 20) * hiss
+    return (samples * 10 ** ((gain - 0.5) * 24 / 20)).clamp(-1, 1)
+
+
+def reverberate(samples, seconds, generator):
+    """Convolve with exponentially decaying noise that falls by 60 dB in `seconds`."""
+    count = int(seconds * SAMPLE_RATE)
+    decay = torch.exp(-6.9 * torch.arange(count) / count)
+    room = torch.randn(count, generator=generator) * decay
+    room = 0.5 * room / room.norm()
+    room[0] = 1.0                                           # the direct sound, not delayed
+    size = len(samples) + count
+    wet = torch.fft.irfft(torch.fft.rfft(samples, size) * torch.fft.rfft(room, size), size)
+    return wet[:len(samples)]
+
+
+def coloured_noise(count, colour, generator):
+    """(N,) noise of RMS 1 whose power falls as 1 / f^(2 colour): 0 white, 0.5 pink, 1 brown."""
+    spectrum = torch.fft.rfft(torch.randn(count, generator=generator))
+    spectrum = spectrum / (1 + torch.arange(len(spectrum))) ** colour
+    noise = torch.fft.irfft(spectrum, count)
+    return noise / noise.square().mean().sqrt().clamp(min=1e-9)
+
+
+class AudioFeatures:
+    """Streaming log-mel rows at the video's rate: push samples, get the rows that are complete.
+
+    `ahead` (at least 1) is the look-ahead in video frames; lookahead.py measures other values.
+    """
+
+    def __init__(self, ahead=AHEAD):
+        self.ahead = ahead
+        self.window = torch.hann_window(WINDOW)
+        self.bank = melscale_fbanks(WINDOW // 2 + 1, 60.0, SAMPLE_RATE / 2, MELS, SAMPLE_RATE)
+        self.reset()
+
+    def reset(self):
+        """Forget everything heard: as if silence had gone before."""
+        self.waiting = torch.zeros(0)                       # samples of an unfinished step
+        self.tail = torch.zeros(WINDOW - HOP)               # samples the next windows overlap
+        silence = (math.log(FLOOR) - MEAN) / SCALE
+        self.mels = torch.full((BEHIND + self.ahead, STEPS * MELS), silence)
+        self.level, self.voiced = TARGET, 0                 # running RMS of speech, steps of it
+        self.samples = self.steps = 0
+
+    def push(self, samples):
+        """(N,) samples of any count -> (n, AUDIO_DIM) rows now complete, possibly none."""
+        self.samples += len(samples)
+        waiting = torch.cat([self.waiting, samples])
+        whole = len(waiting) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
+        self.waiting = waiting[whole:].clone()
+        rows = torch.ones(whole // SAMPLES_PER_FRAME, self.mels.numel() + 1)        # (n, A)
+        early = max(0, self.ahead - 1 - self.steps)         # steps whose row lies before frame 0
+        for row, block in zip(rows, waiting[:whole].view(-1, SAMPLES_PER_FRAME)):
+            self.step(block)
+            row[:-1] = self.mels.flatten()
+        return rows[early:]
+
+    def finish(self):
+        """The rows still owed, as if silence followed: in all, one per begun 1000 samples."""
+        frames = -(-self.samples // SAMPLES_PER_FRAME)
+        missing = (frames + self.ahead - 1) * SAMPLES_PER_FRAME - self.samples
+        return self.push(torch.zeros(missing if frames else 0))
+
+    def rows(self, samples, frames=None):
+        """(N,) -> (T, AUDIO_DIM): one row per begun 1000 samples, or exactly `frames` rows."""
+        self.reset()
+        if frames is None:
+            frames = -(-len(samples) // SAMPLES_PER_FRAME)
+        needed = (frames + self.ahead - 1) * SAMPLES_PER_FRAME if frames else 0
+        samples = samples[:needed]
+        return self.push(torch.nn.functional.pad(samples, (0, needed - len(samples))))
+
+    def step(self, block):
+        """The one fixed-size step: 1000 samples in, the stack of mel frames moves on by four."""
+        sound = torch.cat([self.tail, block])                                       # (1262,)
+        self.tail = sound[SAMPLES_PER_FRAME:]
+        spectrum = torch.fft.rfft(sound.unfold(0, WINDOW, HOP) * self.window)       # (4, 257)
+        power = torch.view_as_real(spectrum).square().sum(-1) @ self.bank           # (4, MELS)
+        mel = ((power * self.gain(block) ** 2 + FLOOR).log() - MEAN) / SCALE
+        self.mels = torch.cat([self.mels[1:], mel.view(1, -1)])     # (BEHIND + ahead, 4 MELS)
+        self.steps += 1
+
+    def gain(self, block):
+        """Towards one loudness from the past alone: fast up, slow down, silence left alone."""
+        rms = block.square().mean().sqrt().item()
+        if rms > GATE:
+            self.voiced += 1
+            pace = max(1 / self.voiced, 0.3 if rms > self.level else 0.03)
+            self.level += pace * (rms - self.level)
+        return min(TARGET / self.level, LOUDEST_GAIN)

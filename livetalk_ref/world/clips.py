@@ -1,0 +1,128 @@
+"""Clips of the world: who speaks, what is said and asked, what is drawn, and the whole truth.
+
+A clip's number and split decide everything in it. `script` makes all but the picture, `film`
+draws it. Training clips are a little longer than what the models see at once, so that windows
+in mid-stream can be learned too. Letters: T video frames, S state columns, A audio features.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from livetalk_ref.world.audio import AudioFeatures, augment
+from livetalk_ref.world.degrade import Degradation, degrade, sample_degradation
+from livetalk_ref.world.face import render_clip
+from livetalk_ref.world.identity import Identity, sample_identities
+from livetalk_ref.world.motion import motion
+from livetalk_ref.world.prompts import sample_prompt
+from livetalk_ref.world.speech import say, sentences, voices
+from livetalk_ref.world.state import SAMPLES_PER_FRAME
+from livetalk_ref.world.visemes import visemes
+
+FRAMES = 81           # what a model sees at once: 21 latent frames
+LONG_FRAMES = 105     # a training clip: 27 latent frames
+IDLE = 0.10           # share of clips without any speech; pauses make it a fifth of all frames
+DEGRADED = 0.30       # share of raw training clips that are spoiled, with their reference
+VAGUE = 0.20          # share of prompts that name only looks
+SWITCH = 0.25         # share of clips whose prompt changes on the way
+SPLITS = {"train": 0, "held_out": 1, "check": 2}   # check: a second, disjoint held-out set
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip and its truth; frames are (T, 3, H, W) in [-1, 1] once filmed."""
+
+    samples: torch.Tensor              # (1000 T,) sound at 16 kHz
+    heard: torch.Tensor                # the sound as the models hear it: augmented in training
+    phones: list                       # [(symbol, start s, end s)]
+    state: torch.Tensor                # (T, S) everything that moves
+    prompts: list                      # [(start frame, prompt)]
+    identity: Identity                 # one face
+    degradation: Degradation | None
+
+    @property
+    def audio(self):
+        """(T, A) audio rows of what is heard."""
+        return AudioFeatures().rows(self.heard, len(self.state))
+
+
+def clip_generator(split, number, seed=0):
+    """The randomness of one clip, distinct for every split and number."""
+    return torch.Generator().manual_seed((seed * 8 + SPLITS[split]) * 10_000_019 + number)
+
+
+def script(split, number, frames=LONG_FRAMES, degraded=DEGRADED, shifted=False, seed=0):
+    """Everything of a clip but its picture. `degraded` is the chance that it is spoiled."""
+    g = clip_generator(split, number, seed)
+    held_out = split != "train"
+    identity = sample_identities(1, g, shifted)
+    samples, phones = soundtrack(frames, g, "held_out" if held_out else "train")
+    mouth = visemes(phones, frames)                                      # (T, 3)
+    prompts = draw_prompts(frames, g, held_out)
+    state = motion(mouth, speaking(phones, frames), prompts, g)
+    spoiled = sample_degradation(g) if chance(g, degraded) else None
+    heard = samples if held_out else augment(samples, g)
+    return Clip(samples, heard, phones, state, prompts, identity, spoiled)
+
+
+def film(clip, size=96):
+    """The picture of a scripted clip: (T, 3, size, size) in [-1, 1]."""
+    frames = render_clip(clip.identity, clip.state, size)
+    if clip.degradation is None:
+        return frames
+    return degrade(frames, clip.degradation, torch.Generator().manual_seed(clip.degradation.seed))
+
+
+def chance(g, probability):
+    return torch.rand((), generator=g).item() < probability
+
+
+def uniform(g, low, high):
+    return low + (high - low) * torch.rand((), generator=g).item()
+
+
+def pick(g, options):
+    return options[torch.randint(len(options), (), generator=g).item()]
+
+
+def soundtrack(frames, g, split):
+    """Sentences of one voice with pauses between: (1000 T,) samples and all phones."""
+    samples = torch.zeros(frames * SAMPLES_PER_FRAME)
+    phones, position = [], round(16_000 * uniform(g, 0.0, 0.9))
+    if chance(g, IDLE):
+        return samples, phones
+    voice, rate, pitch = pick(g, voices(split)), uniform(g, 0.85, 1.2), uniform(g, 0.85, 1.2)
+    loudness = uniform(g, 0.3, 1.0)
+    while position < len(samples):
+        spoken = say(pick(g, sentences(split)), voice, rate, pitch)
+        part = spoken.samples[:len(samples) - position]
+        samples[position:position + len(part)] = loudness * part
+        start = position / 16_000
+        phones += [(symbol, start + a, start + b) for symbol, a, b in spoken.phones]
+        position += len(part) + round(16_000 * uniform(g, 0.4, 1.6))
+    return samples, phones
+
+
+def speaking(phones, frames):
+    """(T,) bool: is a sentence under way in this frame, short gaps included?"""
+    now = torch.zeros(frames, dtype=torch.bool)
+    for symbol, start, end in phones:
+        if symbol:
+            now[max(0, int(start * 16) - 1):int(end * 16) + 2] = True
+    return now
+
+
+def draw_prompts(frames, g, held_out):
+    """One prompt, or two with a change somewhere in the middle: [(start frame, prompt)]."""
+    def one():
+        return sample_prompt(g, held_out=held_out, vague=chance(g, VAGUE))
+
+    prompts = [(0, one())]
+    if chance(g, SWITCH):
+        prompts.append((round(uniform(g, 0.25, 0.75) * frames), one()))
+    return prompts
+
+
+def cut(clip, part):
+    """The frames of a slice of a clip; its sound and phones stay those of the whole."""
+    return replace(clip, state=clip.state[part])

@@ -1,0 +1,84 @@
+"""The renderer: identity and state in, pictures out. It reads from back to front.
+
+Everything is a function of the pixel grid (paint.py), so one call draws a batch of frames at
+any size, with gradients to every state column and every continuous factor.
+"""
+
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.world import background, body, eyes, hair, head, mouth
+from livetalk_ref.world.paint import Canvas
+from livetalk_ref.world.rig import Rig, palette
+from livetalk_ref.world.state import S
+
+CHUNK = 16              # frames drawn at once; more would fall out of the processor's cache
+
+
+def render(identity, state, size=96):
+    """Draw N frames: identity of N faces (or 1 for all), state (N, S) -> (N, 3, size, size).
+
+    Values are in [-1, 1]. Deterministic; differentiable in state and continuous factors.
+    Raises UserError if the shapes do not fit.
+    """
+    if state.ndim != 2 or state.shape[1] != S:
+        raise UserError(f"The state must have shape (frames, {S}), not {tuple(state.shape)}.")
+    if len(identity) not in (1, len(state)):
+        raise UserError(f"{len(identity)} identities do not fit {len(state)} frames.")
+    colours, chunks = palette(identity), []
+    for start in range(0, len(state), CHUNK):
+        rows = slice(start, start + CHUNK)
+        if len(identity) == 1:
+            chunks.append(draw(Rig(identity, state[rows], size, colours)))
+        else:
+            ours = {name: colour[rows] for name, colour in colours.items()}
+            chunks.append(draw(Rig(identity[rows], state[rows], size, ours)))
+    return torch.cat(chunks)                                              # (N, 3, size, size)
+
+
+def render_clip(identity, state, size=96):
+    """Draw a clip of one face: identity of 1, state (T, S) -> (T, 3, size, size) in [-1, 1]."""
+    if len(identity) != 1:
+        raise UserError(f"A clip shows one identity, not {len(identity)}.")
+    return render(identity, state, size)
+
+
+def draw(rig):
+    """All layers, from the backdrop to the hands -> (N, 3, size, size) in [-1, 1]."""
+    figure = torch.zeros_like(rig.gx)
+    canvas = Canvas(rig.colours["back"].expand(-1, -1, rig.size, rig.size), figure, rig.pixel)
+    outline, locks = head.outline(rig), hair.Hair(rig)
+    background.backdrop(canvas, rig)
+    background.lights(canvas, rig)
+    hair.hair_back(canvas, locks)
+    body.hood(canvas, rig)
+    body.neck(canvas, rig, head.chin_shadow(rig))
+    body.clothes(canvas, rig)
+    head.ears(canvas, rig)
+    head.skin(canvas, rig, outline)
+    head.nose(canvas, rig)
+    head.lines(canvas, rig)
+    mouth.facial_hair(canvas, rig, outline)
+    mouth.mouth(canvas, rig)
+    eyes.eyes(canvas, rig)
+    eyes.brows(canvas, rig)
+    hair.hair_front(canvas, locks, outline)
+    eyes.glasses(canvas, rig)
+    body.earrings(canvas, rig)
+    body.hands(canvas, rig)
+    return key_light(canvas, rig) * 2 - 1
+
+
+def key_light(canvas, rig):
+    """Brighten the figure towards the light, darken it away from it -> (N, 3, H, W) in 0..1."""
+    x, y = rig.at("key_x"), rig.at("key_y")
+    towards = x * rig.x * 1.5 + y * (rig.y - 0.05) * 1.1                  # (N, H, W)
+    gain = 0.85 * rig.at("key_strength") * (towards / (1 + towards.abs()) - 0.12)
+    warmth = gain.new_tensor([1.0, 0.97, 0.88])[:, None, None]
+    lit = canvas.rgb * (1 + (canvas.figure * gain).unsqueeze(1) * warmth)
+    return lit.clamp(0, 1)
+
+
+def mouth_box(identity, state):
+    """Where the mouth is: (N, 4) as x0, y0, x1, y1 in 0..1 of the picture, head motion included."""
+    return mouth.place_box(Rig(identity, state, 1, {}))

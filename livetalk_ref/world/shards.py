@@ -1,0 +1,57 @@
+"""Resumable folders of numbered safetensors shards, made by worker processes.
+
+A row is what `make(split, number)` returns: (tensors, facts). Every shard depends on its number
+alone and is written atomically, so a build can be killed, continued and grown at any time.
+"""
+
+import hashlib
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from livetalk_ref.train import read, save
+
+SHARD = 32
+
+
+def world_key(codec=None):
+    """Ten hex digits that change when the world's sources, or the codec's weights, do."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    for name, value in sorted(codec.state_dict().items()) if codec else ():
+        digest.update(name.encode() + value.half().cpu().numpy().tobytes())
+    return digest.hexdigest()[:10]
+
+
+def build_shard(folder, make, split, shard):
+    """Make one shard unless it is there; returns its path."""
+    path = Path(folder) / f"{split}-{shard:05d}.safetensors"
+    if not path.exists():
+        made = [make(split, shard * SHARD + i) for i in range(SHARD)]
+        tensors = {k: torch.stack([row[k] for row, _ in made]) for k in made[0][0]}
+        save(path, tensors, rows=[facts for _, facts in made])
+    return path
+
+
+def build(folder, make, split, count, workers=None):
+    """Make `count` rows of a split (rounded up to shards), yielding each shard's path in order.
+
+    make must be a module's function or a `functools.partial` of one.
+    """
+    job = partial(build_shard, folder, make, split)
+    shards = range(-(-count // SHARD))
+    workers = workers or os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(job, shards)
+
+
+def load(paths):
+    """All rows of some shards: stacked tensors and the list of facts."""
+    parts = [read(path) for path in paths]
+    tensors = {k: torch.cat([t[k] for t, _ in parts]) for k in parts[0][0]}
+    return tensors, [row for _, facts in parts for row in facts["rows"]]

@@ -1,0 +1,69 @@
+"""Short stretches of rendered video with their truth, on which codec and judges are trained.
+
+Kept as shards of 8-bit pictures in runs/snippets/KEY/.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from livetalk_ref.world import clips, shards
+from livetalk_ref.world.face import mouth_box
+from livetalk_ref.world.identity import Identity
+
+FRAMES = 17        # five latent frames
+OUT_OF = 65        # a snippet is cut from the first frames of a clip of this length
+
+
+def make(split, number):
+    """One snippet: 17 frames from somewhere in a clip, state, mouth box, identity."""
+    clip = clips.script(split, number, OUT_OF)
+    g = torch.Generator().manual_seed(number)
+    first = int(torch.randint(OUT_OF - FRAMES + 1, (), generator=g))
+    part = slice(first, first + FRAMES)
+    state = clip.state[part]
+    with torch.inference_mode():
+        frames = clips.film(clips.cut(clip, part))
+        box = mouth_box(clip.identity, state)
+    row = {"frames": ((frames + 1) * 127.5).round().to(torch.uint8), "state": state, "box": box,
+           "continuous": clip.identity.continuous[0], "categorical": clip.identity.categorical[0],
+           "degraded": torch.tensor(clip.degradation is not None)}
+    return row, []
+
+
+def build(split, count, folder="runs/snippets", workers=None):
+    """Make `count` snippets of a split, yielding shard paths."""
+    yield from shards.build(Path(folder) / shards.world_key(), make, split, count, workers)
+
+
+@dataclass
+class Snippets:
+    """Snippets in memory; frames (N, 17, 3, H, W) uint8, state (N, 17, S), box (N, 17, 4)."""
+
+    frames: torch.Tensor
+    state: torch.Tensor
+    box: torch.Tensor
+    identity: Identity
+    degraded: torch.Tensor
+
+    @staticmethod
+    def load(paths):
+        t, _ = shards.load(paths)
+        return Snippets(t["frames"], t["state"], t["box"],
+                        Identity(t["continuous"], t["categorical"]), t["degraded"])
+
+    def __len__(self):
+        return len(self.frames)
+
+    def pictures(self, index):
+        """Frames in [-1, 1], float32, of an index into snippets or (snippets, frames)."""
+        return self.frames[index].float() / 127.5 - 1
+
+
+def box_mask(box, size):
+    """Boxes (..., 4) in picture units -> (..., 1, size, size), 1 inside."""
+    at = (torch.arange(size) + 0.5) / size
+    x0, y0, x1, y1 = box[..., None].unbind(-2)                           # (..., 1)
+    inside_x, inside_y = (at >= x0) & (at <= x1), (at >= y0) & (at <= y1)
+    return (inside_y[..., :, None] & inside_x[..., None, :])[..., None, :, :].float()

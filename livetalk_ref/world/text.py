@@ -1,0 +1,37 @@
+"""The text encoder of the tiny world: a frozen table of word vectors with positions.
+
+It plays the part of frozen umT5: it stands outside the DiT and is never trained. A word's
+vector depends on the word alone, so the vocabulary may grow without changing old prompts.
+Vectors are uniform, not normal: uniform numbers are exact on every platform.
+"""
+
+import zlib
+from functools import cache
+
+import torch
+
+from livetalk_ref.world.prompts import MAX_WORDS, words
+
+TEXT_DIM = 64
+TEXT_ROWS = MAX_WORDS + 1       # row 0 is the start token, so that '' is an embedding too
+WORD_SHARE, POSITION_SHARE = 0.8, 0.2     # of the variance
+
+
+@cache
+def _vector(name):
+    """A unit-variance vector (TEXT_DIM,) that the name alone decides."""
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    return (torch.rand(TEXT_DIM, generator=generator) * 2 - 1) * 3 ** 0.5
+
+
+def encode(prompts):
+    """Embeds prompts -> (B, 16, 64): start token, one row a word, then zeros.
+
+    Entries of the used rows have unit variance. UserError for a word outside the vocabulary.
+    """
+    embedding = torch.zeros(len(prompts), TEXT_ROWS, TEXT_DIM)
+    for row, prompt in zip(embedding, prompts):
+        for place, word in enumerate(["<start>", *words(prompt)]):
+            row[place] = WORD_SHARE ** 0.5 * _vector(word) \
+                + POSITION_SHARE ** 0.5 * _vector(f"<position {place}>")
+    return embedding                                                    # (B, 16, 64)

@@ -1,0 +1,72 @@
+"""The codec: causality, streaming, the first frame, bad sizes; quality on shipped weights."""
+
+import pytest
+import torch
+
+from livetalk_ref.codec import Codec, CodecConfig, psnr
+from livetalk_ref.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def codec():
+    torch.manual_seed(0)
+    return Codec(CodecConfig(latent_channels=4, widths=(16, 24, 32))).eval()
+
+
+def video(frames=13, size=32, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.rand(1, frames, 3, size, size, generator=g) * 2 - 1
+
+
+@torch.inference_mode()
+def test_shapes(codec):
+    z = codec.encode(video())
+    assert z.shape == (1, 4, 4, 2, 2)
+    assert codec.decode(z).shape == (1, 13, 3, 32, 32)
+    assert codec.encode(video(1)).shape == (1, 1, 4, 2, 2)
+
+
+@torch.inference_mode()
+def test_streaming_decode_equals_whole_decode_bit_for_bit(codec):
+    z = codec.encode(video())
+    pieces, before = [], None
+    for i in range(z.shape[1]):
+        frames, before = codec.decode_step(z[:, i:i + 1], before)
+        pieces.append(frames)
+    assert [p.shape[1] for p in pieces] == [1, 4, 4, 4]
+    assert torch.equal(torch.cat(pieces, 1), codec.decode(z))
+
+
+@torch.inference_mode()
+def test_a_still_encodes_to_the_first_latent_frame(codec):
+    x = video()
+    assert torch.allclose(codec.encode(x[:, :1])[:, 0], codec.encode(x)[:, 0], atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_future_reaches_neither_latents_nor_frames(codec):
+    x, z = video(), codec.encode(video())
+    x[:, 5:] += 0.5
+    assert torch.allclose(codec.encode(x)[:, :2], z[:, :2], atol=1e-6)
+    assert (codec.encode(x)[:, 2] - z[:, 2]).abs().max() > 1e-4
+    other = z.clone()
+    other[:, 2:] += 1
+    assert torch.equal(codec.decode(other)[:, :5], codec.decode(z)[:, :5])
+
+
+@torch.inference_mode()
+def test_training_pass_equals_encode_and_decode(codec):
+    quiet = Codec(CodecConfig(4, (16, 24, 32), noise=0.0)).eval()
+    quiet.load_state_dict(codec.state_dict())
+    y, _ = quiet(video())
+    assert torch.allclose(y.clamp(-1, 1), quiet.decode(quiet.encode(video())), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 3, 32, 32), (1, 13, 3, 40, 32)])
+def test_a_misfit_is_one_sentence(codec, shape):
+    with pytest.raises(UserError, match="4n \\+ 1 frames"):
+        codec.encode(torch.zeros(shape))
+
+
+def test_psnr_of_a_known_error():
+    assert psnr(torch.full((8,), 0.2), torch.zeros(8)).item() == pytest.approx(20.0, abs=1e-4)

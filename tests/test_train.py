@@ -1,0 +1,120 @@
+"""The loop: exact resume after a kill, atomic files, averages, schedules."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.train import TrainConfig, ema_update, learning_rate, read, save, train
+
+SCRIPT = """
+import sys, time, torch
+from torch import nn
+from livetalk_ref.train import TrainConfig, train
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+def loss(model, g):
+    x = torch.randn(16, 4, generator=g)
+    time.sleep(float(sys.argv[3]))
+    return (model(x) - x.sum(1, keepdim=True)).square().mean()
+config = TrainConfig(steps=40, lr=1e-2, warmup=5, save_every=0)
+for state in train(model, loss, config, sys.argv[1], resume=sys.argv[2] == "resume"):
+    print(state.step, flush=True)
+"""
+
+
+def losses(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows]
+
+
+def start(folder, how, pause):
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, folder, how, str(pause)],
+                            stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert start(whole, "new", 0).wait(120) == 0
+    victim = start(broken, "new", 0.05)
+    while victim.stdout.readline().strip() != "12":
+        pass
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait(30)
+    assert len(losses(broken)) < 40
+    assert start(broken, "resume", 0).wait(120) == 0
+    assert losses(broken) == losses(whole)
+    a, b = read(whole / "ema.safetensors")[0], read(broken / "ema.safetensors")[0]
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not list(broken.glob(".*.tmp"))
+
+
+def test_training_lowers_the_loss_and_reports_it():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss(model, g):
+        x = torch.randn(32, 3, generator=g)
+        return (model(x) - x @ torch.tensor([[1.0], [2.0], [3.0]])).square().mean()
+
+    states = list(train(model, loss, TrainConfig(steps=300, lr=3e-2, warmup=10)))
+    assert states[-1].step == 300 and states[-1].seconds_left == 0
+    assert states[-1].loss < 0.01 * states[0].loss
+    assert states[0].grad_norm > 1
+
+
+def test_learning_rate_rises_stays_and_falls():
+    c = TrainConfig(steps=100, lr=1.0, warmup=10, cooldown=0.2)
+    rates = [learning_rate(step, c) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[10] == rates[79] == 1
+    assert rates[99] == pytest.approx(0.05)
+    assert all(b >= a for a, b in zip(rates[:10], rates[1:11]))
+
+
+def test_ema_is_the_weighted_mean_of_the_past():
+    model = nn.Linear(1, 1, bias=False)
+    average = {"weight": torch.zeros(1, 1)}
+    want = 0.0
+    for value in (1.0, -2.0, 5.0):
+        nn.init.constant_(model.weight, value)
+        ema_update(average, model, 0.9)
+        want = 0.9 * want + 0.1 * value
+    assert average["weight"].item() == pytest.approx(want)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    save(path, {"w": torch.ones(3)}, config={"a": 1})
+    monkeypatch.setattr("livetalk_ref.train.save_file",
+                        lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="No space left"):
+        save(path, {"w": torch.zeros(3)})
+    tensors, facts = read(path)
+    assert tensors["w"].sum() == 3 and facts["config"] == {"a": 1}
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_what_is_not_a_checkpoint_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="no checkpoint"):
+        read(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(UserError, match="not a readable safetensors"):
+        read(tmp_path / "bad.safetensors")
+
+
+def test_an_interrupted_loop_keeps_its_last_checkpoint(tmp_path):
+    model = nn.Linear(2, 1)
+    run = train(model, lambda m, g: m(torch.randn(4, 2, generator=g)).square().mean(),
+                TrainConfig(steps=10, lr=1e-3, save_every=0), tmp_path)
+    for state in run:
+        if state.step == 4:
+            break
+    assert int(read(tmp_path / "last.safetensors")[0]["step"]) == 4
+    assert time.time() - (tmp_path / "metrics.jsonl").stat().st_mtime < 60

@@ -1,0 +1,197 @@
+"""WanDiT: the released checkpoint's layout, diffusers' arithmetic, batches, conditions."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import Cond, group_audio
+from livetalk_ref.wan import (LIVETALK_1P3B, OMNIAVATAR_14B, TINY, Config, WanDiT,
+                              block_causal_mask, rope_table, rotate)
+
+SMALL = Config(dim=48, ffn_dim=96, heads=2, layers=6, text_dim=20, audio_dim=7, latent_channels=4,
+               audio_hidden=8, freq_dim=32)
+
+
+def shake(model, seed=0):
+    """Random weights everywhere: a fresh model's zero head would make every equality true."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=g) * 0.5 / max(1, p[0].numel()) ** 0.5
+                    if p.ndim > 1 else 0.3 * torch.randn(p.shape, generator=g))
+    return model.eval()
+
+
+def example(config, batch=2, frames=5, size=4, seed=1):
+    g = torch.Generator().manual_seed(seed)
+
+    def randn(*shape):
+        return torch.randn(shape, generator=g)
+
+    known = torch.zeros(batch, frames, dtype=torch.bool)
+    known[:, 0] = True
+    cond = Cond(randn(batch, config.latent_channels, size, size),
+                randn(batch, frames, 4 * config.audio_dim), randn(batch, 6, config.text_dim),
+                known, randn(1, 6, config.text_dim))
+    x = randn(batch, frames, config.latent_channels, size, size)
+    return x, torch.rand(batch, frames, generator=g), cond
+
+
+def worst(a, b):
+    """Largest error over the largest value."""
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+@pytest.mark.parametrize("config, table, tensors, parameters", [
+    (LIVETALK_1P3B, "livetalk_1p3b.tsv", 857, 1_421_187_232),
+    (OMNIAVATAR_14B, "omniavatar_14b.tsv", 1137, 14_293_426_336)])
+def test_layout_is_that_of_the_released_checkpoint(config, table, tensors, parameters):
+    with torch.device("meta"):
+        state = WanDiT(config).state_dict()
+    with open(Path(__file__).parent / "data" / table) as file:
+        want = {key: shape for key, shape in csv.reader(file, delimiter="\t")}
+    assert {k: "x".join(map(str, v.shape)) for k, v in state.items()} == want
+    assert len(state) == tensors and sum(v.numel() for v in state.values()) == parameters
+
+
+def to_diffusers(ours, c):
+    """Our weights under diffusers' names; the patch layer keeps the noisy channels only."""
+    names = {"self_attn": "attn1", "cross_attn": "attn2", "norm3": "norm2",
+             "ffn.0": "ffn.net.0.proj", "ffn.2": "ffn.net.2", "modulation": "scale_shift_table",
+             ".q.": ".to_q.", ".k.": ".to_k.", ".v.": ".to_v.", ".o.": ".to_out.0.",
+             "head.head": "proj_out", "head.scale_shift_table": "scale_shift_table",
+             "text_embedding.0": "condition_embedder.text_embedder.linear_1",
+             "text_embedding.2": "condition_embedder.text_embedder.linear_2",
+             "time_embedding.0": "condition_embedder.time_embedder.linear_1",
+             "time_embedding.2": "condition_embedder.time_embedder.linear_2",
+             "time_projection.1": "condition_embedder.time_proj"}
+    theirs = {}
+    for key, value in ours.items():
+        if key.startswith("audio"):
+            continue
+        for old, new in names.items():
+            key = key.replace(old, new)
+        theirs[key] = value[:, :c.latent_channels] if key == "patch_embedding.weight" else value
+    return theirs
+
+
+def test_text_path_equals_diffusers():
+    from diffusers import WanTransformer3DModel
+    c = SMALL
+    ours = shake(WanDiT(c))
+    with torch.no_grad():                       # reference, mask and audio off
+        ours.patch_embedding.weight[:, c.latent_channels:] = 0
+        for layer in ours.audio_cond_projs:
+            layer.weight.zero_()
+            layer.bias.zero_()
+    theirs = WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=c.heads, attention_head_dim=c.dim // c.heads,
+        in_channels=c.latent_channels, out_channels=c.latent_channels, text_dim=c.text_dim,
+        freq_dim=c.freq_dim, ffn_dim=c.ffn_dim, num_layers=c.layers).eval()
+    theirs.load_state_dict(to_diffusers(ours.state_dict(), c))
+    x, _, cond = example(c)
+    t = torch.tensor([937.5, 208.0])
+    with torch.no_grad():
+        want = theirs(x.transpose(1, 2), t, cond.text, return_dict=False)[0].transpose(1, 2)
+        got = ours(x, (t / 1000)[:, None].expand(2, 5), cond)
+    assert worst(got, want) < 1e-5
+
+
+def test_a_batch_is_its_parts():
+    model = shake(WanDiT(SMALL))
+    x, sigma, cond = example(SMALL, batch=3)
+    with torch.no_grad():
+        whole = model(x, sigma, cond)
+        parts = torch.cat([model(x[i:i + 1], sigma[i:i + 1], cond[i:i + 1]) for i in range(3)])
+    assert worst(whole, parts) < 1e-5
+
+
+@pytest.mark.parametrize("change", ["ref", "audio", "text", "known", "sigma"])
+def test_every_condition_matters(change):
+    model = shake(WanDiT(SMALL))
+    x, sigma, cond = example(SMALL)
+    with torch.no_grad():
+        before = model(x, sigma, cond)
+        if change == "sigma":
+            sigma = sigma * 0.5
+        else:
+            value = getattr(cond, change)
+            value.copy_(~value if value.dtype == torch.bool else value + 1)
+        assert (model(x, sigma, cond) - before).abs().max() > 1e-3
+
+
+def test_per_frame_timesteps_are_per_frame():
+    """With attention cut between frames, only the frame whose sigma moved may change."""
+    model = shake(WanDiT(SMALL))
+    x, sigma, cond = example(SMALL)
+    alone = torch.block_diag(*[torch.ones(4, 4)] * 5).bool()
+    other = sigma.clone()
+    other[:, 2] = 0.5 * other[:, 2]
+    with torch.no_grad():
+        change = (model(x, other, cond, alone) - model(x, sigma, cond, alone)).abs()
+    assert change[:, 2].max() > 1e-3
+    assert change[:, [0, 1, 3, 4]].max() == 0
+
+
+def test_a_later_block_never_reaches_an_earlier_one():
+    model = shake(WanDiT(SMALL))
+    x, sigma, cond = example(SMALL, frames=6)
+    mask = block_causal_mask(6, 4, 3)
+    other = x.clone()
+    other[:, 3:] += 1
+    earlier = x.clone()
+    earlier[:, :3] += 1
+    with torch.no_grad():
+        base = model(x, sigma, cond, mask)
+        assert torch.equal(model(other, sigma, cond, mask)[:, :3], base[:, :3])
+        assert (model(earlier, sigma, cond, mask)[:, 3:] - base[:, 3:]).abs().max() > 1e-3
+
+
+def test_text_mask_hides_a_prompt():
+    model = shake(WanDiT(SMALL))
+    x, sigma, cond = example(SMALL)
+    two = torch.cat([cond.text, cond.text + 3], dim=1)                   # 6 rows, then 6 others
+    mask = torch.zeros(2, 5, 12, dtype=torch.bool)
+    mask[:, :, :6] = True
+    with torch.no_grad():
+        alone = model(x, sigma, cond)
+        hidden = model(x, sigma, Cond(cond.ref, cond.audio, two, cond.known, cond.no_text, mask))
+    assert worst(hidden, alone) < 1e-5
+
+
+def test_dropping_is_zero_audio_and_the_empty_prompt():
+    _, _, cond = example(SMALL)
+    assert cond.drop("audio").audio.abs().max() == 0
+    assert torch.equal(cond.drop("text").text[1], cond.no_text[0])
+    assert torch.equal(cond.drop("text").audio, cond.audio)
+
+
+def test_audio_rows_are_grouped_like_video_frames():
+    rows = torch.arange(9.0)[None, :, None]                              # T = 9, F = 3
+    assert group_audio(rows)[0].tolist() == [[0, 0, 0, 0], [1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_rope_depends_on_distance_alone():
+    table = rope_table(6, 2, 2, 24)
+    g = torch.Generator().manual_seed(0)
+    q, k = torch.randn(24, generator=g), torch.randn(24, generator=g)
+    turned = rotate(q.expand(1, 1, 24, 24), table)[0, 0] @ rotate(k.expand(1, 1, 24, 24),
+                                                                   table)[0, 0].T
+    frame = turned[::4, ::4]                    # same place, frames apart
+    for apart in range(5):
+        assert frame.diagonal(apart).std() < 1e-5
+    assert (frame[0, 1] - frame[0, 2]).abs() > 1e-4
+
+
+def test_a_misfit_is_one_sentence():
+    x, sigma, cond = example(SMALL)
+    with pytest.raises(UserError, match="cond.audio has shape"):
+        WanDiT(SMALL)(x[:, :4], sigma[:, :4], cond.frames(0, 4).__class__(
+            cond.ref, cond.audio, cond.text, cond.known[:, :4], cond.no_text))
+
+
+def test_tiny_is_small():
+    assert 2e6 < sum(p.numel() for p in WanDiT(TINY).parameters()) < 4e6
