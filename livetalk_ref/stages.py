@@ -4,7 +4,7 @@
 of the stages before them, so each can be redone alone.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,8 +12,8 @@ import torch
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.flow import draw_sigma, flow_loss
 from livetalk_ref.judge.reader import Reader, reader_loss
-from livetalk_ref.load import load_module
-from livetalk_ref.train import TrainConfig, train
+from livetalk_ref.load import CHECKPOINTS, half, load_module
+from livetalk_ref.train import TrainConfig, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import latents, snippets
 
@@ -22,12 +22,12 @@ MOUTH_WEIGHT = 3.0     # how much more a pixel counts inside the mouth box
 
 @dataclass
 class Stage:
-    """A model, its loss(model, generator), its training numbers and what to save beside it."""
+    """A model, its loss(model, generator) and its training numbers."""
 
     model: torch.nn.Module
     loss: callable
     config: TrainConfig
-    facts: dict = field(default_factory=dict)
+    finish: callable = lambda model: None      # measures what the shipped file holds besides
 
 
 def codec_stage(count=1600):
@@ -36,13 +36,20 @@ def codec_stage(count=1600):
     model = Codec().to(memory_format=torch.channels_last)
 
     def loss(model, g):
-        some = torch.randint(len(data), (8,), generator=g)
-        x = data.pictures(some)                                          # (8, 17, 3, 96, 96)
-        weight = 1 + MOUTH_WEIGHT * snippets.box_mask(data.box[some], x.shape[-1])
+        some = torch.randint(len(data), (14, 1), generator=g)
+        when = torch.randint(snippets.FRAMES - 8, (14, 1), generator=g) + torch.arange(9)
+        x = data.pictures((some, when))                                  # (14, 9, 3, 96, 96)
+        weight = 1 + MOUTH_WEIGHT * snippets.box_mask(data.box[some, when], x.shape[-1])
         y, z = model(x, g)
         return codec_loss(y.float(), x, z.float(), weight)
 
-    return Stage(model, loss, TrainConfig(steps=3000, lr=1e-3), {"config": model.config})
+    @torch.inference_mode()
+    def finish(model):
+        """One global scale gives latents unit size and leaves their natural spectrum."""
+        z = model.encode(data.pictures(torch.arange(64))) / model.scale
+        model.scale.copy_(1 / z.std())
+
+    return Stage(model, loss, TrainConfig(steps=3000, lr=1e-3, cooldown=0.35), finish)
 
 
 def reader_stage(count=1600):
@@ -61,7 +68,13 @@ def reader_stage(count=1600):
         return reader_loss(model, x, state, who) + reader_loss(
             model, seen, data.state[few].flatten(0, 1), data.identity[few].repeat(snippets.FRAMES))
 
-    return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3), {"config": model.config})
+    @torch.inference_mode()
+    def finish(model):
+        """Fréchet features are the main directions of truth."""
+        frames = data.pictures((torch.arange(1024) % len(data), torch.arange(1024) % 17))
+        model.fit_features(torch.cat([model(part)[2] for part in frames.split(64)]))
+
+    return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3), finish)
 
 
 def teacher_stage(count=1600):
@@ -74,17 +87,28 @@ def teacher_stage(count=1600):
         noise = torch.randn(x0.shape, generator=g)
         return flow_loss(model, x0, noise, draw_sigma(len(x0), g), cond.known, cond)
 
-    return Stage(model, loss, TrainConfig(steps=12_000, lr=6e-4, warmup=200, ema=0.999),
-                 {"config": model.config})
+    return Stage(model, loss, TrainConfig(steps=12_000, lr=6e-4, warmup=200, ema=0.999))
 
 
+SHIPPED = {"codec": "codec", "judges": "reader", "teacher": "teacher"}
 STAGES = {"codec": codec_stage, "judges": reader_stage, "teacher": teacher_stage}
+
+
+def export(name, folder=None):
+    """Ship the averaged weights of a run as fp16 under data/checkpoints; returns the path."""
+    tensors, facts = read(Path(folder or f"runs/{name}") / "ema.safetensors")
+    stage = STAGES[name]()
+    stage.model.load_state_dict(tensors)
+    stage.finish(stage.model.eval())
+    path = CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
+    save(path, half(stage.model.state_dict()), **facts)
+    return path
 
 
 def run_stage(name, out=None, steps=None, resume=False, **options):
     """Train one stage in out (default runs/NAME), yielding the loop's states."""
     stage = STAGES[name](**options)
     if steps:
-        stage.config = stage.config.__class__(**{**vars(stage.config), "steps": steps})
+        stage.config = replace(stage.config, steps=steps)
     yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
-                     stage.facts)
+                     {"config": stage.model.config})

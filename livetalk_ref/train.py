@@ -28,6 +28,7 @@ class TrainConfig:
 
     steps: int
     lr: float
+    muon: float = 0.0           # learning rate of Muon for matrices of "blocks"; 0 is AdamW for all
     seed: int = 0
     warmup: int = 100
     cooldown: float = 0.2       # last fraction of the run, over which lr falls to zero
@@ -50,10 +51,10 @@ class TrainState:
     seconds_left: float
 
 
-def learning_rate(step, c):
-    """Linear warm-up, then constant, then linearly to zero over the last `cooldown`."""
+def pace(step, c):
+    """Learning rates over their peak: linear warm-up, 1, then to zero over the `cooldown`."""
     down = max(1, round(c.steps * c.cooldown))
-    return c.lr * min(1, (step + 1) / c.warmup, (c.steps - step) / down)
+    return min(1, (step + 1) / c.warmup, (c.steps - step) / down)
 
 
 def step_generator(seed, step):
@@ -98,29 +99,43 @@ def ema_update(average, model, decay):
                 slow.lerp_(fast.to(slow.dtype), 1 - decay)
 
 
-def pack(model, average, optimizer, step):
+def make_optimizers(model, c):
+    """AdamW for everything, or Muon (Jordan et al. 2024) for the transformer's hidden matrices."""
+    matrices = {id(p): p for name, p in model.named_parameters()
+                if c.muon and p.ndim == 2 and name.startswith("blocks.")}
+    rest = [p for p in model.parameters() if id(p) not in matrices]
+    made = [torch.optim.AdamW(rest, c.lr, c.betas, weight_decay=c.weight_decay)]
+    if matrices:
+        made.append(torch.optim.Muon(list(matrices.values()), c.muon,
+                                     weight_decay=c.weight_decay))
+    return made
+
+
+def pack(model, average, optimizers, step):
     """Everything a resumed run needs, as one flat dict of tensors."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in average.items()}
     tensors["step"] = torch.tensor(step)
-    for i, state in enumerate(optimizer.state_dict()["state"].values()):
-        tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    for which, optimizer in enumerate(optimizers):
+        for i, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{which}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
     return tensors
 
 
-def unpack(tensors, model, average, optimizer):
+def unpack(tensors, model, average, optimizers):
     """Put a `pack` back; returns the step it was made at."""
     def part(name):
         return {k[len(name):]: v for k, v in tensors.items() if k.startswith(name)}
 
     model.load_state_dict(part("model."))
     average.update(part("ema."))
-    state = {}
-    for key, value in part("adam.").items():
-        i, name = key.split(".", 1)
-        state.setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict({"state": state,
-                               "param_groups": optimizer.state_dict()["param_groups"]})
+    for which, optimizer in enumerate(optimizers):
+        state = {}
+        for key, value in part(f"optimizer.{which}.").items():
+            i, name = key.split(".", 1)
+            state.setdefault(int(i), {})[name] = value
+        optimizer.load_state_dict({"state": state,
+                                   "param_groups": optimizer.state_dict()["param_groups"]})
     return int(tensors["step"])
 
 
@@ -164,25 +179,28 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     device = next(model.parameters()).device
     precision = best_precision(device)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    optimizer = torch.optim.AdamW(model.parameters(), config.lr, config.betas,
-                                  weight_decay=config.weight_decay)
+    optimizers = make_optimizers(model, config)
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     run = Run(out, config, facts or {})
-    first = run.restore(model, average, optimizer) if resume else 0
+    first = run.restore(model, average, optimizers) if resume else 0
     clock = time.monotonic()
     for step in range(first, config.steps):
         began = time.monotonic()
-        lr = optimizer.param_groups[0]["lr"] = learning_rate(step, config)
+        for optimizer, peak in zip(optimizers, peaks):
+            optimizer.param_groups[0]["lr"] = peak * pace(step, config)
         with autocast(device, precision):
             value = loss(model, step_generator(config.seed, step))
         value.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad()
         ema_update(average, model, min(config.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
         left = (now - clock) / (step + 1 - first) * (config.steps - step - 1)
-        state = TrainState(step + 1, value.item(), lr, norm.item(), now - began, left)
-        run.after(state, model, average, optimizer)
+        state = TrainState(step + 1, value.item(), config.lr * pace(step, config), norm.item(),
+                           now - began, left)
+        run.after(state, model, average, optimizers)
         yield state
 
 
@@ -195,16 +213,16 @@ class Run:
         if self.out:
             self.out.mkdir(parents=True, exist_ok=True)
 
-    def restore(self, model, average, optimizer):
+    def restore(self, model, average, optimizers):
         """Continue from the last checkpoint, if there is one; returns the first step to make."""
         if not (self.out / "last.safetensors").exists():
             return 0
         tensors, _ = read(self.out / "last.safetensors")
-        step = unpack(tensors, model, average, optimizer)
+        step = unpack(tensors, model, average, optimizers)
         trim_metrics(self.out / "metrics.jsonl", step)
         return step
 
-    def after(self, state, model, average, optimizer):
+    def after(self, state, model, average, optimizers):
         """Log one update; save when it is time and at the end."""
         if not self.out:
             return
@@ -212,7 +230,7 @@ class Run:
             file.write(json.dumps(dataclasses.asdict(state)) + "\n")
         due = time.monotonic() - self.saved > self.config.save_every
         if due or state.step == self.config.steps:
-            save(self.out / "last.safetensors", pack(model, average, optimizer, state.step),
+            save(self.out / "last.safetensors", pack(model, average, optimizers, state.step),
                  train=self.config)
             save(self.out / "ema.safetensors", average, train=self.config, step=state.step,
                  **self.facts)

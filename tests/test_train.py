@@ -12,19 +12,21 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.train import TrainConfig, ema_update, learning_rate, read, save, train
+from livetalk_ref.train import TrainConfig, ema_update, pace, read, save, train
 
 SCRIPT = """
 import sys, time, torch
 from torch import nn
 from livetalk_ref.train import TrainConfig, train
 torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+model = nn.ModuleDict({"blocks": nn.Sequential(nn.Linear(4, 8), nn.Tanh()),
+                       "head": nn.Linear(8, 1)})
 def loss(model, g):
     x = torch.randn(16, 4, generator=g)
     time.sleep(float(sys.argv[3]))
-    return (model(x) - x.sum(1, keepdim=True)).square().mean()
-config = TrainConfig(steps=40, lr=1e-2, warmup=5, save_every=0)
+    y = model["head"](model["blocks"](x))
+    return (y - x.sum(1, keepdim=True)).square().mean()
+config = TrainConfig(steps=40, lr=1e-2, muon=1e-2, warmup=5, save_every=0)
 for state in train(model, loss, config, sys.argv[1], resume=sys.argv[2] == "resume"):
     print(state.step, flush=True)
 """
@@ -72,7 +74,7 @@ def test_training_lowers_the_loss_and_reports_it():
 
 def test_learning_rate_rises_stays_and_falls():
     c = TrainConfig(steps=100, lr=1.0, warmup=10, cooldown=0.2)
-    rates = [learning_rate(step, c) for step in range(100)]
+    rates = [pace(step, c) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[10] == rates[79] == 1
     assert rates[99] == pytest.approx(0.05)
     assert all(b >= a for a, b in zip(rates[:10], rates[1:11]))

@@ -48,56 +48,59 @@ def load_audio(path):
         samples = read_av(path)
     if len(samples) == 0:
         raise UserError(f"The sound file '{path}' holds no sound.")
-    if not samples.isfinite().any():
-        raise UserError(f"The sound file '{path}' is broken: it holds no valid sample.")
-    return samples.nan_to_num(0.0, 0.0, 0.0)
+    return samples
 
 
 def read_soundfile(path):
     with soundfile.SoundFile(path) as file:
-        check_length(path, file.frames / file.samplerate)
-        if math.gcd(file.samplerate, SAMPLE_RATE) < 25:     # torchaudio's kernel would be huge
+        rate = file.samplerate
+        if math.gcd(rate, SAMPLE_RATE) < 25:                # torchaudio's kernel would be huge
             return read_av(path)
-        blocks = [block.mean(1) for block in file.blocks(1 << 18, dtype="float32", always_2d=True)]
-        samples = torch.from_numpy(np.concatenate(blocks or [np.zeros(0, np.float32)]))
-        return resample(samples, file.samplerate, SAMPLE_RATE)                      # (N,)
+        samples = gather(path, mono_blocks(file), rate)
+    return resample(samples, rate, SAMPLE_RATE)                                     # (N,)
+
+
+def mono_blocks(file):
+    """Until nothing comes: the length that a header states can be a lie."""
+    while len(block := file.read(1 << 18, dtype="float32", always_2d=True)):        # (n, C)
+        yield block.mean(1)
 
 
 def read_av(path):
-    pieces, count = [], 0
     try:
         with av.open(path) as container:
-            resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
-            for frame in decoded_frames(path, container):
-                for piece in resampler.resample(frame):
-                    pieces.append(piece.to_ndarray()[0])
-                    count += len(pieces[-1])
-                    check_length(path, count / SAMPLE_RATE)
+            if not container.streams.audio:
+                raise UserError(f"The file '{path}' holds no sound.")
+            return gather(path, av_blocks(container), SAMPLE_RATE)                  # (N,)
     except av.FFmpegError:
         raise UserError(f"The file '{path}' is broken or is not a sound file.") from None
-    return torch.from_numpy(np.concatenate(pieces or [np.zeros(0, np.float32)]))    # (N,)
 
 
-def decoded_frames(path, container):
-    if not container.streams.audio:
-        raise UserError(f"The file '{path}' holds no sound.")
-    yield from container.decode(audio=0)
-    yield None                                              # flushes the resampler
+def av_blocks(container):
+    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+    for frame in container.decode(audio=0):
+        yield from (piece.to_ndarray()[0] for piece in resampler.resample(frame))
+    yield from (piece.to_ndarray()[0] for piece in resampler.resample(None))
 
 
-def check_length(path, seconds):
-    if seconds > MAX_SECONDS:
-        raise UserError(f"The sound file '{path}' is longer than an hour; cut it into parts.")
+def gather(path, blocks, rate):
+    """All blocks in one (N,) tensor; stops as soon as they are too many."""
+    pieces, count = [np.zeros(0, np.float32)], 0
+    for block in blocks:
+        pieces.append(block)
+        count += len(block)
+        if count > MAX_SECONDS * rate:
+            raise UserError(f"The sound file '{path}' is longer than an hour; cut it into parts.")
+    samples = torch.from_numpy(np.concatenate(pieces))
+    if count and not samples.isfinite().any():
+        raise UserError(f"The sound file '{path}' is broken: it holds no valid sample.")
+    return samples.nan_to_num(0.0, 0.0, 0.0)
 
 
 def is_silent(samples):
     """True if no video frame of (N,) samples is louder than -60 dB: legal, but worth a warning."""
-    blocks = pad(samples, SAMPLES_PER_FRAME).view(-1, SAMPLES_PER_FRAME)            # (T, 1000)
-    return bool((blocks.square().mean(1).sqrt() < 1e-3).all())
-
-
-def pad(samples, multiple):
-    return torch.nn.functional.pad(samples, (0, -len(samples) % multiple))
+    blocks = samples.split(SAMPLES_PER_FRAME)
+    return not any(block.square().mean().sqrt() >= 1e-3 for block in blocks)
 
 
 def augment(samples, generator):
@@ -124,52 +127,63 @@ def reverberate(samples, seconds, generator):
     room = torch.randn(count, generator=generator) * decay
     room = 0.5 * room / room.norm()
     room[0] = 1.0                                           # the direct sound, not delayed
-    size = len(samples) + count
+    size = fft_size(len(samples) + count)
     wet = torch.fft.irfft(torch.fft.rfft(samples, size) * torch.fft.rfft(room, size), size)
     return wet[:len(samples)]
 
 
 def coloured_noise(count, colour, generator):
     """(N,) noise of RMS 1 whose power falls as 1 / f^(2 colour): 0 white, 0.5 pink, 1 brown."""
-    spectrum = torch.fft.rfft(torch.randn(count, generator=generator))
+    spectrum = torch.fft.rfft(torch.randn(fft_size(count), generator=generator))
     spectrum = spectrum / (1 + torch.arange(len(spectrum))) ** colour
-    noise = torch.fft.irfft(spectrum, count)
+    noise = torch.fft.irfft(spectrum)[:count]
     return noise / noise.square().mean().sqrt().clamp(min=1e-9)
+
+
+def fft_size(count):
+    """The next power of two: an FFT of a prime length is slow."""
+    return 1 << (count - 1).bit_length()
+
+
+def scaled_log(power):
+    return ((np.log(power + FLOOR) - MEAN) / SCALE).astype(np.float32)
 
 
 class AudioFeatures:
     """Streaming log-mel rows at the video's rate: push samples, get the rows that are complete.
 
     `ahead` (at least 1) is the look-ahead in video frames; lookahead.py measures other values.
+    The work is numpy's: on arrays this small torch's threads would cost more than the transform.
     """
 
     def __init__(self, ahead=AHEAD):
         self.ahead = ahead
-        self.window = torch.hann_window(WINDOW)
-        self.bank = melscale_fbanks(WINDOW // 2 + 1, 60.0, SAMPLE_RATE / 2, MELS, SAMPLE_RATE)
+        self.window = torch.hann_window(WINDOW).numpy()
+        self.bank = melscale_fbanks(WINDOW // 2 + 1, 60.0, SAMPLE_RATE / 2, MELS,
+                                    SAMPLE_RATE).numpy()                            # (257, MELS)
         self.reset()
 
     def reset(self):
         """Forget everything heard: as if silence had gone before."""
-        self.waiting = torch.zeros(0)                       # samples of an unfinished step
-        self.tail = torch.zeros(WINDOW - HOP)               # samples the next windows overlap
-        silence = (math.log(FLOOR) - MEAN) / SCALE
-        self.mels = torch.full((BEHIND + self.ahead, STEPS * MELS), silence)
+        self.waiting = np.zeros(0, np.float32)              # samples of an unfinished step
+        self.tail = np.zeros(WINDOW - HOP, np.float32)      # samples the next windows overlap
+        silence = scaled_log(np.zeros((STEPS, MELS), np.float32))
+        self.mels = np.tile(silence.reshape(-1), (BEHIND + self.ahead, 1))  # (frames, 4 MELS)
         self.level, self.voiced = TARGET, 0                 # running RMS of speech, steps of it
         self.samples = self.steps = 0
 
     def push(self, samples):
         """(N,) samples of any count -> (n, AUDIO_DIM) rows now complete, possibly none."""
         self.samples += len(samples)
-        waiting = torch.cat([self.waiting, samples])
+        waiting = np.concatenate([self.waiting, samples.numpy()])
         whole = len(waiting) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
-        self.waiting = waiting[whole:].clone()
-        rows = torch.ones(whole // SAMPLES_PER_FRAME, self.mels.numel() + 1)        # (n, A)
+        self.waiting = waiting[whole:].copy()
+        rows = np.ones((whole // SAMPLES_PER_FRAME, self.mels.size + 1), np.float32)    # (n, A)
         early = max(0, self.ahead - 1 - self.steps)         # steps whose row lies before frame 0
-        for row, block in zip(rows, waiting[:whole].view(-1, SAMPLES_PER_FRAME)):
+        for row, block in zip(rows, waiting[:whole].reshape(-1, SAMPLES_PER_FRAME)):
             self.step(block)
-            row[:-1] = self.mels.flatten()
-        return rows[early:]
+            row[:-1] = self.mels.reshape(-1)
+        return torch.from_numpy(rows[early:])
 
     def finish(self):
         """The rows still owed, as if silence followed: in all, one per begun 1000 samples."""
@@ -188,17 +202,17 @@ class AudioFeatures:
 
     def step(self, block):
         """The one fixed-size step: 1000 samples in, the stack of mel frames moves on by four."""
-        sound = torch.cat([self.tail, block])                                       # (1262,)
+        sound = np.concatenate([self.tail, block])                                  # (1262,)
         self.tail = sound[SAMPLES_PER_FRAME:]
-        spectrum = torch.fft.rfft(sound.unfold(0, WINDOW, HOP) * self.window)       # (4, 257)
-        power = torch.view_as_real(spectrum).square().sum(-1) @ self.bank           # (4, MELS)
-        mel = ((power * self.gain(block) ** 2 + FLOOR).log() - MEAN) / SCALE
-        self.mels = torch.cat([self.mels[1:], mel.view(1, -1)])     # (BEHIND + ahead, 4 MELS)
+        windows = np.stack([sound[i * HOP:i * HOP + WINDOW] for i in range(STEPS)])  # (4, 512)
+        power = np.abs(np.fft.rfft(windows * self.window)) ** 2 @ self.bank         # (4, MELS)
+        mel = scaled_log(power * self.gain(block) ** 2)
+        self.mels = np.concatenate([self.mels[1:], mel.reshape(1, -1)])
         self.steps += 1
 
     def gain(self, block):
         """Towards one loudness from the past alone: fast up, slow down, silence left alone."""
-        rms = block.square().mean().sqrt().item()
+        rms = float(np.sqrt(np.mean(np.square(block))))
         if rms > GATE:
             self.voiced += 1
             pace = max(1 / self.voiced, 0.3 if rms > self.level else 0.03)

@@ -75,6 +75,7 @@ def start(library, voice, rate, pitch):
     import espeakng_loader
     data = espeakng_loader.get_data_path().encode()
     sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | IPA)
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))     # else it takes the time of day
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise UserError(f"espeak-ng knows no voice named '{voice}'.")
     library.espeak_SetParameter(RATE, round(WORDS_A_MINUTE * rate), 0)

@@ -50,11 +50,12 @@ def open_engine():
 
 
 def synthesise(text, voice, rate, pitch):
-    """As espeak.synthesise; `voice` is ignored, there is one.
+    """As espeak.synthesise; `voice` is a number: the pitch of the one speaker, made anew.
 
-    The network knows no pitch: it speaks `pitch` times slower and is played that much faster.
+    The network knows no pitch: it speaks `pitch` times slower and is played that much faster,
+    which moves the resonances too, as in a smaller or a bigger head.
     """
-    engine = open_engine()
+    engine, pitch = open_engine(), pitch * float(voice)
     from piper.config import SynthesisConfig
     config = SynthesisConfig(length_scale=pitch / rate)
     sample_rate = 50 * round(engine.config.sample_rate * pitch / 50)    # cheap to resample

@@ -25,7 +25,7 @@ DATA = Path(__file__).resolve().parents[2] / "data"
 SENTENCES, CLIPS = DATA / "sentences.txt", DATA / "speech"
 ENGINES = {"espeak": espeak, "natural": natural}
 
-# name: (engine, the engine's own name, split)
+# name: (engine, what the engine calls it, split)
 VOICES = {
     "us": ("espeak", "en-us", "train"),
     "us-f2": ("espeak", "en-us+f2", "train"),
@@ -33,20 +33,29 @@ VOICES = {
     "us-m1": ("espeak", "en-us+m1", "train"),
     "us-m7": ("espeak", "en-us+m7", "train"),
     "us-klatt": ("espeak", "en-us+klatt4", "train"),
-    "us-alicia": ("espeak", "en-us+Alicia", "train"),
+    "us-annie": ("espeak", "en-us+Annie", "train"),
+    "us-gene": ("espeak", "en-us+Gene", "train"),
     "nyc-m2": ("espeak", "en-us-nyc+m2", "train"),
     "british": ("espeak", "en", "train"),
     "british-f1": ("espeak", "en+f1", "train"),
     "british-m4": ("espeak", "en+m4", "train"),
+    "british-steph": ("espeak", "en+steph", "train"),
     "rp-f4": ("espeak", "en-gb-x-rp+f4", "train"),
+    "rp-andrea": ("espeak", "en-gb-x-rp+Andrea", "train"),
     "scottish-m5": ("espeak", "en-gb-scotland+m5", "train"),
-    "caribbean-f2": ("espeak", "en-029+f2", "train"),
+    "scottish-f1": ("espeak", "en-gb-scotland+f1", "train"),
+    "midlands-f3": ("espeak", "en-gb-x-gbcwmd+f3", "train"),
     "lancaster-m1": ("espeak", "en-gb-x-gbclan+m1", "train"),
-    "natural": ("natural", "joe", "train"),
+    "caribbean-f2": ("espeak", "en-029+f2", "train"),
+    "natural": ("natural", "1.00", "train"),            # one speaker, at several sizes
+    "natural-big": ("natural", "0.90", "train"),
+    "natural-small": ("natural", "1.12", "train"),
+    "natural-tiny": ("natural", "1.24", "train"),
     "us-f5": ("espeak", "en-us+f5", "held_out"),
     "rp-m3": ("espeak", "en-gb-x-rp+m3", "held_out"),
-    "scottish-f1": ("espeak", "en-gb-scotland+f1", "held_out"),
     "midlands-m6": ("espeak", "en-gb-x-gbcwmd+m6", "held_out"),
+    "british-m2": ("espeak", "en+m2", "held_out"),
+    "natural-mid": ("natural", "1.06", "held_out"),
 }
 
 
@@ -127,6 +136,27 @@ def load_spoken(which):
     return Spoken(torch.from_numpy(samples), phones, clip["text"], clip["voice"])
 
 
-def write_clips(count=24):
-    """Make data/speech: four voices held out, four clips natural, a third unseen sentences."""
-    raise NotImplementedError
+def write_clips():
+    """Make data/speech: 12 clips of the training split, 12 with held-out sentence and voice."""
+    CLIPS.mkdir(exist_ok=True)
+    for old in CLIPS.glob("*.flac"):
+        old.unlink()
+    entries = []
+    for split in ("train", "held_out"):
+        lines = sorted(sentences(split), key=len)[-40:]             # long ones show more
+        names = voices(split)
+        for i in range(12):
+            voice = names[(29 * i) % len(names)]        # 29: every engine and accent comes up
+            several = 4 if i == 4 else 1                # one clip longer than a model's window
+            text = " ".join(lines[(7 * (i + k)) % len(lines)] for k in range(several))
+            spoken = say(text, voice, rate=0.9 + 0.05 * (i % 4))
+            file = f"{len(entries):02d}-{voice}.flac"
+            soundfile.write(CLIPS / file, spoken.samples.numpy(), SAMPLE_RATE)
+            entries.append({"file": file, "text": text, "voice": voice, "split": split,
+                            "phones": spoken.phones})
+    body = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    (CLIPS / "index.json").write_text(f"[\n{body}\n]\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_clips()

@@ -16,7 +16,7 @@ from livetalk_ref.world.state import FPS
 
 REST = (0.0, 0.0, 0.0)      # open 0..1, width -1..1, round 0..1
 SPREAD = 0.045              # seconds: how far outside its core a letter is still felt
-CORE = 0.6                  # the middle part of a letter that pulls with full strength
+EDGE = 0.2, 0.02            # what is not core at each end: this share, at most these seconds
 CLOSED_FOR = 0.5 / FPS      # half a frame: some frame falls within this of any closure's middle
 REOPEN = 0.045              # seconds from shut lips to free lips
 
@@ -90,8 +90,9 @@ def split_phone(symbol, start, end):
 
 def dominance(time, start, end):
     """(T, P) how strongly each letter is felt at each time: 1 in its core, Gaussian outside."""
-    middle, half = (start + end) / 2, CORE * (end - start) / 2
-    outside = ((time[:, None] - middle).abs() - half).clamp(min=0)                  # (T, P)
+    edge = (EDGE[0] * (end - start)).clamp(max=EDGE[1])
+    ahead, behind = start + edge - time[:, None], time[:, None] - (end - edge)      # (T, P)
+    outside = torch.maximum(ahead, behind).clamp(min=0)
     return torch.exp(-((outside / SPREAD) ** 2))
 
 

@@ -1,0 +1,216 @@
+"""The command line: `python -m livetalk_ref COMMAND`; every command names its options with -h.
+
+Results go to stdout, warnings and progress to stderr. Bad input ends with exit status 2 and one
+sentence, Ctrl-C with 130. Commands import what they need when they run, so that help is quick.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.progress import Progress, duration, warn
+
+STAGES = ("codec", "judges", "teacher")     # in the order in which they can be trained
+QUICK = {"codec": 300, "judges": 200, "teacher": 500}   # updates of `weights --quick`
+PROMPT = "a happy person smiles and nods while speaking"
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line like any other bad input."""
+
+    def error(self, message):
+        raise UserError(f"{message[0].upper()}{message[1:]}; see '{self.prog} -h'.")
+
+
+def number(low, high, kind=int):
+    """An argparse type: a number from low to high."""
+    def parse(word):
+        try:
+            value = kind(word)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"'{word}' is not a number from {low} to {high}")
+        return value
+    return parse
+
+
+SEED = number(0, 2 ** 63 - 1)
+
+
+def arguments():
+    """The parser of all commands."""
+    parser = Parser("livetalk_ref", description="A talking face from text, image and audio.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(run, text):
+        made = commands.add_parser(run.__name__, help=text, description=text)
+        made.set_defaults(run=run)
+        return made
+
+    add_generate(command(generate, "a video from a picture, a sound file and a prompt"))
+    add_json(command(demo, "outputs/demo.mp4 from shipped weights, and how fast it was made"))
+    c = command(portrait, "the drawn portrait of a seed, as a PNG")
+    c.add_argument("--identity", type=SEED, required=True, metavar="SEED", help="who")
+    c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
+    c = command(bench, "latency, throughput and memory of the generator")
+    c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
+    c.add_argument("--steps", type=number(1, 1000), default=48, help="Euler steps (48)")
+    add_json(c)
+    c = command(train, "train one stage in runs/STAGE")
+    c.add_argument("stage", choices=STAGES)
+    c.add_argument("--steps", type=number(1, 10 ** 9), help="updates, instead of the stage's own")
+    c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE)")
+    c.add_argument("--resume", action="store_true", help="continue what is in that folder")
+    c = command(weights, "train all that is shipped, from nothing; call it again to continue")
+    c.add_argument("--quick", action="store_true", help="the whole chain in minutes, much worse")
+    return parser
+
+
+def add_json(parser):
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+
+
+def add_generate(c):
+    who = c.add_mutually_exclusive_group()
+    who.add_argument("--image", metavar="I", help="a portrait of the drawn world, PNG or JPEG")
+    who.add_argument("--identity", type=SEED, metavar="SEED", default=7,
+                     help="the drawn portrait of a seed (7)")
+    c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
+    c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
+    c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
+    c.add_argument("--model", default="teacher", metavar="teacher|FILE",
+                   help="a shipped model, or the path of a checkpoint")
+    c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
+    c.add_argument("--steps", type=number(1, 1000), default=48, help="Euler steps (48)")
+    weight = number(0, 20, float)
+    c.add_argument("--text-weight", type=weight, help="text guidance, 1 is off")
+    c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
+    c.add_argument("--scale", type=number(1, 16), default=4, metavar="K",
+                   help="how much larger the picture is shown (4)")
+    add_json(c)
+
+
+def generate(options):
+    """A video from a picture, a sound file and a prompt."""
+    from livetalk_ref import generate as g
+    from livetalk_ref.flow import Guidance
+    from livetalk_ref.load import load
+    from livetalk_ref.world import prompts
+    from livetalk_ref.world.audio import is_silent, load_audio
+
+    prompts.parse(options.prompt)
+    samples = load_audio(options.audio)
+    if is_silent(samples):
+        warn("the sound is silent; the avatar will listen.")
+    avatar = load(options.model)
+    picture = reference(options, avatar.codec)
+    guidance = Guidance(g.TEXT_WEIGHT if options.text_weight is None else options.text_weight,
+                        g.AUDIO_WEIGHT if options.audio_weight is None else options.audio_weight)
+    windows = g.count_windows(g.count_frames(samples))
+    with Progress("denoising step", windows * options.steps) as progress:
+        facts = g.make_video(avatar, picture, samples, options.prompt, options.out, options.seed,
+                             options.steps, guidance, options.scale, progress)
+    tell(options, facts, f"{facts['out']}: {facts['frames']} frames, "
+         f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
+
+
+def reference(options, codec):
+    """The reference picture that the options name, with a warning for a photograph."""
+    from livetalk_ref import portrait as p
+
+    if options.image is None:
+        return p.portrait_of(options.identity)
+    picture = p.load_portrait(options.image)
+    if not p.is_drawn(picture, codec):
+        warn(f"{options.image} does not look like a drawn portrait. The tiny model knows only "
+             f"the drawn world and will not keep this face: use --identity SEED, or a picture "
+             f"made by the 'portrait' command.")
+    return picture
+
+
+def demo(options):
+    """The main job on shipped weights: outputs/demo.mp4 and a table of its speed."""
+    from livetalk_ref.demo import run, table
+
+    facts = run(PROMPT, Progress)
+    tell(options, facts, table(facts))
+
+
+def portrait(options):
+    """Save the drawn portrait of a seed, four times as large as the model sees it."""
+    from livetalk_ref.portrait import portrait_of, save_portrait
+
+    save_portrait(portrait_of(options.identity, 384), options.out)
+    print(options.out)
+
+
+def bench(options):
+    """Latency, throughput and memory of a generator on this machine."""
+    from livetalk_ref.judge.bench import measure, table
+
+    facts = measure(options.model, options.steps)
+    tell(options, facts, table(facts))
+
+
+def train(options):
+    """Train one stage."""
+    from livetalk_ref import stages
+
+    follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
+                                           options.resume))
+
+
+def weights(options):
+    """Train and export every stage in order, continuing what an earlier call began."""
+    from livetalk_ref import stages
+
+    hours, folder = {}, Path("runs/quick" if options.quick else "runs")
+    for name in STAGES:
+        began = time.monotonic()
+        steps = QUICK[name] if options.quick else None
+        follow(name, stages.run_stage(name, folder / name, steps, resume=True))
+        stages.export(name, folder / name)
+        hours[name] = (time.monotonic() - began) / 3600
+    for name, value in hours.items():
+        print(f"{name:8} {value:6.2f} h")
+
+
+def follow(name, states):
+    """Run a training loop to its end, showing loss and time left."""
+    with Progress(f"{name} step") as progress:
+        for state in states:
+            progress.say(f"{state.step}, loss {state.loss:.4f}, "
+                         f"{duration(state.seconds_left)} left")
+
+
+def tell(options, facts, text):
+    """Print facts as one JSON object, or as text."""
+    print(json.dumps(facts) if options.json else text)
+
+
+def stop(*_):
+    """What a polite kill does: as Ctrl-C, so that temporary files are removed."""
+    raise KeyboardInterrupt
+
+
+def main():
+    """The entry point of `python -m livetalk_ref` and of the `livetalk` script."""
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        options = arguments().parse_args()
+        options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

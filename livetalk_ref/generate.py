@@ -1,0 +1,141 @@
+"""Speech, a picture and a prompt to video: the teacher at work, window after window.
+
+A window is 21 latent frames. The first one starts from the reference picture, every later one
+from the last 4 latent frames of the window before, given clean. Sound, noise and decoding go
+forward only, so memory does not grow with the length and a longer sound leaves the windows
+before its end as they were. Letters as in flow.py; A audio features.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from livetalk_ref.flow import (ROWS_PER_LATENT, TEACHER_STEPS, Cond, Guidance, euler,
+                               group_audio)
+from livetalk_ref.media import SCALE, movie
+from livetalk_ref.world import text
+from livetalk_ref.world.audio import AudioFeatures
+from livetalk_ref.world.latents import OVERLAP, WINDOW
+from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
+
+TEXT_WEIGHT, AUDIO_WEIGHT = 2.0, 2.0
+GUIDANCE = Guidance(TEXT_WEIGHT, AUDIO_WEIGHT)
+FRESH = WINDOW - OVERLAP       # latent frames that a later window adds
+
+
+@dataclass(frozen=True)
+class Window:
+    """A finished window: its number of how many, its latents, and the pictures it adds."""
+
+    index: int
+    count: int
+    latents: torch.Tensor      # with the known ones in front             (1, 21, C, h, w)
+    frames: torch.Tensor       # in [-1, 1], on the CPU                   (n, 3, H, W)
+
+
+def count_frames(samples):
+    """Video frames of (N,) samples: one per begun 1000."""
+    return -(-len(samples) // SAMPLES_PER_FRAME)
+
+
+def count_windows(frames):
+    """Windows that cover so many video frames."""
+    latent_frames = -(-(frames + ROWS_PER_LATENT - 1) // ROWS_PER_LATENT)
+    return 1 + max(0, -(-(latent_frames - WINDOW) // FRESH))
+
+
+def evaluations(windows, steps, guidance):
+    """Times that the model is run on a window: steps times guidance branches."""
+    if guidance.text == guidance.audio == 1:
+        return windows * steps
+    return windows * steps * (2 if guidance.text == guidance.audio else 3)
+
+
+def audio_windows(samples):
+    """Grouped audio rows (1, 21, 4A) of every window of (N,) samples, silence after the end."""
+    features, heard, groups = AudioFeatures(), 0, None
+    for index in range(count_windows(count_frames(samples))):
+        frames = (WINDOW + index * FRESH) * ROWS_PER_LATENT - (ROWS_PER_LATENT - 1)
+        end = (frames + features.ahead - 1) * SAMPLES_PER_FRAME
+        part = samples[heard:end]
+        rows = features.push(torch.nn.functional.pad(part, (0, end - heard - len(part))))
+        if groups is None:
+            groups = group_audio(rows[None])                             # (1, 21, 4A)
+        else:
+            groups = torch.cat([groups[:, -OVERLAP:], rows.view(1, FRESH, -1)], dim=1)
+        heard = end
+        yield groups
+
+
+def conditions(avatar, picture, samples, prompt):
+    """The `Cond` of every window, one after the other.
+
+    picture (3, H, W) in [-1, 1] is the reference; samples (N,) 16 kHz sound; prompt may be ''.
+    Raises UserError for a picture size the codec does not take and for unknown words.
+    """
+    device = next(avatar.model.parameters()).device
+    with torch.no_grad():
+        ref = avatar.codec.encode(picture[None, None].to(device))[:, 0]  # (1, C, h, w)
+    words, no_words = text.encode([prompt]), text.encode([""])
+    for index, audio in enumerate(audio_windows(samples)):
+        known = torch.zeros(1, WINDOW, dtype=torch.bool)
+        known[:, :OVERLAP if index else 1] = True
+        yield Cond(ref, audio, words, known, no_words).to(device)
+
+
+@torch.no_grad()
+def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidance=GUIDANCE,
+           watch=None):
+    """Generate video for speech and yield a `Window` at a time, one frame per begun 1000 samples.
+
+    Arguments as for `conditions`. `watch` is called with every `flow.Step` of the sampler.
+    The same seed gives the same frames.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    missing = count_frames(samples)
+    windows, latents, memory = count_windows(missing), None, None
+    for index, cond in enumerate(conditions(avatar, picture, samples, prompt)):
+        clean = latents[:, -OVERLAP:] if index else cond.ref[:, None]    # (1, 4 or 1, C, h, w)
+        noise = torch.randn(1, WINDOW, *clean.shape[2:], generator=generator).to(clean)
+        for step in euler(avatar.model, noise, clean, cond, steps, guidance):
+            if watch:
+                watch(step)
+        latents = step.x
+        fresh = latents[:, OVERLAP if index else 0:]
+        frames, memory = decode(avatar.codec, fresh, memory, missing)
+        missing -= len(frames)
+        yield Window(index, windows, latents, frames)
+
+
+def decode(codec, latents, memory, most):
+    """At most `most` pictures (n, 3, H, W) of latents (1, F, C, h, w), and the codec's state."""
+    pictures, count = [], 0
+    for z in latents.split(1, dim=1):
+        if count >= most:
+            break
+        frames, memory = codec.decode_step(z, memory)                    # (1, 4 or 1, 3, H, W)
+        pictures.append(frames[0, :most - count].float().cpu())
+        count += len(pictures[-1])
+    return torch.cat(pictures), memory
+
+
+def make_video(avatar, picture, samples, prompt, path, seed=0, steps=TEACHER_STEPS,
+               guidance=GUIDANCE, scale=SCALE, watch=None):
+    """Generate an mp4 with sound and return what it took, as a dict.
+
+    The file appears when it is complete. UserError when it cannot be written.
+    """
+    started, first = time.perf_counter(), None
+    with movie(path, samples, picture.shape[-1], scale) as made:
+        for window in stream(avatar, picture, samples, prompt, seed, steps, guidance, watch):
+            first = first or time.perf_counter() - started
+            made.add(window.frames)
+    seconds, frames = time.perf_counter() - started, count_frames(samples)
+    return {"out": str(path), "model": avatar.name, "prompt": prompt, "seed": seed,
+            "steps": steps, "text_weight": guidance.text, "audio_weight": guidance.audio,
+            "frames": frames, "video_seconds": frames / FPS, "windows": window.count,
+            "evaluations": evaluations(window.count, steps, guidance),
+            "threads": torch.get_num_threads(), "seconds": seconds,
+            "first_frame_seconds": first, "frames_per_second": frames / seconds,
+            "real_time_factor": seconds * FPS / frames}

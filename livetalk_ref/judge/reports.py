@@ -1,0 +1,118 @@
+"""The figures in data/results that belong to the teacher's stage, one function a file.
+
+`python -m livetalk_ref report NAME` makes data/results/NAME.json again from shipped weights.
+"""
+
+import time
+
+import torch
+
+from livetalk_ref.codec import GROUP, psnr
+from livetalk_ref.flow import Guidance
+from livetalk_ref.generate import GUIDANCE
+from livetalk_ref.judge import evaluate, metrics
+from livetalk_ref.judge.results import write_result
+from livetalk_ref.load import load_module
+from livetalk_ref.world import clips, snippets
+from livetalk_ref.world.face import mouth_box
+
+CLIPS = 64
+SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (3, 1), (3, 3), (2, 3)]     # text, audio
+STEPS = (1, 2, 4, 8, 48)
+
+
+def codec_report(count=CLIPS):
+    """How much truth survives the codec, on held-out identities."""
+    codec, rows = load_module("codec"), []
+    for number in range(count):
+        clip = clips.script("held_out", number, clips.FRAMES, degraded=0.0)
+        x = clips.film(clip)
+        with torch.inference_mode():
+            y = codec.decode(codec.encode(x[None]))[0]
+        inside = snippets.box_mask(mouth_box(clip.identity, clip.state), x.shape[-1])
+        inside = inside.bool().expand_as(x)
+        rows.append({"psnr": psnr(y, x).item(), "mouth psnr": psnr(y[inside], x[inside]).item(),
+                     "border flicker": border_flicker(y, x)})
+    line = {"name": "truth through the codec", "clips": count}
+    for key in rows[0]:
+        mean, low, high = metrics.bootstrap([row[key] for row in rows])
+        line[key], line[f"{key} 95%"] = round(mean, 3), [round(low, 3), round(high, 3)]
+    return [line], {}
+
+
+def border_flicker(y, x):
+    """Error of the change across borders of 4-frame groups over that inside groups; 1 is none."""
+    wrong = (y.diff(dim=0) - x.diff(dim=0)).abs().mean(dim=(1, 2, 3))    # (T - 1,)
+    border = torch.arange(len(wrong)) % GROUP == 0      # from frame 4k to 4k + 1
+    return (wrong[border].mean() / wrong[~border].mean()).item()
+
+
+class Bench:
+    """Held-out clips with their truth, judged once for all rows of a table."""
+
+    def __init__(self, count):
+        self.codec, self.reader = load_module("codec"), load_module("reader")
+        self.held_out = evaluate.HeldOut.make(self.codec, count)
+        truth = list(self.held_out.film())
+        self.still = [metrics.still_places(frames) for frames in truth]
+        self.rendered = self.judge(truth)
+        self.coded = self.judge(self.held_out.decode(self.held_out.data.latents))
+
+    def judge(self, frames):
+        return evaluate.judge(frames, self.held_out, self.reader, self.still)
+
+    def line(self, name, judged):
+        """A table line; Fréchet distances are to truth through the codec."""
+        return evaluate.summarise(name, *judged, self.coded[1])
+
+    def generated(self, name, model, **options):
+        """The line of a model's clips, and the seconds they took."""
+        start = time.perf_counter()
+        latents = evaluate.generate(model, self.held_out, **options)
+        seconds = round(time.perf_counter() - start, 1)
+        return self.line(name, self.judge(self.held_out.decode(latents))), seconds
+
+
+def teacher_report(count=CLIPS):
+    """The guided teacher beside truth and truth through the codec."""
+    bench = Bench(count)
+    check = evaluate.HeldOut.make(bench.codec, count, "check")
+    floor = evaluate.judge(check.decode(check.data.latents), check, bench.reader)
+    line, seconds = bench.generated("teacher", load_module("teacher"), guidance=GUIDANCE)
+    rows = [bench.line("truth", bench.rendered), bench.line("truth through the codec", bench.coded),
+            bench.line("a second set of truth", floor), line]
+    return rows, {"teacher seconds": seconds}
+
+
+def guidance_report(count=32):
+    """Text and audio guidance apart, 48 steps."""
+    bench, teacher = Bench(count), load_module("teacher")
+    rows, cost = [bench.line("truth through the codec", bench.coded)], {}
+    for text, audio in SWEEP:
+        name = f"text {text}, audio {audio}"
+        line, cost[name] = bench.generated(name, teacher, guidance=Guidance(text, audio))
+        rows.append(line | {"text": text, "audio": audio})
+    return rows, cost
+
+
+def gate_report(count=CLIPS):
+    """Is there anything to distil? The teacher at few steps and at 48, plain and guided."""
+    bench, teacher = Bench(count), load_module("teacher")
+    rows, cost = [bench.line("truth through the codec", bench.coded)], {}
+    for label, guidance in (("plain", Guidance()), ("guided", GUIDANCE)):
+        for steps in STEPS:
+            name = f"{label}, {steps} steps"
+            line, cost[name] = bench.generated(name, teacher, steps=steps, guidance=guidance)
+            rows.append(line | {"steps": steps, "guidance": label})
+    return rows, cost
+
+
+REPORTS = {"codec": codec_report, "teacher": teacher_report, "guidance": guidance_report,
+           "gate": gate_report}
+
+
+def make_report(name, count=None):
+    """Make data/results/NAME.json and return its path."""
+    rows, cost = REPORTS[name](*([count] if count else []))
+    command = f"python -m livetalk_ref report {name}" + (f" --clips {count}" if count else "")
+    return write_result(name, command, rows, seeds=[0], cost=cost)

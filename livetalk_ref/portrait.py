@@ -1,0 +1,98 @@
+"""The reference picture: from an image file, or drawn for a seed.
+
+The tiny model knows only the drawn world. Whether a picture is of that world is judged by the
+codec: it was trained on nothing else, so what it cannot restore is something else.
+"""
+
+import os
+import struct
+import warnings
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+
+from livetalk_ref.codec import psnr
+from livetalk_ref.errors import UserError
+from livetalk_ref.media import blame, fit, placed
+from livetalk_ref.world.face import render
+from livetalk_ref.world.identity import sample_identities
+from livetalk_ref.world.state import COL
+from livetalk_ref.world.still import reference_state
+
+SMALLEST, LARGEST = 32, 10_000      # pixels a side
+DRAWN = 24.0                        # dB that the codec restores of every drawn portrait
+FRIENDLY = {"happy": 0.45}
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # Pillow's
+
+
+def load_portrait(path, size=96):
+    """An image file -> (3, size, size) in [-1, 1], its largest central square.
+
+    UserError for a file that is missing, broken, no image, too small or too large.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise UserError(f"There is no image file '{path}'.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we check ourselves
+            image = Image.open(path)            # reads the header alone
+        check_size(path, *image.size)
+        image = ImageOps.exif_transpose(image).convert("RGBA")
+    except Image.DecompressionBombError:
+        raise UserError(f"The image '{path}' is too large; use at most {LARGEST} pixels a "
+                        f"side.") from None
+    except UserError:
+        raise
+    except BROKEN:
+        raise UserError(f"The file '{path}' is broken or is not an image; use a PNG or "
+                        f"JPEG.") from None
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return fit(pixels.view(image.height, image.width, 3), size)
+
+
+def check_size(path, width, height):
+    if min(width, height) < SMALLEST or max(width, height) > LARGEST:
+        raise UserError(f"The image '{path}' has {width}x{height} pixels; its sides must be "
+                        f"{SMALLEST} to {LARGEST}.")
+
+
+def portrait_of(seed, size=96):
+    """The portrait of `--identity seed`: (3, size, size) in [-1, 1].
+
+    It looks at the viewer, friendly, with its mouth closed and its hands down; light and
+    background lights are the seed's own.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    identity = sample_identities(1, generator)
+    state = reference_state(generator)
+    own = [i for name, i in COL.items() if name.startswith(("light", "key"))]
+    calm = torch.zeros_like(state)
+    calm[own] = state[own]
+    for name, value in FRIENDLY.items():
+        calm[COL[name]] = value
+    return render(identity, calm[None], size)[0]
+
+
+def save_portrait(picture, path):
+    """Write a picture (3, H, W) in [-1, 1] as an image file, complete or not at all."""
+    if Path(path).suffix.lower() != ".png":
+        raise UserError(f"The portrait's name must end in .png, and {path} does not.")
+    pixels = ((picture + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0)
+    with placed(path) as temporary, blame(path):
+        Image.fromarray(pixels.contiguous().numpy()).save(temporary, "png")
+
+
+@torch.no_grad()
+def restored(picture, codec):
+    """How well the codec restores a picture (3, H, W): dB."""
+    device = codec.scale.device
+    x = picture[None, None].to(device)
+    return psnr(codec.decode(codec.encode(x)), x).item()
+
+
+def is_drawn(picture, codec):
+    """Is this a picture of the drawn world, as far as the codec can tell?"""
+    return restored(picture, codec) >= DRAWN

@@ -1,0 +1,281 @@
+"""What notebooks show: filmstrips, videos with sound, speech, curves, source; it only shows.
+
+The only module that imports matplotlib and IPython. Frames are (T, 3, H, W) in [-1, 1] at
+16 frames a second, samples (N,) at 16 kHz. Figures and pictures are returned, not shown: in a
+notebook the last line of a cell shows itself; elsewhere call `.savefig(path)` or `.save(path)`.
+"""
+
+import base64
+import inspect
+import io
+import json
+import time
+from functools import cache
+from pathlib import Path
+
+import av
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from IPython.display import HTML, Markdown, display
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.media import NOTE, audio_frame, video_frame
+from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+
+PAPER, INK, SOFT, RULE = "#fdfbf7", "#2d2a3a", "#8d8899", "#e6e1d8"
+TEAL, CORAL, AMBER, VIOLET, LEAF, ROSE = COLOURS = (
+    "#14808c", "#e2583e", "#e8a33d", "#7461b3", "#6f9a3e", "#c95f8f")
+DPI = 72            # of figures: a notebook has to stay below 1 MB
+GAP = 4             # pixels between the pictures of a strip
+
+
+def style():
+    """One look for every figure: paper, ink, few lines."""
+    plt.rcParams.update({
+        "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
+        "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,
+        "figure.constrained_layout.h_pad": 0.09,
+        "axes.prop_cycle": plt.cycler(color=COLOURS), "lines.linewidth": 2.0,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT,
+        "axes.grid": True, "axes.axisbelow": True, "grid.color": RULE, "grid.linewidth": 0.8,
+        "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
+        "xtick.color": SOFT, "ytick.color": SOFT, "font.size": 11.5, "axes.titlesize": 13,
+        "axes.titlelocation": "left", "axes.titlepad": 10, "legend.frameon": False,
+    })
+
+
+def figure(width=12, height=3.2, rows=1, columns=1, **grid):
+    """A figure in our style and its axes, as `plt.subplots` gives them; shown when returned."""
+    style()
+    made, axes = plt.subplots(rows, columns, figsize=(width, height), **grid)
+    plt.close(made)         # or the notebook would show it a second time
+    return made, axes
+
+
+def pixels(frames):
+    """Frames (T, 3, H, W) in [-1, 1] -> (T, H, W, 3) uint8."""
+    levels = ((frames.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return levels.movedim(-3, -1).cpu().numpy()
+
+
+def picture(frame, height=288):
+    """One frame (3, H, W) or (1, 3, H, W), smoothly enlarged -> PIL image."""
+    image = Image.fromarray(pixels(frame.reshape(-1, *frame.shape[-2:])[None])[0])
+    width = round(height * image.width / image.height)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+@cache
+def font(size, bold=False):
+    return ImageFont.truetype(findfont("DejaVu Sans:bold" if bold else "DejaVu Sans"), size)
+
+
+def sheet(frames, columns, height=120, rows=(), heads=()):
+    """Frames (N, 3, H, W) in reading order on one sheet, rows and columns labelled -> PIL image."""
+    tiles = [picture(frame, height) for frame in frames]
+    width, count = tiles[0].width, -(-len(tiles) // columns)
+    left = max([round(font(13).getlength(line)) + 12 for row in rows for line in row.split("\n")],
+               default=0)
+    top = 20 if heads else 0
+    size = left + columns * (width + GAP) + GAP, top + count * (height + GAP) + GAP
+    image = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(image)
+    for i, tile in enumerate(tiles):
+        row, column = divmod(i, columns)
+        image.paste(tile, (left + GAP + column * (width + GAP), top + GAP + row * (height + GAP)))
+    for row, text in enumerate(rows):
+        middle = top + GAP + row * (height + GAP) + height / 2
+        draw.multiline_text((left - 4, middle), text, INK, font(13), "rm", align="right")
+    for column, text in enumerate(heads):
+        middle = left + GAP + column * (width + GAP) + width / 2
+        draw.text((middle, top / 2 + 2), str(text), SOFT, font(12), "mm")
+    return compact(image)
+
+
+def compact(image):
+    """A figure or RGB picture -> PIL image of 256 colours: a third of the bytes in a notebook."""
+    if hasattr(image, "savefig"):
+        buffer = io.BytesIO()
+        image.savefig(buffer)
+        image = Image.open(buffer).convert("RGB")
+    return image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=4, dither=Image.Dither.NONE)
+
+
+def filmstrip(clips, when=8, height=104, heads=None):
+    """Moments of a clip in a row, or of several clips below each other -> PIL image.
+
+    clips: frames (T, 3, H, W) or {label: frames}; when: a number of moments, evenly spread, or a
+    list of frame indices; heads: their labels, else seconds.
+    """
+    clips = clips if isinstance(clips, dict) else {"": clips}
+    shortest = min(len(frames) for frames in clips.values())
+    if isinstance(when, int):
+        when = torch.linspace(0, shortest - 1, when).round().int().tolist()
+    heads = [f"{t / FPS:.2f} s" for t in when] if heads is None else heads
+    frames = torch.cat([frames[list(when)] for frames in clips.values()])
+    return sheet(frames, len(when), height, [name for name in clips if name], heads)
+
+
+def save_strip(path, clips, when=8, height=104):
+    """Write a `filmstrip` as PNG and return its path."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    filmstrip(clips, when, height).save(path, optimize=True)
+    return Path(path)
+
+
+def encode(frames=None, samples=None, fps=FPS, height=288, quality=27):
+    """H.264 and AAC in an mp4 -> bytes; frames or samples may be left out."""
+    buffer, streams = io.BytesIO(), []
+    with av.open(buffer, "w", format="mp4") as container:
+        container.metadata["comment"] = NOTE
+        if frames is not None:
+            side = height - height % 2
+            video = container.add_stream("libx264", fps, options={"crf": str(quality)})
+            video.width, video.height, video.pix_fmt = side, side, "yuv420p"
+            streams.append((video, [video_frame(frame.float().cpu(), side) for frame in frames]))
+        if samples is not None:
+            audio = container.add_stream("aac", SAMPLE_RATE, layout="mono")
+            blocks = samples.float().cpu().split(SAMPLES_PER_FRAME)
+            streams.append((audio, [audio_frame(block) for block in blocks]))
+        for stream, content in streams:
+            for frame in [*content, None]:
+                container.mux(stream.encode(frame))
+    return buffer.getvalue()
+
+
+def show_video(frames, samples=None, fps=FPS, height=288):
+    """Frames (T, 3, H, W) with their sound as a video inside the notebook."""
+    data = base64.b64encode(encode(frames, samples, fps, height)).decode()
+    return HTML(f'<video controls loop playsinline height="{height}" '
+                f'src="data:video/mp4;base64,{data}"></video>')
+
+
+def show_sound(samples, label=""):
+    """A small player for samples (N,) at 16 kHz."""
+    data = base64.b64encode(encode(samples=samples)).decode()
+    return HTML(f'<audio controls src="data:audio/mp4;base64,{data}"></audio> {label}')
+
+
+def show_source(thing):
+    """The lines of the package under study, with the name of their file."""
+    file = Path(inspect.getsourcefile(thing))
+    place = file.relative_to(Path(__file__).resolve().parents[1]).as_posix()
+    return Markdown(f"`{place}`\n```python\n{inspect.getsource(thing)}```")
+
+
+def speech(samples, phones, mouth, frames=None, count=9, title="", width=12):
+    """Sound, phones and the mouth they ask for over one time axis, with pictures above.
+
+    samples (N,), phones [(symbol, start s, end s)], mouth (T, 3) opening, width, rounding;
+    frames (T, 3, H, W) or None. Red phones shut the lips. -> figure
+    """
+    seconds = len(mouth) / FPS
+    heights = ([width / count] if frames is not None else []) + [0.75, 0.32, 1.5]
+    made, axes = figure(width, sum(heights) + 0.75, len(heights), sharex=True,
+                        gridspec_kw={"height_ratios": heights})
+    for ax in axes[:-1]:
+        ax.set_axis_off()
+    axes[0].set_title(title)
+    if frames is not None:
+        moments(axes[0], frames[:len(mouth)], count)
+    waveform(axes[-3], samples, seconds)
+    for symbol, start, end in phones:
+        shut = symbol and symbol in "pbm"
+        axes[-2].text((start + end) / 2, 0.5, symbol, ha="center", va="center", size=13,
+                      color=CORAL if shut else INK, weight="bold" if shut else "normal")
+    time_axis = torch.arange(len(mouth)) / FPS
+    for column, name, colour in zip(mouth.T, ("opening", "width", "rounding"), COLOURS[::2]):
+        axes[-1].plot(time_axis, column, color=colour, label=name)
+    axes[-1].fill_between(time_axis, mouth[:, 0], color=TEAL, alpha=0.18, linewidth=0)
+    axes[-1].set(xlim=(0, seconds), ylim=(-1.08, 1.5), yticks=(-1, 0, 1), xlabel="seconds")
+    axes[-1].legend(loc="upper left", ncols=3, borderpad=0)
+    return made
+
+
+def moments(ax, frames, count):
+    """`count` frames side by side, each over its own stretch of the time axis."""
+    step = len(frames) / FPS / count
+    for k in range(count):
+        frame = pixels(frames[None, int((k + 0.5) * len(frames) / count)])[0]
+        ax.imshow(frame, extent=((k + 0.02) * step, (k + 0.98) * step, 0, 1), aspect="auto",
+                  interpolation="lanczos")
+    ax.set(xlim=(0, count * step), ylim=(0, 1))
+
+
+def waveform(ax, samples, seconds, bins=700):
+    """The loudest excursions of the sound in `bins` slices of time."""
+    padded = F.pad(samples, (0, max(0, round(seconds * SAMPLE_RATE) - len(samples))))
+    slices = padded[:len(padded) // bins * bins].view(bins, -1)
+    at = (torch.arange(bins) + 0.5) * seconds / bins
+    ax.fill_between(at, slices.amin(1), slices.amax(1), color=INK, alpha=0.75, linewidth=0)
+
+
+def curve(ax, x, y, label=None, band=None, colour=None, window=1):
+    """One line with its spread. y (N,), or (R, N) of R runs drawn as mean and min .. max.
+
+    window > 1 smooths a single noisy run over that many points, with its 10 % .. 90 % as band;
+    band: (low, high) arrays given by hand.
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if y.ndim == 2:
+        band, y = (y.min(0), y.max(0)), y.mean(0)
+    elif window > 1 and len(y) > window:
+        views = np.lib.stride_tricks.sliding_window_view(y, window)
+        band, x, y = np.quantile(views, (0.1, 0.9), axis=1), x[window - 1:], views.mean(1)
+    line, = ax.plot(x, y, label=label, color=colour)
+    if band is not None:
+        ax.fill_between(x, *band, color=line.get_color(), alpha=0.18, linewidth=0)
+    return line
+
+
+def read_metrics(run):
+    """The rows of a run's metrics.jsonl as a list of dicts. UserError when there are none."""
+    path = Path(run) / "metrics.jsonl"
+    if not path.is_file():
+        raise UserError(f"There is no {path}: start the run first.")
+    lines = path.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]     # not one half written
+
+
+def loss_figure(run):
+    """The loss of a run so far, over the updates made -> figure."""
+    rows = read_metrics(run)
+    made, ax = figure(10, 3)
+    steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
+    curve(ax, steps, losses, window=min(50, 1 + len(rows) // 10))
+    last = rows[-1] if rows else {"step": 0, "loss": float("nan"), "seconds_left": 0}
+    ax.set(xlabel="updates", yscale="log", title=f"{Path(run).name}: loss {last['loss']:.4g} after "
+           f"{last['step']} updates, {last['seconds_left'] / 60:.0f} min left")
+    return made
+
+
+def watch(run, states=None, every=2.0, patience=60.0):
+    """Draw the loss of a run folder while it trains.
+
+    states: the training generator, which is driven to its end here; None watches a run of another
+    process until it has been quiet for `patience` seconds or the cell is interrupted.
+    """
+    shown, drawn = None, time.monotonic()
+    for _ in other_process(run, every, patience) if states is None else states:
+        if shown is None:
+            shown = display(loss_figure(run), display_id=True)
+        elif time.monotonic() - drawn > every:
+            shown.update(loss_figure(run))
+            drawn = time.monotonic()
+    if shown is not None:
+        shown.update(loss_figure(run))
+
+
+def other_process(run, every, patience):
+    """Yields whenever a run's metrics.jsonl has grown; ends when it has been still too long."""
+    path = Path(run) / "metrics.jsonl"
+    size, since = -1, time.monotonic()
+    while time.monotonic() - since < patience:
+        if path.is_file() and path.stat().st_size != size:
+            size, since = path.stat().st_size, time.monotonic()
+            yield
+        time.sleep(every)

@@ -1,0 +1,110 @@
+"""portrait.py: pictures in, good and bad; the portrait of a seed; what is not of this world."""
+
+import os
+
+import pytest
+import torch
+from PIL import Image
+from tiny import write_huge_image
+
+from livetalk_ref import load
+from livetalk_ref.errors import UserError
+from livetalk_ref.portrait import (DRAWN, is_drawn, load_portrait, portrait_of, restored,
+                                   save_portrait)
+
+needs_codec = pytest.mark.skipif(not (load.CHECKPOINTS / "codec.safetensors").exists(),
+                                 reason="there is no codec checkpoint yet")
+
+
+def test_a_seed_is_one_person():
+    a, b = portrait_of(7), portrait_of(7)
+    assert a.shape == (3, 96, 96) and torch.equal(a, b)
+    assert (a - portrait_of(8)).abs().mean() > 0.1
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    path = tmp_path / "new" / "face.png"
+    save_portrait(portrait_of(7), path)
+    assert (load_portrait(path) - portrait_of(7)).abs().max() <= 1 / 255 + 1e-6
+    assert os.listdir(path.parent) == ["face.png"]
+    save_portrait(portrait_of(7, 384), path)
+    assert (load_portrait(path) - portrait_of(7)).abs().mean() < 0.02
+
+
+def test_it_is_cut_to_the_central_square_and_laid_on_white(tmp_path):
+    image = Image.new("RGBA", (300, 100), (255, 0, 0, 255))
+    image.paste((0, 0, 255, 0), (100, 0, 200, 100))
+    image.save(tmp_path / "a.png")
+    assert load_portrait(tmp_path / "a.png").min() > 0.999
+
+
+def test_a_camera_turned_by_a_quarter(tmp_path):
+    image = Image.new("RGB", (128, 128), "white")
+    image.paste("black", (0, 0, 128, 64))                      # dark above
+    exif = Image.Exif()
+    exif[0x0112] = 6                                           # shown turned clockwise
+    image.save(tmp_path / "a.jpg", exif=exif)
+    x = load_portrait(tmp_path / "a.jpg")
+    assert x[:, :, 60:].mean() < -0.9 and x[:, :, :36].mean() > 0.9      # dark on the right
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "I;16", "F"])
+def test_any_kind_of_pixel(tmp_path, mode):
+    image = Image.new("L", (64, 64), 255).convert(mode) if mode != "I;16" else \
+        Image.new(mode, (64, 64), 65535)
+    image.save(tmp_path / "a.tif")
+    assert load_portrait(tmp_path / "a.tif").mean() > 0.98
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 200), (20_000, 40), (40, 10_001)])
+def test_too_small_and_too_large(tmp_path, size):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=f"has {size[0]}x{size[1]} pixels"):
+        load_portrait(tmp_path / "a.png")
+
+
+def test_a_huge_one_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    write_huge_image(tmp_path / "a.bmp")
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(UserError, match="too large|20000x20000"):
+        load_portrait(tmp_path / "a.bmp")
+
+
+def test_what_is_no_image(tmp_path):
+    save_portrait(portrait_of(7), tmp_path / "whole.png")
+    data = (tmp_path / "whole.png").read_bytes()
+    contents = {"empty.png": b"", "text.png": b"hello" * 50, "cut.png": data[:len(data) // 2],
+                "spoiled.png": data[:60] + bytes(40) + data[100:]}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="broken or is not an image"):
+            load_portrait(tmp_path / name)
+    for name in ("missing.png", "."):
+        with pytest.raises(UserError, match="There is no image file"):
+            load_portrait(tmp_path / name)
+
+
+def test_a_portrait_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name in ("file/a.png", "a.xyz"):
+        with pytest.raises(UserError):
+            save_portrait(portrait_of(7), tmp_path / name)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def strangers():
+    """Pictures that are not of the drawn world: noise, patches of noise, stripes."""
+    g = torch.Generator().manual_seed(0)
+    for cells in (6, 12, 24, 96):
+        noise = torch.rand(1, 3, cells, cells, generator=g) * 2 - 1
+        yield torch.nn.functional.interpolate(noise, (96, 96), mode="bicubic")[0].clamp(-1, 1)
+    yield torch.sin(torch.arange(96) * 1.1).expand(3, 96, 96).contiguous()
+
+
+@needs_codec
+def test_the_codec_tells_drawn_portraits_from_others():
+    codec = load.load_module("codec")
+    drawn = [restored(portrait_of(seed), codec) for seed in range(40)]
+    others = [restored(picture, codec) for picture in strangers()]
+    assert min(drawn) > DRAWN + 1 and max(others) < DRAWN - 1
+    assert is_drawn(portrait_of(7), codec)

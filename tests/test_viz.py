@@ -1,0 +1,144 @@
+"""What notebooks show, read back: pictures hold the right pixels, videos the right length."""
+
+import io
+import json
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from livetalk_ref import posters, viz
+from livetalk_ref.errors import UserError
+from livetalk_ref.world.speech import load_spoken
+from livetalk_ref.world.state import FPS, SAMPLE_RATE
+from livetalk_ref.world.visemes import visemes
+
+
+def greys(levels, size=96):
+    """One plain frame a level in [-1, 1]: (T, 3, size, size)."""
+    return torch.tensor(levels)[:, None, None, None].expand(-1, 3, size, size).contiguous()
+
+
+def test_pixels_are_the_nearest_bytes():
+    levels = viz.pixels(greys([-2.0, -1.0, 0.0, 1.0, 3.0], 2))
+    assert levels.shape == (5, 2, 2, 3)
+    assert levels[:, 0, 0, 0].tolist() == [0, 0, 128, 255, 255]
+
+
+def test_filmstrip_shows_the_asked_moments_in_their_places():
+    frames = greys(np.linspace(-1, 1, 9, dtype=np.float32).tolist())
+    image = np.asarray(viz.filmstrip(frames, (8, 0, 4), height=50).convert("RGB")).astype(int)
+    middle = [image[20 + viz.GAP + 25, viz.GAP + 25 + k * (50 + viz.GAP)] for k in range(3)]
+    assert np.abs(np.array(middle) - [[255] * 3, [0] * 3, [128] * 3]).max() <= 2
+
+
+def test_labelled_rows_keep_their_order():
+    clips = {"a white clip": greys([1.0] * 4), "black": greys([-1.0] * 6)}
+    image = np.asarray(viz.filmstrip(clips, 4, height=40).convert("L")).astype(int)
+    right = image.shape[1] - viz.GAP - 20
+    assert image[20 + viz.GAP + 20, right] > 250 and image[20 + 2 * viz.GAP + 60, right] < 5
+    assert viz.filmstrip(greys([0.0] * 4), 4, height=40).height < image.shape[0]
+
+
+def test_save_strip_makes_its_folder(tmp_path):
+    path = viz.save_strip(tmp_path / "new" / "strip.png", greys([0.0] * 5), 3)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_video_has_all_frames_at_their_rate_and_the_sound_beside_them():
+    tone = 0.5 * torch.sin(torch.arange(12_000) * 0.2)
+    data = viz.encode(greys([-0.8] * 6 + [0.8] * 6), tone, height=64)
+    with av.open(io.BytesIO(data)) as file:
+        assert file.streams.video[0].average_rate == FPS
+        assert "Synthetic" in file.metadata["comment"]
+        shown = [frame.to_ndarray(format="gray") for frame in file.decode(video=0)]
+    with av.open(io.BytesIO(data)) as file:
+        assert file.streams.audio[0].rate == SAMPLE_RATE
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    assert len(shown) == 12 and shown[0].shape == (64, 64)
+    assert shown[5].mean() < 60 < 190 < shown[6].mean()
+    assert abs(len(heard) - len(tone)) <= 3 * 1024 and 0.3 < heard[4000:8000].std() < 0.4
+
+
+@pytest.mark.parametrize("show", [lambda: viz.show_video(greys([0.0] * 4), torch.zeros(4000)),
+                                  lambda: viz.show_sound(torch.zeros(4000))])
+def test_players_carry_their_data(show):
+    assert 'src="data:' in show().data and len(show().data) < 40_000
+
+
+def test_source_is_the_function_and_names_its_file():
+    text = viz.show_source(visemes).data
+    assert text.startswith("`livetalk_ref/world/visemes.py`") and "def visemes(" in text
+
+
+def test_curve_of_several_runs_is_their_mean_within_their_extremes():
+    _, ax = viz.figure()
+    line = viz.curve(ax, [1, 2], [[0.0, 4.0], [2.0, 8.0]])
+    assert line.get_ydata().tolist() == [1.0, 6.0]
+    band = ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == 0 and band[:, 1].max() == 8
+
+
+def test_smoothed_curve_ends_at_the_last_point():
+    _, ax = viz.figure()
+    line = viz.curve(ax, range(10), range(10), window=4)
+    assert line.get_xdata()[-1] == 9 and line.get_ydata()[-1] == 7.5
+
+
+def write_metrics(run, losses):
+    rows = [{"step": i + 1, "loss": loss, "seconds_left": 60} for i, loss in enumerate(losses)]
+    run.mkdir(exist_ok=True)
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_metrics_without_a_half_written_line(tmp_path):
+    write_metrics(tmp_path / "run", [3.0, 2.0])
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "lo')
+    assert [row["loss"] for row in viz.read_metrics(tmp_path / "run")] == [3.0, 2.0]
+    with pytest.raises(UserError, match="start the run"):
+        viz.read_metrics(tmp_path / "nowhere")
+
+
+def test_watch_drives_a_run_to_its_end_and_shows_the_last_loss(tmp_path, monkeypatch):
+    shown = []
+
+    class Shown:
+        def update(self, figure):
+            shown.append(figure.axes[0].get_title(loc="left"))
+
+    monkeypatch.setattr(viz, "display", lambda figure, display_id: Shown())
+    losses, run = [8.0, 4.0, 2.0, 0.5], tmp_path / "mine"
+
+    def training():
+        for count in range(1, 5):
+            write_metrics(run, losses[:count])
+            yield count
+
+    viz.watch(run, training(), every=0)
+    assert "0.5 after 4 updates" in shown[-1] and "mine" in shown[-1]
+
+
+def test_watch_of_another_process_stops_when_it_is_quiet(tmp_path, monkeypatch):
+    write_metrics(tmp_path / "run", [1.0])
+    monkeypatch.setattr(viz, "display", lambda *a, **k: type("S", (), {"update": print}))
+    viz.watch(tmp_path / "run", every=0.01, patience=0.05)
+
+
+def test_acting_follows_the_sentence_and_the_prompt():
+    spoken, dice = load_spoken(12), torch.Generator().manual_seed(0)
+    state = posters.act(spoken, "a person smiles", dice, frames=33)
+    assert torch.equal(state[3:, :3], visemes(spoken.phones, 33)[3:])
+
+
+def test_speech_figure_marks_shut_lips():
+    spoken = load_spoken(12)
+    made = viz.speech(spoken.samples, spoken.phones, visemes(spoken.phones, 30))
+    marks = {text.get_text(): text.get_color() for ax in made.axes for text in ax.texts}
+    assert marks["b"] == viz.CORAL and marks["ð"] == viz.INK
+
+
+def test_posters_say_what_they_can_make():
+    with pytest.raises(UserError, match="contact or banner"):
+        posters.main(["landscape"])
