@@ -23,7 +23,7 @@ class CodecConfig:
 
     latent_channels: int = 16
     widths: tuple = (64, 128, 128)  # at 1/4, 1/8 and 1/16 of the picture's size
-    noise: float = 0.1              # decoder is trained on latents with this much noise
+    noise: float = 0.05             # decoder is trained on latents with this much noise
 
 
 class Residual(nn.Module):

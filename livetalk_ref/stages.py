@@ -17,9 +17,6 @@ from livetalk_ref.train import TrainConfig, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import latents, snippets
 
-MOUTH_WEIGHT = 3.0     # how much more a pixel counts inside the mouth box
-
-
 @dataclass
 class Stage:
     """A model, its loss(model, generator) and its training numbers."""
@@ -39,7 +36,7 @@ def codec_stage(count=1600):
         some = torch.randint(len(data), (14, 1), generator=g)
         when = torch.randint(snippets.FRAMES - 8, (14, 1), generator=g) + torch.arange(9)
         x = data.pictures((some, when))                                  # (14, 9, 3, 96, 96)
-        weight = 1 + MOUTH_WEIGHT * snippets.box_mask(data.box[some, when], x.shape[-1])
+        weight = snippets.detail(data.box[some, when], x.shape[-1])
         y, z = model(x, g)
         return codec_loss(y.float(), x, z.float(), weight)
 

@@ -5,15 +5,13 @@ look-ahead, on held-out sentences. AHEAD of audio.py is the smallest that gets n
 `python -m livetalk_ref.world.lookahead` writes data/results/audio_lookahead.json.
 """
 
-import json
-import platform
 import time
-from datetime import date
 
 import torch
 
+from livetalk_ref.judge.results import write_result
 from livetalk_ref.world import audio
-from livetalk_ref.world.speech import DATA, VOICES, say, sentences, voices
+from livetalk_ref.world.speech import VOICES, say, sentences, voices
 from livetalk_ref.world.state import FPS
 from livetalk_ref.world.visemes import visemes
 
@@ -41,7 +39,7 @@ def ridge(x, y, strength=10.0):
     return torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1]), x.T @ y)
 
 
-def mlp(x, y, generator, steps=800, width=256):
+def mlp(x, y, generator, steps=600, width=256):
     torch.manual_seed(int(torch.randint(1 << 30, (), generator=generator)))
     net = torch.nn.Sequential(torch.nn.Linear(x.shape[1], width), torch.nn.SiLU(),
                               torch.nn.Linear(width, width), torch.nn.SiLU(),
@@ -64,7 +62,7 @@ def r2(prediction, truth):
     return dict(zip(MOUTH, (1 - error).tolist()))
 
 
-def measure(seed, sizes=(1500, 200)):
+def measure(seed, sizes=(1000, 150)):
     """One line for each look-ahead and reader. Shorter look-aheads are columns of the longest."""
     generator = torch.Generator().manual_seed(seed)
     (x, y), (x_test, y_test) = (pairs(split, count, max(AHEADS), generator)
@@ -82,17 +80,11 @@ def measure(seed, sizes=(1500, 200)):
 
 def main():
     torch.set_num_threads(1)
-    start = time.time()
+    start = time.process_time()
     rows = [row for seed in SEEDS for row in measure(seed)]
     rows.sort(key=lambda row: (row["reader"], row["lookahead_ms"], row["seed"]))
-    result = {"made_by": "python -m livetalk_ref.world.lookahead",
-              "hardware": f"{platform.machine()}, 1 thread", "date": date.today().isoformat(),
-              "seeds": list(SEEDS), "rows": rows, "cost": {"seconds": round(time.time() - start)}}
-    path = DATA / "results" / "audio_lookahead.json"
-    path.parent.mkdir(exist_ok=True)
-    lines = ",\n  ".join(json.dumps(row) for row in rows)
-    text = json.dumps({**result, "rows": "ROWS"}, indent=1).replace('"ROWS"', f"[\n  {lines}]")
-    path.write_text(text + "\n", encoding="utf-8")
+    cost = {"cpu_seconds": round(time.process_time() - start)}
+    write_result("audio_lookahead", "python -m livetalk_ref.world.lookahead", rows, SEEDS, cost)
     for row in rows:
         print(row)
 

@@ -61,6 +61,13 @@ class Snippets:
         return self.frames[index].float() / 127.5 - 1
 
 
+def detail(box, size):
+    """Weight of every pixel in the codec's loss (..., 1, size, size): faces and, most, mouths."""
+    x0, y0, x1, y1 = box.unbind(-1)
+    face = torch.stack([x0, y0 - 1.1 * (y1 - y0), x1, y1], -1)
+    return 1 + 3 * box_mask(face, size) + box_mask(box, size)
+
+
 def box_mask(box, size):
     """Boxes (..., 4) in picture units -> (..., 1, size, size), 1 inside."""
     at = (torch.arange(size) + 0.5) / size
