@@ -15,6 +15,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.progress import Progress, duration, warn
 
 STAGES = ("codec", "judges", "teacher")     # in the order in which they can be trained
+QUICK_CLIPS = 128
 QUICK = {"codec": 300, "judges": 200, "teacher": 500}   # updates of `weights --quick`
 PROMPT = "a happy person smiles and nods while speaking"
 
@@ -66,6 +67,9 @@ def arguments():
     c.add_argument("--steps", type=number(1, 10 ** 9), help="updates, instead of the stage's own")
     c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE)")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
+    c = command(report, "make a figure of data/results again")
+    c.add_argument("name", choices=("codec", "teacher", "guidance", "gate"))
+    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true", help="the whole chain in minutes, much worse")
     return parser
@@ -165,15 +169,24 @@ def train(options):
                                            options.resume))
 
 
+def report(options):
+    """Make one file of data/results again, from shipped weights."""
+    from livetalk_ref.judge.reports import make_report
+
+    print(make_report(options.name, options.clips))
+
+
 def weights(options):
     """Train and export every stage in order, continuing what an earlier call began."""
-    from livetalk_ref import stages
+    from livetalk_ref import load, stages
 
     hours, folder = {}, Path("runs/quick" if options.quick else "runs")
+    if options.quick:                                  # the shipped weights stay as they are
+        load.CHECKPOINTS = folder / "checkpoints"
     for name in STAGES:
         began = time.monotonic()
-        steps = QUICK[name] if options.quick else None
-        follow(name, stages.run_stage(name, folder / name, steps, resume=True))
+        few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
+        follow(name, stages.run_stage(name, folder / name, resume=True, **few))
         stages.export(name, folder / name)
         hours[name] = (time.monotonic() - began) / 3600
     for name, value in hours.items():

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref import load
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.flow import draw_sigma, flow_loss
 from livetalk_ref.judge.reader import Reader, reader_loss
-from livetalk_ref.load import CHECKPOINTS, half, load_module
+from livetalk_ref.load import half, load_module
 from livetalk_ref.train import TrainConfig, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import latents, snippets
@@ -87,6 +88,7 @@ def teacher_stage(count=1600):
     return Stage(model, loss, TrainConfig(steps=12_000, lr=6e-4, warmup=200, ema=0.999))
 
 
+FEW = 64               # clips that are enough to measure what `finish` does
 SHIPPED = {"codec": "codec", "judges": "reader", "teacher": "teacher"}
 STAGES = {"codec": codec_stage, "judges": reader_stage, "teacher": teacher_stage}
 
@@ -94,10 +96,10 @@ STAGES = {"codec": codec_stage, "judges": reader_stage, "teacher": teacher_stage
 def export(name, folder=None):
     """Ship the averaged weights of a run as fp16 under data/checkpoints; returns the path."""
     tensors, facts = read(Path(folder or f"runs/{name}") / "ema.safetensors")
-    stage = STAGES[name]()
+    stage = STAGES[name](count=FEW)
     stage.model.load_state_dict(tensors)
     stage.finish(stage.model.eval())
-    path = CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
+    path = load.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
     save(path, half(stage.model.state_dict()), **facts)
     return path
 

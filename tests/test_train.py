@@ -51,6 +51,11 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path):
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait(30)
     assert len(losses(broken)) < 40
+    victim = start(broken, "resume", 0.05)              # and killed once more
+    while victim.stdout.readline().strip() != "25":
+        pass
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait(30)
     assert start(broken, "resume", 0).wait(120) == 0
     assert losses(broken) == losses(whole)
     a, b = read(whole / "ema.safetensors")[0], read(broken / "ema.safetensors")[0]

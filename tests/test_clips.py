@@ -1,0 +1,133 @@
+"""Clips and their caches: determinism, splits, windows, dropped conditions, shards."""
+
+import pytest
+import torch
+
+from livetalk_ref.codec import Codec, CodecConfig
+from livetalk_ref.flow import group_audio
+from livetalk_ref.wan import TINY
+from livetalk_ref.world import clips, latents, shards, snippets, text
+from livetalk_ref.world.audio import AUDIO_DIM
+from livetalk_ref.world.identity import Identity
+from livetalk_ref.world.speech import VOICES
+from livetalk_ref.world.state import COL, S
+
+FRAMES = 105     # 27 latent frames
+
+
+def made(count=3, switch=60):
+    """A cache of random latents whose value tells the clip and the frame."""
+    number = torch.arange(count)[:, None] * 100 + torch.arange(27)
+    return latents.LatentClips(
+        number[..., None, None, None].expand(-1, -1, 2, 2, 2).half(),
+        (torch.arange(FRAMES)[None, :, None] + torch.zeros(count, 1, 3)).half(),
+        torch.zeros(count, FRAMES, S).half(),
+        Identity(torch.zeros(count, 27), torch.zeros(count, 6, dtype=torch.int64)),
+        torch.tensor([[0, switch]] * count), torch.zeros(count, dtype=torch.bool),
+        [["a happy person", "sad"]] * count)
+
+
+def test_tiny_hears_what_the_world_says():
+    assert TINY.audio_dim == AUDIO_DIM and TINY.text_dim == text.TEXT_DIM
+
+
+def test_a_window_in_mid_stream_has_its_own_sound_and_the_clips_reference():
+    data = made()
+    x0, cond = data.window(4, latents.OVERLAP)
+    assert x0[1, :, 0, 0, 0].tolist() == [104 + i for i in range(21)]
+    assert cond.ref[1, 0, 0, 0] == 100
+    assert cond.known[0].tolist() == [True] * 4 + [False] * 17
+    whole = group_audio(data.audio.float())
+    assert torch.equal(cond.audio, whole[:, 4:25])
+    assert cond.audio[0, 0].view(4, 3)[:, 0].tolist() == [13, 14, 15, 16]    # frames 4k-3 .. 4k
+
+
+def test_prompts_change_at_their_frame():
+    _, cond = made(switch=60).window(0, 1)
+    first, second = cond.text_mask[0].split(text.TEXT_ROWS, dim=1)
+    assert torch.equal(first, ~second) and first.any(1).tolist() == first.all(1).tolist()
+    changes = [4 * k - 3 >= 60 for k in range(21)]
+    assert second[:, 0].tolist() == changes
+
+
+def test_batches_hide_audio_and_text_as_often_as_said():
+    data, g = made(), torch.Generator().manual_seed(0)
+    audio = words = prefix = 0
+    for _ in range(40):
+        _, cond = data.batch(50, g)
+        none = cond.drop("audio").drop("text")
+        audio += (cond.audio == 0).all(2).all(1).sum().item()
+        words += (cond.text == none.text).all(2).all(1).sum().item()
+        prefix += (cond.known.sum(1) == latents.OVERLAP).sum().item()
+    assert audio / 2000 == pytest.approx(0.15, abs=0.03)
+    assert words / 2000 == pytest.approx(0.15, abs=0.03)
+    assert prefix / 2000 == pytest.approx(0.4, abs=0.05)
+
+
+def test_dropped_audio_is_not_silence():
+    from livetalk_ref.world.audio import AudioFeatures
+    silence = AudioFeatures().rows(torch.zeros(4000))
+    assert silence[:, -1].eq(1).all() and silence.abs().sum() > 0
+
+
+def test_shards_continue_and_do_not_depend_on_order(tmp_path):
+    paths = list(shards.build(tmp_path / "a", number_row, "train", 64, workers=1))
+    first = paths[0].stat().st_mtime_ns
+    again = list(shards.build(tmp_path / "a", number_row, "train", 96, workers=2))
+    assert paths[0].stat().st_mtime_ns == first and len(again) == 3
+    tensors, facts = shards.load(again)
+    assert tensors["n"].tolist() == list(range(96)) and facts[40] == "train 40"
+
+
+def number_row(split, number):
+    return {"n": torch.tensor(number)}, f"{split} {number}"
+
+
+def test_box_mask_and_detail_mark_the_mouth_most():
+    box = torch.tensor([[0.25, 0.5, 0.75, 0.75]])
+    mask = snippets.box_mask(box, 8)[0, 0]
+    assert mask[4:6, 2:6].all() and mask.sum() == 8
+    weight = snippets.detail(box, 8)[0, 0]
+    assert weight[5, 4] == 5 and weight[3, 4] == 4 and weight[0, 0] == 1
+
+
+speaking = pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
+
+
+def test_a_clip_is_its_number():
+    a, b = (clips.script("train", 5, 33) for _ in range(2))
+    assert torch.equal(a.state, b.state) and torch.equal(a.heard, b.heard)
+    assert torch.equal(clips.film(a, 32), clips.film(b, 32))
+    other = clips.script("train", 6, 33)
+    assert not torch.equal(a.state, other.state)
+    assert not torch.equal(a.identity.continuous, other.identity.continuous)
+
+
+def test_splits_share_neither_faces_nor_voices():
+    one, two = clips.script("held_out", 3, 33), clips.script("train", 3, 33)
+    assert not torch.equal(one.identity.continuous, two.identity.continuous)
+    assert {v for _, _, v in VOICES.values()} == {"train", "held_out"}
+    assert torch.equal(one.heard, one.samples)            # augmented in training alone
+
+
+def test_a_fifth_of_all_frames_is_silent_and_the_mouth_then_rests():
+    silent = rest = total = 0
+    for number in range(30):
+        clip = clips.script("train", number, FRAMES)
+        talk = clips.speaking(clip.phones, FRAMES)[4:]
+        opening = clip.state[4:, COL["mouth_open"]]
+        silent += (~talk).sum().item()
+        rest += (opening[~talk] < 0.35).sum().item()
+        total += len(talk)
+    assert 0.2 < silent / total < 0.6
+    assert rest / silent > 0.95
+
+
+def test_an_encoded_clip_keeps_the_truth():
+    torch.manual_seed(0)
+    codec = Codec(CodecConfig(4, (16, 32, 32))).eval()
+    row, prompts = latents.encode_clip(codec, {"frames": 13, "degraded": 0.0}, "train", 1)
+    clip = clips.script("train", 1, 13, degraded=0.0)
+    assert row["latents"].shape == (4, 4, 6, 6) and prompts == [p for _, p in clip.prompts]
+    assert torch.equal(row["state"], clip.state.half())
+    assert row["audio"].shape == (13, AUDIO_DIM)
