@@ -75,7 +75,7 @@ def reader_stage(count=1600):
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3), finish)
 
 
-def teacher_stage(count=1600):
+def teacher_stage(count=1024):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
     data = latents.LatentClips.load(list(latents.build(load_module("codec"), "train", count)))
     model = WanDiT(TINY)
@@ -85,7 +85,7 @@ def teacher_stage(count=1600):
         noise = torch.randn(x0.shape, generator=g)
         return flow_loss(model, x0, noise, draw_sigma(len(x0), g), cond.known, cond)
 
-    return Stage(model, loss, TrainConfig(steps=12_000, lr=6e-4, warmup=200, ema=0.999))
+    return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, ema=0.999))
 
 
 FEW = 64               # clips that are enough to measure what `finish` does

@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +27,15 @@ from livetalk_ref.world.visemes import visemes
 LAGS = range(-4, 5)         # frames
 SHORTEST = 24               # frames that a correlation needs at least
 QUIET = 0.02                # of the loudest frame; what is below counts as silence
-ALIGNER_RATE = 100          # the aligner's frames a second
+PAD = 4000                  # samples put before and after the sound
+HOP = 0.01                  # seconds between the acoustic model's frames
+PHONE_WEIGHT = 2.0          # of the phone model; chosen among 1, 2, 4 and 6.5 on shipped clips
+SHIFT = 0.0128 - PAD / SAMPLE_RATE      # a frame stands for the middle of its 25.6 ms
 
-# The 39 phones of the pronouncing dictionary, in letters that visemes.py knows. AH is more often
-# the schwa of "the" than the vowel of "cup".
+# The 39 phones of the pronouncing dictionary, in letters that visemes.py knows. AH is the vowel
+# of "cup" and of "the" alike.
 ARPABET = {
-    "AA": "ɑ", "AE": "æ", "AH": "ə", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "tʃ",
+    "AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "tʃ",
     "D": "d", "DH": "ð", "EH": "ɛ", "ER": "ɝ", "EY": "eɪ", "F": "f", "G": "ɡ", "HH": "h",
     "IH": "ɪ", "IY": "i", "JH": "dʒ", "K": "k", "L": "l", "M": "m", "N": "n", "NG": "ŋ",
     "OW": "oʊ", "OY": "ɔɪ", "P": "p", "R": "ɹ", "S": "s", "SH": "ʃ", "T": "t", "TH": "θ",
@@ -63,24 +67,33 @@ def align(samples, text=None):
     except ImportError as error:
         raise UserError("Finding phones needs pocketsphinx: install the extra 'speech' "
                         "(requirements-speech.txt).") from error
-    loud = 0.9 * samples / samples.abs().max().clamp(min=1e-9)
-    sound = (loud * 32767).short().numpy().tobytes()
+    common = {"samprate": SAMPLE_RATE, "loglevel": "FATAL", "lm": None, "bestpath": False}
+    sound = quiet_ends(samples)
     if text is None:
-        model = get_model_path("en-us/en-us-phone.lm.bin")
-        decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", lm=None, allphone=model, lw=2.0)
+        phones = get_model_path("en-us/en-us-phone.lm.bin")
+        decoder = Decoder(allphone=phones, lw=PHONE_WEIGHT, **common)
         listen(decoder, sound)
         found = [(part.word, part.start_frame, part.end_frame + 1) for part in decoder.seg()]
     else:
-        decoder = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL", lm=None)
+        decoder = Decoder(**common)
         decoder.set_align_text(known_words(decoder, text))
-        if not listen(decoder, sound):
+        listen(decoder, sound)
+        if decoder.hyp() is None:
             raise UserError("These words are not what is said in the sound; check the text.")
-        decoder.set_alignment()
+        decoder.set_alignment()             # words are found: now their phones
         listen(decoder, sound)
         found = [(phone.name, phone.start, phone.start + phone.duration)
                  for word in decoder.get_alignment() for phone in word]
-    return [(ARPABET.get(name, ""), start / ALIGNER_RATE, end / ALIGNER_RATE)
+    return [(ARPABET.get(name, ""), max(0.0, start * HOP + SHIFT), max(0.0, end * HOP + SHIFT))
             for name, start, end in found]
+
+
+def quiet_ends(samples):
+    """The sound as 16-bit bytes, at one loudness, with faint noise and some of it at both ends:
+    the acoustic model knows neither digital silence nor a voice that is there at once."""
+    loud = 0.7 * F.pad(samples, (PAD, PAD)) / samples.abs().max().clamp(min=1e-9)
+    noise = 1e-3 * torch.randn(len(loud), generator=torch.Generator().manual_seed(0))
+    return ((loud + noise).clamp(-1, 1) * 32767).short().numpy().tobytes()
 
 
 def known_words(decoder, text):
@@ -95,11 +108,10 @@ def known_words(decoder, text):
 
 
 def listen(decoder, sound):
-    """One pass of the decoder over 16-bit sound; False when it found no way through."""
+    """One pass of the decoder over the whole sound."""
     decoder.start_utt()
     decoder.process_raw(sound, full_utt=True)
     decoder.end_utt()
-    return decoder.hyp() is not None
 
 
 def lagged(mouth, track):
@@ -121,24 +133,28 @@ def compare(mouth, track):
     return {"r": lags[0], "best": lags[lag], "lag": lag, "lags": lags}
 
 
-def follow(frames, samples, text=None, reader=None):
+def follow(frames, samples, text=None, phones=None, reader=None):
     """How well the mouth in frames (T, 3, 96, 96) follows (N,) samples, as a dict.
 
-    text: the words spoken, None if unknown; reader: a face reader, else the shipped one.
-    Visemes are left out (None) where pocketsphinx is not installed and no text is given.
-    UserError for a video that is too short, a silent sound, and as `align`.
+    text: the words spoken, if known; phones: [(IPA symbol, start s, end s)], if even they are;
+    else they are found by `align`, or left out where nothing is known and pocketsphinx is not
+    installed. reader: a face reader, else the shipped one. UserError for a video that is too
+    short, a silent sound, and as `align`.
     """
     if len(frames) < SHORTEST:
         raise UserError(f"The video has {len(frames)} frames; following needs {SHORTEST}.")
     if is_silent(samples):
         raise UserError("The sound is silent: there is nothing to follow.")
+    source = "given" if phones else "recognised" if text is None else "forced alignment"
+    if not phones and (text is not None or find_spec("pocketsphinx")):
+        phones = align(samples, text)
     reader = reader or load_module("reader")
     mouth = reader.read(frames).column("mouth_open")                      # (T,)
-    found = visemes(align(samples, text), len(frames))[:, 0]              # (T,)
-    return {"frames": len(frames), "text": text,
-            "phones": "recognised" if text is None else "forced alignment",
-            "loudness": compare(mouth, loudness(samples, len(frames))),
-            "visemes": compare(mouth, found)}
+    row = {"frames": len(frames), "loudness": compare(mouth, loudness(samples, len(frames)))}
+    if phones:
+        asked = visemes(phones, len(frames))[:, 0]                        # (T,)
+        row |= {"visemes": compare(mouth, asked), "phones": source}
+    return row
 
 
 def main(words=None):
@@ -150,7 +166,8 @@ def main(words=None):
     options = parser.parse_args(words)
     try:
         frames, samples = read_video(options.video), load_audio(options.video)
-        print(json.dumps({"video": options.video, **follow(frames, samples, options.text)}))
+        print(json.dumps({"video": options.video, "text": options.text,
+                          **follow(frames, samples, options.text)}))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

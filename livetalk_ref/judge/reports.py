@@ -3,7 +3,9 @@
 `python -m livetalk_ref report NAME` makes data/results/NAME.json again from shipped weights.
 """
 
+import json
 import time
+from pathlib import Path
 
 import torch
 
@@ -107,8 +109,19 @@ def gate_report(count=CLIPS):
     return rows, cost
 
 
-REPORTS = {"codec": codec_report, "teacher": teacher_report, "guidance": guidance_report,
-           "gate": gate_report}
+def curve_report(every=50, run="runs/teacher"):
+    """The teacher's loss while it was trained, averaged over `every` updates."""
+    lines = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    rows = []
+    for first in range(0, len(lines), every):
+        part = lines[first:first + every]
+        rows.append({"step": part[-1]["step"],
+                     "loss": round(sum(line["loss"] for line in part) / len(part), 5)})
+    return rows, {"seconds": round(sum(line["seconds"] for line in lines))}
+
+
+REPORTS = {"codec": codec_report, "teacher_curve": curve_report, "teacher": teacher_report,
+           "guidance": guidance_report, "gate": gate_report}
 
 
 def make_report(name, count=None):

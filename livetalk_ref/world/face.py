@@ -73,7 +73,7 @@ def key_light(canvas, rig):
     """Brighten the figure towards the light, darken it away from it -> (N, 3, H, W) in 0..1."""
     x, y = rig.at("key_x"), rig.at("key_y")
     towards = x * rig.x * 1.5 + y * (rig.y - 0.05) * 1.1                  # (N, H, W)
-    gain = 0.85 * rig.at("key_strength") * (towards / (1 + towards.abs()) - 0.12)
+    gain = 0.6 * rig.at("key_strength") * (towards / (1 + towards.abs()) - 0.12)
     warmth = gain.new_tensor([1.0, 0.97, 0.88])[:, None, None]
     lit = canvas.rgb * (1 + (canvas.figure * gain).unsqueeze(1) * warmth)
     return lit.clamp(0, 1)

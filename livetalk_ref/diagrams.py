@@ -1,0 +1,140 @@
+"""The two drawings of the tour: what happens between sound and face, and the road of notebooks.
+
+Figures in viz.py's style, on one sheet whose units are inches. Frames are (T, 3, H, W) in
+[-1, 1]; samples (N,) at 16 kHz.
+"""
+
+from textwrap import fill
+
+from livetalk_ref import viz
+from livetalk_ref.judge.results import ROOT
+
+# number, file name, what happens there; the ones that are not written yet are drawn hollow
+NOTEBOOKS = (
+    ("00", "tour", "sound to face"),
+    ("01", "world", "what is random, what is given"),
+    ("02", "teacher", "learning to draw by denoising"),
+    ("03", "ode trajectories", "the teacher's own paths, kept"),
+    ("04", "causal student", "block by block, 4 steps"),
+    ("05", "self forcing", "training on its own output"),
+    ("06", "improved recipe", "why it collapsed, what helped"),
+    ("07", "long form", "sinks that keep the face"),
+    ("08", "live avatar", "it hears you and answers"),
+    ("09", "evaluation", "how good, and how sure"),
+    ("10", "real weights", "the released 1.3B model"),
+)
+STAGES = ((0, 2, "the avatar", viz.TEAL), (3, 6, "distillation", viz.CORAL),
+          (7, 8, "streaming", viz.AMBER), (9, 10, "evidence", viz.VIOLET))
+
+
+def sheet(width, height):
+    """An empty sheet in inches: (figure, axes)."""
+    made, ax = viz.figure(width, height)
+    ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
+    ax.set_axis_off()
+    return made, ax
+
+
+def tint(colour, share=0.13):
+    """A hex colour, thinned with paper."""
+    levels = [[int(of[i:i + 2], 16) for i in (1, 3, 5)] for of in (colour, viz.PAPER)]
+    return [(share * ink + (1 - share) * paper) / 255 for ink, paper in zip(*levels)]
+
+
+def box(ax, x, y, width, height, colour):
+    """A soft rectangle whose lower left corner is (x, y); its thick edge rounds the corners."""
+    ax.bar(x, height, width, y, align="edge", color=tint(colour), edgecolor=tint(colour),
+           linewidth=9, joinstyle="round")
+
+
+def arrow(ax, start, end, colour=viz.SOFT):
+    """From a point to a point."""
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour,
+                                            "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0})
+
+
+def label(ax, x, y, text, size=10.5, colour=viz.INK, **style):
+    """Centred text."""
+    ax.text(x, y, text, size=size, color=colour, **{"ha": "center", "va": "center", **style})
+
+
+def image(ax, frame, x, y, side):
+    """A picture (3, H, W) in a square whose lower left corner is (x, y)."""
+    ax.imshow(viz.pixels(frame[None])[0], extent=(x, x + side, y, y + side), zorder=3,
+              interpolation="lanczos")
+
+
+def wave(ax, samples, x, y, width, height, bins=90):
+    """The loudness of a sound as bars around a line."""
+    slices = samples[:len(samples) // bins * bins].view(bins, -1).abs().amax(1)
+    half = 0.02 + slices / slices.max() * height / 2
+    ax.bar([x + (i + 0.5) * width / bins for i in range(bins)], 2 * half, width / bins * 0.8,
+           y - half, color=viz.TEAL, zorder=3)
+
+
+def pipeline(picture, samples, prompt, shapes, beliefs, frames):
+    """From three conditions and noise to a video. -> figure
+
+    picture (3, H, W); shapes: {"image", "sound", "prompt", "latents"} in words; beliefs:
+    {step: frame (3, H, W)}, what the sampler believed one moment would be; frames of the video.
+    """
+    made, ax = sheet(12, 4.1)
+    conditions(ax, picture, samples, prompt, shapes)
+    box(ax, 4.35, 0.75, 4.75, 2.6, viz.CORAL)
+    label(ax, 6.72, 3.13, "the teacher", 13, weight="bold")
+    label(ax, 6.72, 2.82, "one moment, as it believes it to be after step ..", colour=viz.SOFT)
+    side = (4.75 - 0.08 * (len(beliefs) - 1)) / len(beliefs)
+    for k, (step, frame) in enumerate(beliefs.items()):
+        x = 4.35 + k * (side + 0.08)
+        image(ax, frame, x, 1.42, side)
+        label(ax, x + side / 2, 2.55, str(step))
+    label(ax, 6.72, 1.08, shapes["latents"])
+    label(ax, 6.72, 0.2, "random noise", 11, weight="bold")
+    arrow(ax, (6.72, 0.36), (6.72, 0.66))
+    arrow(ax, (9.2, 2.05), (9.7, 2.05))
+    label(ax, 9.45, 2.25, "codec", colour=viz.SOFT)
+    for k in range(4):
+        frame = frames[round((k + 0.6) * (len(frames) - 1) / 4)]
+        image(ax, frame, 9.8 + k % 2 * 1.1, 2.12 - k // 2 * 1.1, 1.04)
+    label(ax, 10.88, 3.35, "the video", 13, weight="bold")
+    label(ax, 10.88, 0.78, f"{len(frames)} pictures")
+    return made
+
+
+def conditions(ax, picture, samples, prompt, shapes):
+    """The left side of the pipeline: image, sound and prompt, each with what is made of it."""
+    heights = {"image": 3.15, "sound": 1.95, "prompt": 0.75}
+    image(ax, picture, 0.55, heights["image"] - 0.55, 1.1)
+    wave(ax, samples, 0.35, heights["sound"], 1.5, 0.85)
+    label(ax, 1.1, heights["prompt"], fill(f"\u201c{prompt}\u201d", 18), 11, style="italic")
+    for name, y in heights.items():
+        box(ax, 2.55, y - 0.3, 1.2, 0.6, viz.TEAL)
+        label(ax, 3.15, y, shapes[name], 9.5)
+        arrow(ax, (2.15, y), (2.45, y))
+        arrow(ax, (3.85, y), (4.25, 2.05 + (y - 1.95) * 0.5))
+
+
+def is_written(number, name):
+    """Is this notebook here yet?"""
+    return (ROOT / "notebooks" / f"{number}_{name.replace(' ', '_')}.ipynb").is_file()
+
+
+def road():
+    """The way through the notebooks: filled is here, hollow is still to come. -> figure"""
+    made, ax = sheet(12, 2.5)
+    step = 12 / len(NOTEBOOKS)
+    for first, last, name, colour in STAGES:
+        left, right = (first + 0.12) * step, (last + 0.88) * step
+        ax.plot((left, right), (2.12, 2.12), color=colour, linewidth=3)
+        label(ax, (left + right) / 2, 2.3, name, 11, colour, weight="bold")
+    ax.plot((step / 2, 12 - step / 2), (1.6, 1.6), color=viz.RULE, linewidth=5, zorder=1)
+    for i, (number, name, what) in enumerate(NOTEBOOKS):
+        x, here = (i + 0.5) * step, is_written(number, name)
+        colour = next(c for first, last, _, c in STAGES if first <= i <= last)
+        ax.scatter(x, 1.6, s=620, color=colour if here else viz.PAPER, edgecolor=colour,
+                   linewidth=2, zorder=2)
+        label(ax, x, 1.59, number, 11, viz.PAPER if here else colour, weight="bold")
+        label(ax, x, 1.2, fill(name, 12), 10, viz.INK if here else viz.SOFT, weight="bold",
+              va="top")
+        label(ax, x, 0.72, fill(what, 14), 9, viz.INK if here else viz.SOFT, va="top")
+    return made
