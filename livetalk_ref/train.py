@@ -71,6 +71,7 @@ def save(path, tensors, **about):
              for k, v in about.items()}
     try:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, facts)
+        temporary.chmod(0o644)                      # safetensors makes it private
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"Could not write {path}: {error}.") from error

@@ -1,0 +1,69 @@
+"""The shipped weights do their work on faces, voices and sentences they never saw.
+
+Floors are a little under the figures in data/results, which need more clips than a test has.
+"""
+
+import pytest
+import torch
+
+from livetalk_ref import load
+from livetalk_ref.codec import psnr
+from livetalk_ref.generate import stream
+from livetalk_ref.judge import metrics
+from livetalk_ref.portrait import portrait_of
+from livetalk_ref.posters import act
+from livetalk_ref.world.face import render_clip
+from livetalk_ref.world.identity import sample_identities
+from livetalk_ref.world.speech import load_spoken
+from livetalk_ref.world.state import COL
+from livetalk_ref.world.visemes import visemes
+
+PROMPT = "a person smiles and nods while speaking"
+
+
+@pytest.fixture(scope="module")
+def avatar():
+    return load.load("teacher")
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return load.load_module("reader")
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """A clip of a new face, without espeak: a shipped sentence acted out."""
+    g = torch.Generator().manual_seed(123)
+    state = act(load_spoken("12-us-f5"), PROMPT, g, 33)
+    return state, render_clip(sample_identities(1, g), state)
+
+
+@torch.inference_mode()
+def test_codec_restores_a_new_face_and_streams(avatar, truth):
+    x = truth[1][None]
+    z = avatar.codec.encode(x)
+    assert z.shape == (1, 9, 16, 6, 6) and 0.7 < z.std() < 1.3
+    assert psnr(avatar.codec.decode(z), x) > 23
+    assert torch.allclose(avatar.codec.encode(x[:, :1])[:, 0], z[:, 0], atol=1e-5)
+
+
+def test_reader_reads_a_new_face(reader, truth):
+    state, frames = truth
+    reading = reader.read(frames)
+    for name, floor in (("mouth_open", 0.9), ("mouth_width", 0.75), ("turn", 0.9)):
+        assert metrics.correlation(reading.column(name), state[:, COL[name]]) > floor, name
+    same = (reading.identity[1:] @ reading.identity[0]).mean()
+    others = reader.read(render_clip(sample_identities(1, torch.Generator().manual_seed(9)),
+                                     state))
+    assert same > (others.identity @ reading.identity[0]).mean() + 0.2
+
+
+def test_the_teachers_mouth_follows_speech_it_never_heard(avatar, reader):
+    spoken = load_spoken("12-us-f5")
+    *_, window = stream(avatar, portrait_of(7), spoken.samples, PROMPT, steps=16)
+    frames = window.frames
+    said = visemes(spoken.phones, len(frames))[:, 0]
+    follows = metrics.mouth_correlation(reader.read(frames).column("mouth_open"), said)
+    later = metrics.mouth_correlation(reader.read(frames).column("mouth_open")[8:], said[:-8])
+    assert follows > 0.4 and follows > later + 0.2
