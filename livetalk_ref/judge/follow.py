@@ -1,7 +1,7 @@
 """Does the mouth follow real speech? For sounds whose true mouth nobody knows.
 
 Two yardsticks for the opening that the face reader sees: the loudness of the sound, and the
-visemes of its phones, which an acoustic model finds: exactly where the words are known (forced
+visemes of its phones, which an acoustic model finds: well where the words are known (forced
 alignment), roughly where they are not. T video frames; a positive lag means a late mouth.
 
     python -m livetalk_ref.judge.follow --video V.mp4 [--text "the words spoken"]
@@ -67,6 +67,7 @@ def align(samples, text=None):
     except ImportError as error:
         raise UserError("Finding phones needs pocketsphinx: install the extra 'speech' "
                         "(requirements-speech.txt).") from error
+    # a best path through the word lattice would end in a word too short to have phones
     common = {"samprate": SAMPLE_RATE, "loglevel": "FATAL", "lm": None, "bestpath": False}
     sound = quiet_ends(samples)
     if text is None:

@@ -19,7 +19,7 @@ from livetalk_ref.world import clips, snippets
 from livetalk_ref.world.face import mouth_box
 
 CLIPS = 64
-SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (3, 1), (3, 3), (2, 3)]     # text, audio
+SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (2, 3)]     # text, audio
 STEPS = (1, 2, 4, 8, 48)
 
 
