@@ -97,12 +97,12 @@ def sheet(frames, columns, height=120, rows=(), heads=()):
 
 
 def compact(image):
-    """A figure or RGB picture -> PIL image of 256 colours: a third of the bytes in a notebook."""
+    """A figure or RGB picture -> PIL image of 128 colours: a third of the bytes in a notebook."""
     if hasattr(image, "savefig"):
         buffer = io.BytesIO()
         image.savefig(buffer)
         image = Image.open(buffer).convert("RGB")
-    return image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=4, dither=Image.Dither.NONE)
+    return image.quantize(128, Image.Quantize.MEDIANCUT, kmeans=4, dither=Image.Dither.NONE)
 
 
 def filmstrip(clips, when=8, height=104, heads=None):
@@ -162,6 +162,7 @@ def show_sound(samples, label=""):
 
 def show_source(thing):
     """The lines of the package under study, with the name of their file."""
+    thing = inspect.unwrap(thing)                       # behind decorators such as no_grad
     file = Path(inspect.getsourcefile(thing))
     place = file.relative_to(Path(__file__).resolve().parents[1]).as_posix()
     return Markdown(f"`{place}`\n```python\n{inspect.getsource(thing)}```")
