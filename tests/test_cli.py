@@ -233,8 +233,8 @@ def test_the_module_from_a_shell():
 def test_train_follows_a_stage(go, monkeypatch):
     asked = []
 
-    def run_stage(name, out=None, steps=None, resume=False):
-        asked.append((name, str(out), steps, resume))
+    def run_stage(name, out=None, steps=None, resume=False, **options):
+        asked.append((name, str(out), steps, resume, *options.values()))
         yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
 
     exported = []
@@ -244,9 +244,11 @@ def test_train_follows_a_stage(go, monkeypatch):
     assert status == 0 and asked == [("codec", "here", 9, True)]
     assert "codec step 1, loss 0.5000, 7 s left" in err
     asked.clear()
+    monkeypatch.setattr(load, "CHECKPOINTS", load.CHECKPOINTS)         # put back afterwards
     status, out, _ = go("weights", "--quick")
     assert status == 0 and [a[0] for a in asked] == list(cli.STAGES) == [e[0] for e in exported]
-    assert asked[0] == ("codec", "runs/quick/codec", cli.QUICK["codec"], True)
+    assert asked[0] == ("codec", "runs/quick/codec", cli.QUICK["codec"], True,
+                        cli.QUICK_CLIPS)
     assert [line.split()[0] for line in out.splitlines()] == list(cli.STAGES)
     refused(go("train", "nothing"), "invalid choice: 'nothing'")
 

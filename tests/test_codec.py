@@ -10,7 +10,7 @@ from livetalk_ref.errors import UserError
 @pytest.fixture(scope="module")
 def codec():
     torch.manual_seed(0)
-    return Codec(CodecConfig(latent_channels=4, widths=(16, 24, 32))).eval()
+    return Codec(CodecConfig(latent_channels=4, widths=(16, 32, 32))).eval()
 
 
 def video(frames=13, size=32, seed=0):
@@ -56,7 +56,7 @@ def test_the_future_reaches_neither_latents_nor_frames(codec):
 
 @torch.inference_mode()
 def test_training_pass_equals_encode_and_decode(codec):
-    quiet = Codec(CodecConfig(4, (16, 24, 32), noise=0.0)).eval()
+    quiet = Codec(CodecConfig(4, (16, 32, 32), noise=0.0)).eval()
     quiet.load_state_dict(codec.state_dict())
     y, _ = quiet(video())
     assert torch.allclose(y.clamp(-1, 1), quiet.decode(quiet.encode(video())), atol=1e-5)
