@@ -8,11 +8,13 @@ import torch
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.reader import Reader, ReaderConfig
+from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
-KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig)}   # else a WanDiT
+KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
+         "sync": (SyncNet, SyncConfig)}                                     # else a WanDiT
 
 
 def checkpoint(name):
@@ -31,7 +33,8 @@ def checkpoint(name):
 def load_module(name, kind=None, device="cpu"):
     """One module with its weights, float32, in evaluation mode.
 
-    name: a shipped checkpoint or a path; kind: "codec", "reader" or None for what name says.
+    name: a shipped checkpoint or a path; kind: "codec", "reader", "sync", "dit" or None for what
+    name says.
     """
     tensors, facts = read(checkpoint(name), device)
     module, config = KINDS.get(kind or str(name), (WanDiT, Config))

@@ -1,4 +1,4 @@
-"""One training loop for every stage: AdamW, warm-up, EMA, clipping, exact resume.
+"""One training loop for every stage: AdamW and Muon, warm-up, EMA, clipping, exact resume.
 
 The loss of step n depends on the weights and on a generator seeded by (seed, n) alone, so a
 run killed at any moment continues as if nothing had happened. A checkpoint is one safetensors
@@ -28,7 +28,7 @@ class TrainConfig:
 
     steps: int
     lr: float
-    muon: float = 0.0           # learning rate of Muon for matrices of "blocks"; 0 is AdamW for all
+    muon: float = 0.0           # learning rate of Muon for hidden matrices; 0 is AdamW for all
     seed: int = 0
     warmup: int = 100
     cooldown: float = 0.2       # last fraction of the run, over which lr falls to zero
@@ -100,15 +100,39 @@ def ema_update(average, model, decay):
                 slow.lerp_(fast.to(slow.dtype), 1 - decay)
 
 
+class Muon(torch.optim.Muon):
+    """Muon (Jordan et al. 2024) for matrices and for convolutions, a kernel (out, in, h, w)
+    being the matrix (out, in h w)."""
+
+    def __init__(self, weights, lr, **options):
+        self.weights, self.matrices = weights, [nn.Parameter(as_matrix(w.data, w)) for w in weights]
+        super().__init__(self.matrices, lr, **options)
+
+    def step(self):
+        for matrix, weight in zip(self.matrices, self.weights):
+            matrix.grad = as_matrix(weight.grad, weight)
+        super().step()
+
+
+def as_matrix(values, weight):
+    """The values of a weight as a matrix with one row for each output; of the weight, a view."""
+    if weight.ndim == 4 and not weight.is_contiguous():
+        values = values.permute(0, 2, 3, 1)                 # as channels-last kernels lie
+    return values.flatten(1)
+
+
+def hidden(name, weight):
+    """Does Muon train it? Matrices of transformer blocks and kernels of convolutions."""
+    return weight.ndim == 4 or weight.ndim == 2 and name.startswith("blocks.")
+
+
 def make_optimizers(model, c):
-    """AdamW for everything, or Muon (Jordan et al. 2024) for the transformer's hidden matrices."""
-    matrices = {id(p): p for name, p in model.named_parameters()
-                if c.muon and p.ndim == 2 and name.startswith("blocks.")}
-    rest = [p for p in model.parameters() if id(p) not in matrices]
+    """AdamW for everything, or Muon for the hidden weights and AdamW for the rest."""
+    turned = [p for name, p in model.named_parameters() if c.muon and hidden(name, p)]
+    rest = [p for p in model.parameters() if not any(p is q for q in turned)]
     made = [torch.optim.AdamW(rest, c.lr, c.betas, weight_decay=c.weight_decay)]
-    if matrices:
-        made.append(torch.optim.Muon(list(matrices.values()), c.muon,
-                                     weight_decay=c.weight_decay))
+    if turned:
+        made.append(Muon(turned, c.muon, weight_decay=c.weight_decay))
     return made
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.train import TrainConfig, ema_update, pace, read, save, train
+from livetalk_ref.train import Muon, TrainConfig, ema_update, pace, read, save, train
 
 SCRIPT = """
 import sys, time, torch
@@ -20,11 +20,13 @@ from torch import nn
 from livetalk_ref.train import TrainConfig, train
 torch.manual_seed(0)
 model = nn.ModuleDict({"blocks": nn.Sequential(nn.Linear(4, 8), nn.Tanh()),
-                       "head": nn.Linear(8, 1)})
+                       "kernel": nn.Conv2d(2, 3, (2, 2)), "head": nn.Linear(3, 1)})
+model = model.to(memory_format=torch.channels_last)
 def loss(model, g):
     x = torch.randn(16, 4, generator=g)
     time.sleep(float(sys.argv[3]))
-    y = model["head"](model["blocks"](x))
+    y = model["kernel"](model["blocks"](x).view(-1, 2, 2, 2)).flatten(1)
+    y = model["head"](y)
     return (y - x.sum(1, keepdim=True)).square().mean()
 config = TrainConfig(steps=40, lr=1e-2, muon=1e-2, warmup=5, save_every=0)
 for state in train(model, loss, config, sys.argv[1], resume=sys.argv[2] == "resume"):
@@ -75,6 +77,21 @@ def test_training_lowers_the_loss_and_reports_it():
     assert states[-1].step == 300 and states[-1].seconds_left == 0
     assert states[-1].loss < 0.01 * states[0].loss
     assert states[0].grad_norm > 1
+
+
+@pytest.mark.parametrize("layout", (torch.contiguous_format, torch.channels_last))
+def test_muon_turns_a_kernel_as_the_matrix_it_is(layout):
+    """One step on a kernel in either memory layout = one step on the matrix (out, in h w)."""
+    g = torch.Generator().manual_seed(0)
+    weight, grad = (torch.randn(6, 4, 3, 3, generator=g) for _ in range(2))
+    kernel, matrix = nn.Parameter(weight.clone(memory_format=layout)), nn.Parameter(
+        weight.flatten(1).clone())
+    kernel.grad, matrix.grad = grad.clone(), grad.flatten(1).clone()
+    Muon([kernel], 0.02).step()
+    Muon([matrix], 0.02).step()
+    moved = (kernel - weight).flatten(1)
+    assert torch.allclose(moved, matrix - weight.flatten(1), atol=2e-4)
+    assert moved.abs().mean() > 1e-3
 
 
 def test_learning_rate_rises_stays_and_falls():

@@ -8,7 +8,7 @@ from livetalk_ref.world.paint import box, capsule, circle, cut, ellipse, ramp, r
 def neck(canvas, rig, head_below):
     """Neck and chest, with the shadow that the chin throws on them."""
     c = rig.colours
-    x, y = rig.to_picture(0.05 * rig.at("turn"), torch.full_like(rig.roll, 0.34))
+    x, y = rig.to_scene(0.05 * rig.at("turn"), torch.full_like(rig.roll, 0.34))
     throat = capsule(rig.gx, rig.gy, x, y, 0.8 * rig.shift_x, 0.80 + 0 * x, 0.17, 0.185)
     chest = ellipse(rig.bx, rig.by - 0.84, 0.34, 0.22)
     shape = smooth_min(throat, chest, 0.12)
@@ -21,7 +21,7 @@ def neck(canvas, rig, head_below):
 def shoulders(rig):
     wide = rig.identity.factor("shoulders")
     slope = 0.03 * rig.at("breath")
-    trunk = box(rig.bx, rig.by - 1.20, (0.78 + 0.35 * slope) * wide, 0.50, 0.36)
+    trunk = box(rig.bx, rig.by - 1.20, (0.68 + 0.35 * slope) * wide, 0.50, 0.36)
     return smooth_min(trunk, ellipse(rig.bx, rig.by - 0.86, 0.42, 0.19), 0.16)
 
 
@@ -145,13 +145,12 @@ def hands(canvas, rig):
 
 
 def _hand(canvas, rig, name, side, up):
-    x = side * 0.71 + 0.12 * rig.at(f"{name}_x") + 0.8 * rig.shift_x
+    x = side * 0.66 + 0.10 * rig.at(f"{name}_x") + 0.8 * rig.shift_x
     x = x + side * 0.08 * (side * rig.at("turn")).clamp(min=0)      # out of the mouth's way
-    y = 1.45 - 0.79 * up
-    size, pixel = rig.size, rig.pixel
+    y = 1.45 - 0.86 * up
     low, high = float(x.detach().min()) - 0.42, float(x.detach().max()) + 0.42
     top = float(y.detach().min()) - 0.45
-    window = [min(max(round((e + 1) / pixel), 0), size) for e in (top, low, 1.0, high)]
+    window = rig.window(top, low, 1.0, high)
     part = canvas.window(window)
     spread = rig.at(f"{name}_spread")
     u = (cut(rig.gx, window) - x) * -side / HAND        # towards the other hand

@@ -15,7 +15,7 @@ from livetalk_ref.world.face import render_clip
 from livetalk_ref.world.identity import Identity, sample_identities
 from livetalk_ref.world.motion import motion
 from livetalk_ref.world.prompts import sample_prompt
-from livetalk_ref.world.speech import say, sentences, voices
+from livetalk_ref.world.speech import VOICES, say, sentences, voices
 from livetalk_ref.world.state import SAMPLES_PER_FRAME
 from livetalk_ref.world.visemes import visemes
 
@@ -25,6 +25,7 @@ IDLE = 0.10           # share of clips without any speech; pauses make it a fift
 DEGRADED = 0.30       # share of raw training clips that are spoiled, with their reference
 VAGUE = 0.20          # share of prompts that name only looks
 SWITCH = 0.25         # share of clips whose prompt changes on the way
+NATURAL = 0.30        # share of spoken clips with a voice of the natural engine
 SPLITS = {"train": 0, "held_out": 1, "check": 2}   # check: a second, disjoint held-out set
 
 
@@ -91,7 +92,7 @@ def soundtrack(frames, g, split):
     phones, position = [], round(16_000 * uniform(g, 0.0, 0.9))
     if chance(g, IDLE):
         return samples, phones
-    voice, rate, pitch = pick(g, voices(split)), uniform(g, 0.85, 1.2), uniform(g, 0.85, 1.2)
+    voice, rate, pitch = pick_voice(g, split), uniform(g, 0.85, 1.2), uniform(g, 0.85, 1.2)
     loudness = uniform(g, 0.3, 1.0)
     while position < len(samples):
         spoken = say(pick(g, sentences(split)), voice, rate, pitch)
@@ -101,6 +102,12 @@ def soundtrack(frames, g, split):
         phones += [(symbol, start + a, start + b) for symbol, a, b in spoken.phones]
         position += len(part) + round(16_000 * uniform(g, 0.4, 1.6))
     return samples, phones
+
+
+def pick_voice(g, split):
+    """A voice of the split; the few natural ones come up more often than their number says."""
+    engine = "natural" if chance(g, NATURAL) else "espeak"
+    return pick(g, [name for name in voices(split) if VOICES[name][0] == engine])
 
 
 def speaking(phones, frames):

@@ -60,7 +60,7 @@ def open_library():
         import espeakng_loader
     except ImportError:
         raise UserError("Drawn voices need the GPL speech engine espeak-ng: install it with "
-                        "`pip install \"livetalk_ref[speech]\"`, or use a spoken clip of "
+                        "`pip install -r requirements-speech.txt`, or use a spoken clip of "
                         "data/speech (load_spoken) or a sound file of your own.") from None
     return ctypes.CDLL(espeakng_loader.get_library_path())
 

@@ -46,10 +46,11 @@ def render_clip(identity, state, size=96):
 def draw(rig):
     """All layers, from the backdrop to the hands -> (N, 3, size, size) in [-1, 1]."""
     figure = torch.zeros_like(rig.gx)
-    canvas = Canvas(rig.colours["back"].expand(-1, -1, rig.size, rig.size), figure, rig.pixel)
+    canvas = Canvas(rig.colours["back"].expand(-1, -1, rig.size, rig.size), figure, 2 / rig.size)
     outline, locks = head.outline(rig), hair.Hair(rig)
     background.backdrop(canvas, rig)
     background.lights(canvas, rig)
+    canvas.pixel = rig.pixel
     hair.hair_back(canvas, locks)
     body.hood(canvas, rig)
     body.neck(canvas, rig, head.chin_shadow(rig))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from livetalk_ref.world.paint import capsule, cut, ellipse, ramp, smooth_max
-from livetalk_ref.world.rig import MOUTH_Y
+from livetalk_ref.world.rig import LOOK_Y, MOUTH_Y, ZOOM
 
 OPEN = 0.29             # inner height at mouth_open = 1: 14 of 96 pixels
 HALF = 0.235            # half the width at rest: 23 of 96 pixels wide
@@ -14,7 +14,7 @@ BOX = (0.40, 0.20, 0.40, 0.38)      # left, top, right, bottom of mouth_box arou
 
 
 def opening(rig):
-    """Inner height of the mouth in picture units (N, 1, 1)."""
+    """Inner height of the mouth in scene units (N, 1, 1)."""
     return OPEN * rig.at("mouth_open") + 0.022 * rig.at("surprised")
 
 
@@ -130,7 +130,8 @@ def _moustache(rig, x, y):
 
 def place_box(rig):
     """x0, y0, x1, y1 in 0..1 around the mouth of each frame (N, 4)."""
-    px, py = (v[:, 0, 0] for v in rig.to_picture(*centre(rig)))
+    x, y = (v[:, 0, 0] for v in rig.to_scene(*centre(rig)))
+    y = y - LOOK_Y
     left, top, right, bottom = BOX
-    edges = torch.stack([px - left, py - top, px + right, py + bottom], dim=1)
+    edges = ZOOM * torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
     return ((edges + 1) / 2).clamp(0, 1)                                  # (N, 4)

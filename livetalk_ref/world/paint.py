@@ -104,7 +104,7 @@ class Canvas:
     def __init__(self, rgb, figure, pixel, origin=(0, 0)):
         self.rgb = rgb              # (N, 3, H, W) in 0..1
         self.figure = figure        # (N, H, W) in 0..1
-        self.pixel = pixel          # width of a pixel in picture units
+        self.pixel = pixel          # width of a pixel in the units of the shapes
         self.origin = origin        # row and column of the window in the whole picture
 
     def cover(self, distance, softness=1.6):

@@ -1,4 +1,4 @@
-"""Where everything is: one frame's head, features and body in picture units.
+"""Where everything is: one frame's head, features and body in scene units.
 
 The head is a ball that turns, nods and tilts over the neck. A feature at depth z before the
 middle of the head moves by z times the sine of the turn, so the nose runs ahead of the eyes,
@@ -12,6 +12,7 @@ import torch
 from livetalk_ref.world.paint import grid, oklch, rotate
 from livetalk_ref.world.state import COL
 
+ZOOM, LOOK_Y = 1.22, -0.02      # the camera: how close, and the height it looks at
 RADIUS = 0.46           # of the ball the features sit on
 YAW = 0.43              # radians at turn = 1: features move by about 8.5 of 96 pixels
 PITCH = 0.20            # sine of the pitch at nod = 1
@@ -30,8 +31,9 @@ class Rig:
     colours: dict           # palette(identity)
 
     def __post_init__(self):
-        self.gx, self.gy = grid(self.size, self.state)                    # (1, H, W)
-        self.pixel = 2 / self.size
+        self.sx, self.sy = grid(self.size, self.state)                    # picture (1, H, W)
+        self.gx, self.gy = self.sx / ZOOM, self.sy / ZOOM + LOOK_Y        # scene (1, H, W)
+        self.pixel = 2 / self.size / ZOOM                                 # in scene units
         s = self.at
         self.shift_x = 0.104 * s("sway_x")
         self.shift_y = 0.062 * s("sway_y") + 0.02 * s("nod")
@@ -41,7 +43,7 @@ class Rig:
         x, y = rotate(self.gx - self.shift_x, self.gy - self.shift_y - PIVOT_Y, self.roll)
         self.x, self.y = x, y + PIVOT_Y                                   # head frame (N, H, W)
         self.bx = self.gx - 0.8 * self.shift_x                            # body frame (N, H, W)
-        self.by = self.gy + 0.034 * s("breath")
+        self.by = self.gy + 0.08 + 0.034 * s("breath")
 
     def at(self, name):
         """One state column (N, 1, 1)."""
@@ -57,8 +59,8 @@ class Rig:
         angle = torch.asin((x / RADIUS).clamp(-0.95, 0.95))
         return RADIUS * (angle + self.yaw).sin(), (angle + self.yaw).cos() / angle.cos()
 
-    def to_picture(self, x, y):
-        """Head-frame point -> picture units."""
+    def to_scene(self, x, y):
+        """Head-frame point -> scene units."""
         cos, sin = self.roll.cos(), self.roll.sin()
         y = y - PIVOT_Y
         return (cos * x - sin * y + self.shift_x,
@@ -66,10 +68,14 @@ class Rig:
 
     def box(self, x, y, left, top, right, bottom):
         """Pixel window (top, left, bottom, right) around a head-frame point, for all frames."""
-        px, py = (v.detach() for v in self.to_picture(x, y))
-        edges = [py.min() - top, px.min() - left, py.max() + bottom, px.max() + right]
-        rows = [round((float(e) + 1) / self.pixel) for e in edges]
-        return [min(max(r, 0), self.size) for r in rows]
+        px, py = (v.detach() for v in self.to_scene(x, y))
+        return self.window(py.min() - top, px.min() - left, py.max() + bottom, px.max() + right)
+
+    def window(self, top, left, bottom, right):
+        """Edges in scene units -> rows and columns of the picture, inside it."""
+        rows = [float(edge - centre) * ZOOM for edge, centre in
+                zip((top, left, bottom, right), (LOOK_Y, 0, LOOK_Y, 0))]
+        return [min(max(round((r + 1) / 2 * self.size), 0), self.size) for r in rows]
 
 
 def palette(identity):

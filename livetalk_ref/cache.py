@@ -1,0 +1,99 @@
+"""What a block may read of the past, in two forms: a mask for one pass, a cache for streaming.
+
+`KVCache` is a value: nothing is ever written into it. Appending makes a new one and the old one
+stays as it was, so whoever keeps an old cache can go back to it. It knows no model, only a key
+and a value for every layer, head and token. Keys are stored before RoPE; where a cached frame
+stands in time is decided when it is read. Letters: B batch, H heads, n cached latent frames,
+F new ones, S tokens a frame, d channels of a head. LiveTalk section 4 (identity sinks), 3.1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from livetalk_ref.errors import UserError
+
+BLOCK = 3           # latent frames that are denoised together: 9 video frames, then 12
+TABLE_END = 1024    # rows of the released code's rotary table: 256 s at 4 latent frames a second
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which past latent frames stay readable, and where they stand in time.
+
+    Relative positions count what is there (sinks in front, then the window, then the new
+    block), so a stream has no last frame; absolute ones are frame numbers since the start.
+    """
+
+    sinks: int = 0               # first frames of all, kept for ever
+    window: int | None = None    # latest frames kept besides; None is all of them
+    relative: bool = True
+
+    def keeps(self, frame, now):
+        """Is this frame number readable to a block that starts at frame `now`?"""
+        return frame < self.sinks or self.window is None or frame >= now - self.window
+
+
+FULL = Policy()
+POLICIES = {
+    "full": FULL,
+    "window": Policy(window=15),
+    "ahis": Policy(sinks=9, window=6),                          # the paper: 3 + 2 blocks
+    "released": Policy(sinks=9, window=3, relative=False),      # its code: 3 + 1, absolute
+}
+
+
+def block_causal_mask(frames, tokens, block, policy=FULL):
+    """Which token may read which, (F S, F S) bool: all of its own block, and of earlier ones
+    what the policy keeps. One block of all frames is bidirectional attention; tokens = 1 gives
+    the mask over latent frames."""
+    rows = []
+    for frame in range(frames):
+        start = frame // block * block
+        rows.append([start <= other < start + block or
+                     other < start and policy.keeps(other, start) for other in range(frames)])
+    mask = torch.tensor(rows)                                            # (F, F)
+    return mask.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+
+
+@dataclass(frozen=True)
+class KVCache:
+    """Keys and values of the clean latent frames that a policy has kept so far."""
+
+    policy: Policy = FULL
+    layers: tuple = ()      # for every layer (keys, values), each (B, H, n, S, d)
+    frames: tuple = ()      # the numbers of the n frames
+    now: int = 0            # the number of the next frame
+
+    def append(self, new):
+        """A cache that holds F more frames and has let go of what its policy drops.
+
+        new: for every layer (keys before RoPE, values), each (B, H, F, S, d).
+        """
+        now = self.now + new[0][0].shape[2]
+        frames = self.frames + tuple(range(self.now, now))
+        slots = [i for i, frame in enumerate(frames) if self.policy.keeps(frame, now)]
+        if self.layers:
+            new = [[torch.cat(pair, dim=2) for pair in zip(past, added)]
+                   for past, added in zip(self.layers, new)]
+        layers = tuple(tuple(t[:, :, slots] for t in pair) for pair in new)
+        return KVCache(self.policy, layers, tuple(frames[i] for i in slots), now)
+
+    def read(self, layer):
+        """Keys and values of a layer's cached tokens, each (B, H, n S, d); None if empty."""
+        return tuple(t.flatten(2, 3) for t in self.layers[layer]) if self.layers else None
+
+    def positions(self, new):
+        """Where the n cached frames and then `new` more ones stand in time, n + new integers.
+
+        Raises UserError where absolute positions end.
+        """
+        if self.policy.relative:
+            return tuple(range(len(self.frames) + new))
+        if self.now + new > TABLE_END:
+            raise UserError(f"Absolute positions end at latent frame {TABLE_END} (256 s); "
+                            f"choose a policy with relative positions for longer streams.")
+        return (*self.frames, *range(self.now, self.now + new))
+
+
+EMPTY = KVCache()

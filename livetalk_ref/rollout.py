@@ -1,0 +1,105 @@
+"""The block-by-block rollout: ONE loop for training, for offline generation and for streaming.
+
+A block is 3 latent frames. Each is denoised in 4 steps behind the cache of the clean blocks
+before it, then passes once more through the model at sigma 0, which gives the keys and values
+that the cache keeps. Training breaks off at an exit step, the only one with gradients; under
+`torch.no_grad()` the same code streams. A `model` here is any callable that with a cache gives
+`model(x, sigma, cond, cache=cache) -> v, new`, see `wan.WanDiT`. Letters as in flow.py, k frames
+of a block. LiveTalk section 3.1, Self Forcing (Huang et al. 2025) algorithm 1.
+"""
+
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from livetalk_ref.cache import BLOCK, EMPTY, FULL, KVCache
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import STUDENT_STEPS, add_noise, sigma_grid, x0_from_velocity
+
+SIGMAS = sigma_grid(STUDENT_STEPS)[:-1]     # 1, .9375, .8333, .625
+LAST = STUDENT_STEPS - 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """A finished block, and the cache it was made with: rolling on from there is the undo."""
+
+    index: int
+    x0: torch.Tensor       # clean latents                                  (B, k, C, h, w)
+    past: KVCache          # without this block
+
+
+def split(cond, block=BLOCK):
+    """The conditions of one block after the other. Raises UserError for a broken last block."""
+    frames = cond.known.shape[1]
+    if frames % block:
+        raise UserError(f"{frames} latent frames do not divide into blocks of {block}; "
+                        f"use {frames + block - frames % block} of them.")
+    return (cond.frames(start, start + block) for start in range(0, frames, block))
+
+
+def draw(cond, generator):
+    """All noise of a block, (4, B, k, C, h, w): to start from, then one for each later step.
+
+    Drawn on the CPU, and never less of it, so that a block's noise does not depend on where
+    the blocks before it stopped. generator: a torch.Generator, or one for every clip.
+    """
+    clips, frames = cond.known.shape
+    if isinstance(generator, torch.Generator):
+        generator = [generator] * clips
+    shape = (STUDENT_STEPS, frames, *cond.ref.shape[1:])
+    return torch.stack([torch.randn(shape, generator=g) for g in generator], 1).to(cond.ref)
+
+
+def paste_known(x, cond):
+    """Put the reference where frames are known: in a rollout only the very first one is."""
+    return torch.where(cond.known[..., None, None, None], cond.ref[:, None], x)
+
+
+def denoise(model, noise, cond, cache, exit=LAST):
+    """Noise (4, B, k, C, h, w) to one block of clean latents (B, k, C, h, w).
+
+    Every step predicts x0 and takes it back to the next noise level with fresh noise; the
+    prediction of step `exit` is the block. Gradients, if they are on, see that step alone.
+    """
+    training = torch.is_grad_enabled()
+    sigmas = SIGMAS.to(noise)[:, None, None].expand(-1, *noise.shape[1:3])   # (4, B, k)
+    x = noise[0]
+    for step in range(exit + 1):
+        x = paste_known(x, cond)
+        with torch.set_grad_enabled(training and step == exit):
+            v, _ = model(x, sigmas[step], cond, cache=cache)
+            x0 = paste_known(x0_from_velocity(x, sigmas[step], v), cond)
+        if step < exit:
+            x = add_noise(x0, noise[step + 1], sigmas[step + 1])
+    return x0
+
+
+@torch.no_grad()
+def remember(model, x0, cond, cache):
+    """The cache with one more finished block (B, k, C, h, w) in it: the clean pass at sigma 0."""
+    _, new = model(x0, x0.new_zeros(x0.shape[:2]), cond, cache=cache)
+    return cache.append(new)
+
+
+def rollout(model, conds, generator, cache=EMPTY, exit=LAST):
+    """Yield a `Block` for every block's `Cond` of an iterable, for as long as it gives some.
+
+    A block is yielded before its clean pass, so it can be shown while that is computed; the
+    next condition is asked for afterwards.
+    """
+    for index, cond in enumerate(conds):
+        x0 = denoise(model, draw(cond, generator), cond, cache, exit)
+        yield Block(index, x0, cache)
+        cache = remember(model, x0, cond, cache)
+
+
+def sample(model, cond, generator, policy=FULL, exit=LAST):
+    """All blocks of a condition one behind the other: latents (B, F, C, h, w).
+
+    The last block's clean pass, which nobody would read, is not made.
+    """
+    conds = list(split(cond))
+    blocks = rollout(model, conds, generator, KVCache(policy), exit)
+    return torch.cat([block.x0 for block in islice(blocks, len(conds))], dim=1)

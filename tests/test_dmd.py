@@ -1,0 +1,187 @@
+"""Distribution matching: the gradient is the score difference, and three models stay three."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from livetalk_ref import rollout
+from livetalk_ref.dmd import (Distiller, Recipe, critic_loss, distill, dmd_gradient, dmd_loss,
+                              score_sigma, student_loss)
+from livetalk_ref.flow import Cond, Guidance, add_noise, x0_from_velocity
+from livetalk_ref.train import step_generator
+from livetalk_ref.wan import Config, WanDiT
+from tiny import shake
+
+SMALL = Config(dim=48, ffn_dim=64, heads=2, layers=4, text_dim=8, audio_dim=5, latent_channels=4,
+               audio_hidden=8)
+PLAIN = Guidance()
+
+
+def condition(clips=2, frames=6, seed=0):
+    """Random conditions; the first frame is known."""
+    g = torch.Generator().manual_seed(seed)
+
+    def random(*shape):
+        return torch.randn(shape, generator=g)
+
+    known = torch.zeros(clips, frames, dtype=torch.bool)
+    known[:, 0] = True
+    return Cond(random(clips, 4, 4, 4), random(clips, frames, 20), random(clips, 16, 8), known,
+                random(1, 16, 8))
+
+
+def models(count=3):
+    return [shake(WanDiT(SMALL), seed) for seed in range(count)]
+
+
+class Gaussian:
+    """The exact velocity of data N(mean, spread^2): its x0 prediction is the posterior mean."""
+
+    def __init__(self, mean, spread):
+        self.mean, self.spread = mean, spread
+
+    def variance(self, sigma):
+        return ((1 - sigma) * self.spread) ** 2 + sigma ** 2
+
+    def score(self, x, sigma):
+        """Gradient of the log-density of noisy data."""
+        return -(x - (1 - sigma) * self.mean) / self.variance(sigma)
+
+    def __call__(self, x, level, cond):
+        s = level[..., None, None, None]
+        gain = (1 - s) * self.spread ** 2 / self.variance(s)
+        x0 = self.mean + gain * (x - (1 - s) * self.mean)
+        return (x - x0) / s
+
+
+def test_gradient_of_two_gaussians_is_the_score_difference():
+    """x0 = (x + sigma^2 score) / (1 - sigma), so the closed form follows from the scores."""
+    real, fake, cond = Gaussian(0.5, 0.8), Gaussian(-0.3, 1.4), condition()
+    g = torch.Generator().manual_seed(1)
+    x, noise = (torch.randn(2, 6, 4, 4, 4, generator=g).double() for _ in range(2))
+    cond, sigma = replace(cond, ref=cond.ref.double()), torch.tensor([0.3, 0.9]).double()
+    gradient, _, x0_real = dmd_gradient(x, real, fake, noise, sigma, cond, PLAIN)
+    s = sigma[:, None, None, None, None]
+    noisy = add_noise(x, noise, sigma[:, None].expand(2, 6))
+    by_scores = s ** 2 / (1 - s) * (fake.score(noisy, s) - real.score(noisy, s))
+    size = (x - x0_real)[:, 1:].abs().mean((1, 2, 3, 4), keepdim=True)
+    assert torch.allclose(gradient[:, 1:], (by_scores / size)[:, 1:], atol=1e-10)
+
+
+def test_following_the_gradient_makes_the_distributions_meet():
+    """Particles whose critic is exact take over mean and spread of the real distribution."""
+    real, g = Gaussian(0.5, 0.8), torch.Generator().manual_seed(2)
+    cond = condition(clips=64)
+    x = torch.randn(64, 6, 4, 4, 4, generator=g) * 1.6 - 1
+    for _ in range(500):
+        fake = Gaussian(x[:, 1:].mean(), x[:, 1:].std())
+        noise = torch.randn(x.shape, generator=g)
+        x = x - 0.05 * dmd_gradient(x, real, fake, noise, score_sigma(64, g), cond, PLAIN)[0]
+    assert abs(x[:, 1:].mean() - 0.5) < 0.05 and abs(x[:, 1:].std() - 0.8) < 0.1
+
+
+def test_gradient_is_zero_only_where_critic_and_teacher_agree():
+    teacher, critic, _ = models()
+    cond, g = condition(), torch.Generator().manual_seed(3)
+    x, noise = (torch.randn(2, 6, 4, 4, 4, generator=g) for _ in range(2))
+    sigma = torch.tensor([0.5, 0.9])
+
+    def size(fake, guidance):
+        return dmd_gradient(x, teacher, fake, noise, sigma, cond, guidance)[0].abs().max()
+
+    assert size(teacher, PLAIN) == 0
+    assert size(critic, PLAIN) > 0.1 and size(teacher, Guidance(3.0, 3.0)) > 0.01
+
+
+def test_loss_has_the_gradient_it_is_told_and_none_on_the_reference():
+    cond, g = condition(), torch.Generator().manual_seed(4)
+    x = torch.randn(2, 6, 4, 4, 4, generator=g, requires_grad=True)
+    gradient = torch.randn(x.shape, generator=g)
+    dmd_loss(x, gradient, cond).backward()
+    count = 2 * 5 * 4 * 4 * 4                                   # of generated numbers
+    assert torch.allclose(x.grad[:, 1:] * count, gradient[:, 1:], atol=1e-5)
+    assert (x.grad[:, 0] == 0).all()
+
+
+def test_score_noise_levels_are_shifted_and_clamped():
+    sigma = score_sigma(20_000, torch.Generator().manual_seed(5))
+    assert sigma.min() >= 0.02 and sigma.max() == torch.tensor(0.98)
+    assert abs(sigma.median() - 5 / 6) < 0.01                   # shift 5 of one half
+    assert 0.07 < (sigma == sigma.max()).float().mean() < 0.11  # u above .907 is clamped
+
+
+def test_three_models_stay_three_and_the_teacher_never_moves():
+    student, teacher, _ = models()
+    d = Distiller(student, teacher, Recipe(updates=2, ratio=2, warmup=1, batch=2, frames=6))
+    sets = [{p.data_ptr() for p in m.parameters()} for m in (d.student, d.teacher, d.critic)]
+    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+    before = [[p.detach().clone() for p in m.parameters()]
+              for m in (d.student, d.teacher, d.critic)]
+    assert all(torch.equal(a, b) for a, b in zip(before[1], before[2]))      # critic's start
+    list(distill(d, lambda g: condition(seed=int(torch.randint(99, (), generator=g)))))
+    moved = [max((a - b).abs().max().item() for a, b in zip(old, m.parameters()))
+             for old, m in zip(before, (d.student, d.teacher, d.critic))]
+    assert moved[1] == 0 and moved[0] > 1e-5 and moved[2] > 1e-5
+
+
+def test_updates_follow_the_recipe():
+    """Critic updates for each of the student's, warm-up first, and an average that starts late."""
+    student, teacher, _ = models()
+    asked = []
+
+    def batch(g):
+        asked.append(1)
+        return condition()
+
+    d = Distiller(student, teacher, Recipe(updates=4, ratio=2, warmup=3, ema_from=0.5, ema=0.9))
+    counts = []
+    for state in distill(d, batch):
+        counts.append(len(asked))
+        same = all(torch.equal(v, d.average[k]) for k, v in d.student.state_dict().items())
+        assert same == (state.update <= 2)
+    assert counts == [6, 9, 12, 15]
+
+
+def test_one_seed_gives_one_run():
+    def run():
+        student, teacher, _ = models()
+        d = Distiller(student, teacher, Recipe(updates=2, ratio=1, warmup=0))
+        return [state.critic_loss for state in distill(d, lambda g: condition())]
+
+    assert run() == run()
+
+
+@pytest.mark.parametrize("exit", range(4))
+def test_student_learns_through_its_rollout(exit, monkeypatch):
+    """Whatever the exit step, the loss reaches the student and neither teacher nor critic."""
+    monkeypatch.setattr("livetalk_ref.dmd.draw_exit", lambda g: exit)
+    student, teacher, critic = models()
+    loss, seen = student_loss(student, teacher, critic, condition(), Recipe(), step_generator(0, 0))
+    loss.backward()
+    assert seen["exit"] == exit and student.head.head.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for m in (teacher, critic) for p in m.parameters())
+
+
+def test_critic_learns_from_the_student_without_moving_it():
+    student, _, critic = models()
+    critic_loss(student, critic, condition(), step_generator(0, 0)).backward()
+    assert critic.head.head.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in student.parameters())
+
+
+def test_last_exit_is_what_streams():
+    student = models(1)[0]
+    trained = rollout.sample(student, condition(), step_generator(0, 1), exit=3)
+    with torch.no_grad():
+        streamed = rollout.sample(student, condition(), step_generator(0, 1))
+    assert torch.equal(trained, streamed)
+
+
+def test_x0_of_an_oracle():
+    """The sign of the velocity: an exact model gives its clean data back at any noise level."""
+    g = torch.Generator().manual_seed(6)
+    x0, noise = (torch.randn(2, 6, 4, 4, 4, generator=g) for _ in range(2))
+    sigma = torch.rand(2, 6, generator=g)
+    assert torch.allclose(x0_from_velocity(add_noise(x0, noise, sigma), sigma, noise - x0), x0,
+                          atol=1e-5)
