@@ -120,7 +120,7 @@ def ode_loss(model, batch, generator, variant="livetalk"):
     x0 = x0_from_velocity(x, sigma, velocity(model, x, sigma, end, cond))
     error = (x0 - end).square().mean(dim=(2, 3, 4))                      # (B, F)
     counts = sigma > 0
-    return (error * counts).sum() / counts.sum()
+    return (error * counts).sum() / counts.sum().clamp(min=1)   # all may have been clean
 
 
 def teacher_forced_loss(model, batch, generator):

@@ -100,7 +100,7 @@ def sync_stage(count=608):
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.02, cooldown=0.4))
 
 
-def teacher_stage(count=1024):
+def teacher_stage(count=1280):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
     data = latents.LatentClips.load(list(latents.build(load_module("codec"), "train", count)))
     model = WanDiT(TINY)

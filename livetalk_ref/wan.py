@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from livetalk_ref.cache import block_causal_mask as block_causal_mask
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import ROWS_PER_LATENT
 
@@ -55,21 +56,23 @@ def sinusoid(position, dim):
 
 
 @lru_cache(maxsize=64)
-def rope_table(frames, height, width, head_dim, start=0):
+def rope_table(frames, height, width, head_dim):
     """Rotations of every token of a video, complex64 (F h w, head_dim / 2).
 
-    The channels of a head are split over time, height and width; each axis rotates adjacent
-    pairs with its own frequencies, theta 10000 (Su et al. 2021, in 3-D as in Wan 2.1).
+    frames: how many, or a tuple of where each of them stands in time. The channels of a head
+    are split over time, height and width; each axis rotates adjacent pairs with its own
+    frequencies, theta 10000 (Su et al. 2021, in 3-D as in Wan 2.1).
     """
+    times = frames if isinstance(frames, tuple) else range(frames)
     space = 2 * (head_dim // 6)
     axes = []
-    for axis, (size, first, dim) in enumerate(((frames, start, head_dim - 2 * space),
-                                               (height, 0, space), (width, 0, space))):
+    for axis, (places, dim) in enumerate(((times, head_dim - 2 * space),
+                                          (range(height), space), (range(width), space))):
         freqs = 10000 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
-        angle = torch.outer(torch.arange(first, first + size, dtype=torch.float64), freqs)
+        angle = torch.outer(torch.tensor(places, dtype=torch.float64), freqs)
         shape = [1, 1, 1, dim // 2]
-        shape[axis] = size
-        axes.append(angle.view(shape).expand(frames, height, width, -1))
+        shape[axis] = len(places)
+        axes.append(angle.view(shape).expand(len(times), height, width, -1))
     angle = torch.cat(axes, dim=-1).flatten(0, 2)
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
@@ -80,10 +83,11 @@ def rotate(x, table):
     return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
 
 
-def block_causal_mask(frames, tokens, block):
-    """Which token may see which, (F S, F S) bool: all of its own block and of earlier ones."""
-    index = torch.arange(frames * tokens) // (tokens * block)
-    return index[:, None] >= index[None, :]
+def per_token(mask, frames, tokens):
+    """A mask (F, M) over latent frames as one over tokens; others, and None, stay as they are."""
+    if mask is None or mask.shape[0] != frames:
+        return mask
+    return mask.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
 
 
 class RMSNorm(nn.Module):
@@ -109,15 +113,22 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = RMSNorm(dim, eps), RMSNorm(dim, eps)
 
-    def forward(self, x, context, rope=None, mask=None):
-        """x (B, N, D) reads context (B, M, D); mask (.., N, M) bool, True = may read."""
+    def forward(self, x, context, rope=None, mask=None, past=None):
+        """x (B, N, D) reads context (B, M, D), and before it the cached keys and values `past`.
+
+        rope and mask (.., N, P + M) bool, True = may read, count the P cached tokens too.
+        -> (B, N, D), and the context's keys and values before RoPE, each (B, H, M, d).
+        """
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2)     # (B, H, ., d)
                    for t in (self.norm_q(self.q(x)), self.norm_k(self.k(context)),
                              self.v(context)))
+        new = k, v
+        if past is not None:
+            k, v = (torch.cat(both, dim=2) for both in zip(past, new))   # (B, H, P + M, d)
         if rope is not None:
-            q, k = rotate(q, rope), rotate(k, rope)
+            q, k = rotate(q, rope[-q.shape[2]:]), rotate(k, rope)
         y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask)
-        return self.o(y.transpose(1, 2).flatten(2))                      # (B, N, D)
+        return self.o(y.transpose(1, 2).flatten(2)), new
 
 
 def modulate(x, shift, scale):
@@ -138,8 +149,8 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / math.sqrt(c.dim))
         self.eps = c.eps
 
-    def forward(self, x, time, text, rope, mask, text_mask):
-        """x (B, F, S, D), time (B, F, 6, D), text (B, L, D)."""
+    def forward(self, x, time, text, rope, mask, text_mask, past=None):
+        """x (B, F, S, D), time (B, F, 6, D), text (B, L, D) -> x, and what `Attention` adds."""
         frames = x.shape[1]
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).split(1, dim=2)
 
@@ -147,10 +158,11 @@ class Block(nn.Module):
             return F.layer_norm(y, y.shape[-1:], eps=self.eps)
 
         y = modulate(norm(x), shift1, scale1).flatten(1, 2)              # (B, N, D)
-        x = x + gate1 * self.self_attn(y, y, rope, mask).unflatten(1, (frames, -1))
-        y = self.norm3(x).flatten(1, 2)
-        x = x + self.cross_attn(y, text, mask=text_mask).unflatten(1, (frames, -1))
-        return x + gate2 * self.ffn(modulate(norm(x), shift2, scale2))
+        y, new = self.self_attn(y, y, rope, mask, past)
+        x = x + gate1 * y.unflatten(1, (frames, -1))
+        y, _ = self.cross_attn(self.norm3(x).flatten(1, 2), text, mask=text_mask)
+        x = x + y.unflatten(1, (frames, -1))
+        return x + gate2 * self.ffn(modulate(norm(x), shift2, scale2)), new
 
 
 class Head(nn.Module):
@@ -186,6 +198,9 @@ class WanDiT(nn.Module):
     `WanDiT(config)(x, sigma, cond)`: x (B, F, C, h, w) with h and w multiples of the patch,
     sigma (B, F) in [0, 1], `Cond` -> v (B, F, C, h, w). Raises UserError for a condition that
     does not fit x. LiveTalk section 3.1; forward order of Wan 2.1 with OmniAvatar's additions.
+
+    With a `KVCache` the frames of x follow those cached and read them too; the result is then
+    (v, new), where `cache.append(new)` is the cache that holds the frames of x as well.
     """
 
     def __init__(self, config):
@@ -206,8 +221,9 @@ class WanDiT(nn.Module):
         nn.init.zeros_(self.head.head.weight)
         nn.init.zeros_(self.head.head.bias)
 
-    def forward(self, x, sigma, cond, mask=None):
-        """mask (N, N) bool limits self-attention, see `block_causal_mask`; None shows all."""
+    def forward(self, x, sigma, cond, cache=None, mask=None):
+        """mask bool limits self-attention, None shows all, see `block_causal_mask`: over
+        latent frames (F, M), M counting the cached ones too, or over tokens (N, S M)."""
         check_cond(x, cond, self.config)
         frames, (height, width) = x.shape[1], (n // self.config.patch for n in x.shape[3:])
         tokens = self.embed(x, cond)                                     # (B, F, S, D)
@@ -215,17 +231,23 @@ class WanDiT(nn.Module):
         time6 = self.time_projection(time).unflatten(-1, (6, -1))        # (B, F, 6, D)
         text = self.text_embedding(cond.text)                            # (B, L, D)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)
-        rope = rope_table(frames, height, width, self.config.dim // self.config.heads)
-        rope = rope.to(x.device)
+        places = frames if cache is None else cache.positions(frames)
+        rope = rope_table(places, height, width, self.config.dim // self.config.heads)
+        rope, mask = rope.to(x.device), per_token(mask, frames, height * width)
         text_mask = cond.text_mask
         if text_mask is not None:                                        # (B, 1, N, L)
             text_mask = text_mask.repeat_interleave(height * width, dim=1)[:, None]
+        added = []
         for i, block in enumerate(self.blocks):
             if i in self.config.audio_layers:
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
                 tokens = tokens + inject(audio)[:, :, None]
-            tokens = block(tokens, time6, text, rope, mask, text_mask)
-        return self.unpatchify(self.head(tokens, time), height, width)
+            past = None if cache is None else cache.read(i)
+            tokens, new = block(tokens, time6, text, rope, mask, text_mask, past)
+            if cache is not None:                                        # (B, H, F, S, d)
+                added.append([t.unflatten(2, (frames, -1)) for t in new])
+        v = self.unpatchify(self.head(tokens, time), height, width)
+        return v if cache is None else (v, added)
 
     def embed(self, x, cond):
         """Tokens of [noisy latent, reference latent, mask] patches: (B, F, S, D)."""

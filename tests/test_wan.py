@@ -131,7 +131,7 @@ def test_per_frame_timesteps_are_per_frame():
     other = sigma.clone()
     other[:, 2] = 0.5 * other[:, 2]
     with torch.no_grad():
-        change = (model(x, other, cond, alone) - model(x, sigma, cond, alone)).abs()
+        change = (model(x, other, cond, mask=alone) - model(x, sigma, cond, mask=alone)).abs()
     assert change[:, 2].max() > 1e-3
     assert change[:, [0, 1, 3, 4]].max() == 0
 
@@ -145,9 +145,9 @@ def test_a_later_block_never_reaches_an_earlier_one():
     earlier = x.clone()
     earlier[:, :3] += 1
     with torch.no_grad():
-        base = model(x, sigma, cond, mask)
-        assert torch.equal(model(other, sigma, cond, mask)[:, :3], base[:, :3])
-        assert (model(earlier, sigma, cond, mask)[:, 3:] - base[:, 3:]).abs().max() > 1e-3
+        base = model(x, sigma, cond, mask=mask)
+        assert torch.equal(model(other, sigma, cond, mask=mask)[:, :3], base[:, :3])
+        assert (model(earlier, sigma, cond, mask=mask)[:, 3:] - base[:, 3:]).abs().max() > 1e-3
 
 
 def test_text_mask_hides_a_prompt():

@@ -1,0 +1,218 @@
+"""The cache: a block behind it sees exactly what one masked pass over everything would show it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_wan import SMALL, example, shake, worst
+
+from livetalk_ref.cache import (BLOCK, EMPTY, FULL, POLICIES, TABLE_END, KVCache, Policy,
+                                block_causal_mask)
+from livetalk_ref.errors import UserError
+from livetalk_ref.rollout import remember, split
+from livetalk_ref.wan import TINY, WanDiT
+
+WINDOW = Policy(window=3)
+SINKS = Policy(sinks=3, window=3)
+SIZES = [(SMALL, 4), (TINY, 6)]
+
+
+def setting(config=SMALL, size=4, frames=9, batch=2):
+    """Random weights, noisy and clean latents, one noise level a block, a condition."""
+    model = shake(WanDiT(config)).requires_grad_(False)
+    noisy, _, cond = example(config, batch, frames, size)
+    clean, level, _ = example(config, batch, frames, size, seed=2)
+    sigma = level[:, ::BLOCK].repeat_interleave(BLOCK, dim=1)
+    return model, noisy, clean, sigma, cond
+
+
+def cached_velocities(model, noisy, clean, sigma, cond, cache):
+    """Every noisy block behind the clean blocks before it, one after the other."""
+    made = []
+    for i, part in enumerate(split(cond)):
+        now = slice(i * BLOCK, (i + 1) * BLOCK)
+        v, _ = model(noisy[:, now], sigma[:, now], part, cache=cache)
+        made.append(v)
+        cache = remember(model, clean[:, now], part, cache)
+    return torch.cat(made, dim=1)
+
+
+def masked_velocities(model, noisy, clean, sigma, cond, policy):
+    """The same without a cache: for every block one pass over [clean blocks, noisy block]."""
+    made = []
+    for start in range(0, noisy.shape[1], BLOCK):
+        end = start + BLOCK
+        x = torch.cat([clean[:, :start], noisy[:, start:end]], dim=1)
+        level = torch.cat([torch.zeros_like(sigma[:, :start]), sigma[:, start:end]], dim=1)
+        mask = block_causal_mask(end, 1, BLOCK, policy)
+        made.append(model(x, level, cond.frames(0, end), mask=mask)[:, start:])
+    return torch.cat(made, dim=1)
+
+
+@pytest.mark.parametrize("config, size", SIZES, ids=["small", "tiny"])
+def test_cached_block_by_block_is_one_masked_pass(config, size):
+    everything = setting(config, size, frames=21 if config == TINY else 9)
+    cached = cached_velocities(*everything, EMPTY)
+    assert worst(cached, masked_velocities(*everything, FULL)) < 1e-5
+
+
+@pytest.mark.parametrize("policy", [
+    WINDOW, replace(WINDOW, relative=False), replace(SINKS, relative=False)], ids=str)
+def test_what_a_policy_drops_is_what_its_mask_hides(policy):
+    everything = setting(frames=15)
+    cached = cached_velocities(*everything, KVCache(policy))
+    assert worst(cached, masked_velocities(*everything, policy)) < 1e-5
+    assert worst(cached, masked_velocities(*everything, FULL)) > 1e-3
+
+
+def test_relative_positions_bring_the_sinks_nearer():
+    """They differ from absolute ones as soon as frames are dropped between sinks and window."""
+    everything = setting(frames=15)
+    relative = cached_velocities(*everything, KVCache(SINKS))
+    absolute = cached_velocities(*everything, KVCache(replace(SINKS, relative=False)))
+    assert torch.equal(relative[:, :9], absolute[:, :9])
+    assert worst(relative[:, 9:], absolute[:, 9:]) > 1e-4
+
+
+def test_nothing_of_a_later_block_reaches_an_earlier_one():
+    model, x, _, sigma, cond = setting()
+    mask = block_causal_mask(9, 1, BLOCK)
+    v = model(x, sigma, cond, mask=mask)
+    for changed in range(3):
+        here = slice(changed * BLOCK, (changed + 1) * BLOCK)
+        other, audio = x.clone(), cond.audio.clone()
+        other[:, here] += 1
+        audio[:, here] += 1
+        change = (model(other, sigma, replace(cond, audio=audio), mask=mask) - v).abs()
+        assert change[:, :here.start].sum() == 0.0                  # exactly
+        for frame in range(here.start, 9):
+            assert change[:, frame].max() > 1e-3
+
+
+@pytest.mark.parametrize("how", ["masked", "cached"])
+def test_a_block_sees_all_of_its_own_tokens(how):
+    """Each of the 12 tokens of the middle block moves each of the 12, backwards in time too."""
+    model, x, clean, sigma, cond = setting(batch=1)
+    x[:, :BLOCK], sigma[:, :BLOCK] = clean[:, :BLOCK], 0
+    first, middle = (part for part, _ in zip(split(cond), range(2)))
+    cache = remember(model, clean[:, :BLOCK], first, EMPTY)
+
+    def block(x):
+        if how == "cached":
+            return model(x[:, 3:6], sigma[:, 3:6], middle, cache=cache)[0]
+        return model(x, sigma, cond, mask=block_causal_mask(9, 1, BLOCK))[:, 3:6]
+
+    before = block(x)
+    for frame in range(3, 6):
+        for top in (0, 2):
+            for left in (0, 2):
+                other = x.clone()
+                other[:, frame, :, top:top + 2, left:left + 2] += 1
+                change = (block(other) - before).abs().amax(dim=2)       # (1, 3, 4, 4)
+                tokens = change.unflatten(3, (2, 2)).unflatten(2, (2, 2)).amax(dim=(3, 5))
+                assert tokens.numel() == 12 and tokens.min() > 1e-6
+
+
+def test_a_batch_of_two_is_two_batches_of_one():
+    model, noisy, clean, sigma, cond = setting()
+    both = cached_velocities(model, noisy, clean, sigma, cond, KVCache(SINKS))
+    for i in range(2):
+        alone = cached_velocities(model, *(t[i:i + 1] for t in (noisy, clean, sigma, cond)),
+                                  KVCache(SINKS))
+        assert worst(both[i:i + 1], alone) < 1e-5
+
+
+def test_an_old_cache_stays_valid():
+    """Even when everything in the newer one is destroyed: this is the undo."""
+    model, noisy, clean, sigma, cond = setting()
+    first, second, third = split(cond)
+    old = remember(model, clean[:, :3], first, EMPTY)
+    kept = [t.clone() for pair in old.layers for t in pair]
+    before, _ = model(noisy[:, 3:6], sigma[:, 3:6], second, cache=old)
+
+    newer = remember(model, clean[:, 3:6], second, old)
+    assert newer.frames == (0, 1, 2, 3, 4, 5) and old.frames == (0, 1, 2)
+    for pair in newer.layers:
+        for t in pair:
+            t.fill_(torch.nan)
+    assert all(torch.equal(t, k) for t, k in zip((t for p in old.layers for t in p), kept))
+    again, _ = model(noisy[:, 3:6], sigma[:, 3:6], second, cache=old)
+    assert torch.equal(again, before)
+    assert EMPTY.layers == () and EMPTY.now == 0
+
+
+def numbered(first, count):
+    """One layer of a cache whose keys and values are the numbers of their frames."""
+    t = torch.arange(first, first + count).float().view(1, 1, count, 1, 1).expand(1, 2, count, 4, 8)
+    return [(t, -t)]
+
+
+@pytest.mark.parametrize("policy, frames", [
+    (FULL, range(30)), (Policy(window=15), range(15, 30)),
+    (POLICIES["ahis"], [*range(9), *range(24, 30)]),
+    (POLICIES["released"], [*range(9), *range(27, 30)])], ids=str)
+def test_sinks_and_window_keep_exactly_their_frames(policy, frames):
+    cache = KVCache(policy)
+    for start in range(0, 30, BLOCK):
+        cache = cache.append(numbered(start, BLOCK))
+    assert cache.frames == tuple(frames) and cache.now == 30
+    keys, values = cache.layers[0]
+    assert keys[0, 0, :, 0, 0].tolist() == list(frames)
+    assert torch.equal(values, -keys)
+    assert cache.read(0)[0].shape == (1, 2, 4 * len(frames), 8)
+    if policy.relative:
+        assert cache.positions(BLOCK) == tuple(range(len(frames) + BLOCK))
+    else:
+        assert cache.positions(BLOCK) == (*frames, 30, 31, 32)
+
+
+def test_a_relative_stream_has_no_last_frame_and_an_absolute_one_has():
+    long = KVCache(POLICIES["ahis"], now=10 ** 9)
+    assert long.append(numbered(10 ** 9, 3)).positions(BLOCK) == tuple(range(6))
+    full = KVCache(POLICIES["released"], now=TABLE_END - BLOCK)
+    assert full.positions(BLOCK)[-1] == TABLE_END - 1
+    with pytest.raises(UserError, match="relative positions"):
+        full.append(numbered(TABLE_END - BLOCK, BLOCK)).positions(BLOCK)
+
+
+def test_time_passing_changes_nothing_under_relative_positions():
+    model, noisy, clean, sigma, cond = setting()
+    part = cond.frames(3, 6)
+    cache = remember(model, clean[:, :3], cond.frames(0, 3), KVCache(SINKS))
+    much_later = replace(cache, now=100_000)
+    a, _ = model(noisy[:, 3:6], sigma[:, 3:6], part, cache=cache)
+    b, _ = model(noisy[:, 3:6], sigma[:, 3:6], part, cache=much_later)
+    assert torch.equal(a, b)
+
+
+def test_keys_are_kept_before_rope():
+    """The first layer's keys of a block are the same wherever the block stands."""
+    model, _, clean, _, cond = setting()
+    part = cond.frames(3, 6)
+    alone = remember(model, clean[:, 3:6], part, EMPTY)
+    late = remember(model, clean[:, 3:6], part,
+                    remember(model, clean[:, :3], cond.frames(0, 3), EMPTY))
+    assert torch.equal(late.layers[0][0][:, :, 3:], alone.layers[0][0])
+    assert not torch.equal(late.layers[1][0][:, :, 3:], alone.layers[1][0])  # it read the past
+
+
+@pytest.mark.parametrize("block, policy, rows", [
+    (6, FULL, ["111111"] * 6),                                              # bidirectional
+    (2, FULL, ["110000"] * 2 + ["111100"] * 2 + ["111111"] * 2),            # block-causal
+    (2, Policy(window=2), ["110000"] * 2 + ["111100"] * 2 + ["001111"] * 2),
+    (2, Policy(1, 0), ["110000"] * 2 + ["101100"] * 2 + ["100011"] * 2)],
+    ids=["bidirectional", "block-causal", "window", "sink"])
+def test_one_function_makes_every_mask(block, policy, rows):
+    mask = block_causal_mask(6, 1, block, policy)
+    assert ["".join(str(int(see)) for see in row) for row in mask] == rows
+    tokens = block_causal_mask(6, 4, block, policy)
+    assert tokens.shape == (24, 24)
+    assert torch.equal(tokens[1::4, 2::4], mask)
+
+
+def test_a_mask_over_frames_is_one_over_their_tokens():
+    model, x, _, sigma, cond = setting()
+    v = model(x, sigma, cond, mask=block_causal_mask(9, 1, BLOCK))
+    assert torch.equal(v, model(x, sigma, cond, mask=block_causal_mask(9, 4, BLOCK)))
+    everything = model(x, sigma, cond, mask=block_causal_mask(9, 1, 9))
+    assert worst(everything, model(x, sigma, cond)) < 1e-5

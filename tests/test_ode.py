@@ -1,0 +1,251 @@
+"""Trajectories and the regression on them, against closed forms and independent roads."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_cache import cached_velocities
+from test_wan import SMALL, example, shake, worst
+
+from livetalk_ref import ode
+from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
+from livetalk_ref.flow import (Guidance, add_noise, guided, paste, per_frame, sample, sigma_grid,
+                               x0_from_velocity)
+from livetalk_ref.wan import WanDiT
+
+GRID = sigma_grid(4).float()
+PLAIN = Guidance()
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def latents(seed, frames=9, batch=2):
+    return torch.randn(batch, frames, 4, 4, 4, generator=seeded(seed))
+
+
+def setting(frames=9):
+    """Random weights, noise, clean latents that begin with the reference, a condition."""
+    model = shake(WanDiT(SMALL)).requires_grad_(False)
+    _, _, cond = example(SMALL, 2, frames)
+    return model, latents(3, frames), paste(latents(4, frames), cond.ref[:, None]), cond
+
+
+def straight_states(x0, noise):
+    """Five states on the straight line from noise to x0: (B, 5, F, C, h, w)."""
+    return torch.stack([add_noise(x0, noise, s.expand(x0.shape[:2])) for s in GRID], dim=1)
+
+
+class Student:
+    """A model without cache that answers with a given function of (x, sigma) and keeps both."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, x, sigma, cond, mask=None):
+        self.x, self.sigma, self.mask = x, sigma, mask
+        return self.answer(x, sigma)
+
+
+# Trajectories
+
+def test_states_are_those_at_the_students_noise_levels():
+    """On a straight path the state kept at index 0, 12, 24, 36 must lie at exactly its sigma."""
+    x0, noise = latents(1), latents(2)
+    states = ode.trajectory(lambda x, sigma, cond: (x - x0) / per_frame(sigma, x), noise,
+                            x0[:, :1], None, PLAIN)
+    want = straight_states(x0, noise)
+    want[:, :, 0] = x0[:, None, 0]                      # the known frame is clean all along
+    assert torch.allclose(states, want, atol=1e-5)
+
+
+def test_kept_states_are_part_of_the_whole_path():
+    model, noise, x0, cond = setting()
+    seen = []
+    five = ode.trajectory(model, noise, x0[:, :1], cond, PLAIN, watch=seen.append)
+    whole = ode.trajectory(model, noise, x0[:, :1], cond, PLAIN, kept=48)
+    assert whole.shape[1] == 49 and len(seen) == 48
+    assert torch.equal(whole[:, ::12], five)
+    assert torch.equal(five[:, -1], sample(model, noise, x0[:, :1], cond, steps=48))
+    assert torch.equal(five[:, 0, 1:], noise[:, 1:])
+
+
+def radius(sigma, s):
+    """Data of deviation s: its probability-flow path is noise * radius(sigma), exactly."""
+    return ((1 - sigma) ** 2 * s ** 2 + sigma ** 2).sqrt()
+
+
+def test_trajectory_follows_the_closed_form_of_gaussian_data():
+    s = 0.25
+
+    def velocity(x, sigma, cond):
+        sigma = per_frame(sigma, x)
+        return x * (sigma - (1 - sigma) * s ** 2) / radius(sigma, s) ** 2
+
+    noise = latents(1).double()
+    states = ode.trajectory(velocity, noise, noise[:, :0], None, PLAIN)
+    for state, sigma, tolerance in zip(states.unbind(1), sigma_grid(4), [0, 1e-3, 1e-3, 1e-3, 0.2]):
+        assert worst(state, noise * radius(sigma, s)) <= tolerance      # of 48 Euler steps
+    ends = [sample(velocity, noise, noise[:, :0], None, steps=n) for n in (4, 48)]
+    assert worst(ends[0], noise * s) > 5 * worst(ends[1], noise * s)
+
+
+def test_a_straight_path_has_neither_deviation_nor_curvature():
+    states = straight_states(latents(1), latents(2))
+    deviation, curvature = ode.straightness(states)
+    assert deviation.shape == (2, 4) and curvature.shape == (2, 3)
+    assert deviation.max() < 1e-10 and curvature.max() < 1e-4
+
+
+def test_straightness_of_a_known_curve():
+    s, grid = 0.25, sigma_grid(48)
+    states = latents(1).double()[:, None] * radius(grid, s)[:, None, None, None, None]
+    deviation, curvature = ode.straightness(states)
+    middle = (grid[1:] + grid[:-1]) / 2
+    slope = (middle - (1 - middle) * s ** 2) / radius(middle, s)          # radius'
+    bend = s ** 2 / radius(grid[1:-1], s) ** 3                            # radius''
+    assert torch.allclose(deviation[0], (slope / (1 - s) - 1).square(), atol=0.02)
+    assert torch.allclose(curvature[0], bend / (1 - s), rtol=0.1)
+    assert torch.allclose(deviation[0], deviation[1])
+    assert deviation[:, -1].min() > 0.5             # straight in noise, bent near the data
+
+
+def test_causal_trajectory_is_euler_behind_clean_blocks():
+    """The last block equals guided Euler steps on [clean blocks, noisy block] without a cache."""
+    model, noise, _, cond = setting(frames=6)
+    both = Guidance(2.0, 3.0)
+    states = ode.causal_trajectory(model, noise, cond.ref[:, None], cond, both)
+    clean, x, grid = states[:, -1, :3], noise[:, 3:], sigma_grid(48)
+    mask = block_causal_mask(6, 1, BLOCK)
+    assert torch.equal(states[:, 0], paste(noise, cond.ref[:, None]))
+    for i in range(48):
+        sigma = torch.cat([torch.zeros(2, 3), grid[i].float().expand(2, 3)], dim=1)
+        v = guided(lambda x, sigma, cond: model(x, sigma, cond, mask=mask),
+                   torch.cat([clean, x], dim=1), sigma, cond, both)[:, 3:]
+        x = x + v * (grid[i + 1] - grid[i]).float()
+    assert worst(states[:, -1, 3:], x) < 1e-4
+    bidirectional = ode.trajectory(model, noise, cond.ref[:, None], cond, both)
+    assert worst(states[:, -1, 3:], bidirectional[:, -1, 3:]) > 1e-3
+
+
+# The regression
+
+@pytest.mark.parametrize("variant", ["livetalk", "self_forcing"])
+def test_loss_of_the_oracle_is_zero_and_of_its_opposite_is_not(variant):
+    x0, noise = latents(1), latents(2)
+    batch = straight_states(x0, noise), None
+    for seed in range(5):
+        right = Student(lambda x, sigma: noise - x0)
+        wrong = Student(lambda x, sigma: x0 - noise)
+        assert ode.ode_loss(right, batch, seeded(seed), variant) < 1e-10
+        assert ode.ode_loss(wrong, batch, seeded(seed), variant) > 1
+
+
+@pytest.mark.parametrize("variant, levels", [("livetalk", 4), ("self_forcing", 5)])
+def test_every_block_draws_its_own_noise_level(variant, levels):
+    """And is fed the very state of that level: here each state is filled with its own index."""
+    states = torch.arange(5.0)[None, :, None, None, None, None].expand(64, 5, 21, 1, 2, 2)
+    student = Student(lambda x, sigma: torch.zeros_like(x))
+    ode.ode_loss(student, (states, None), seeded(), variant)
+    index = student.x[:, :, 0, 0, 0].long()                              # (64, 21)
+    assert torch.equal(GRID[index], student.sigma)
+    blocks = index.unflatten(1, (7, 3))
+    assert (blocks == blocks[:, :, :1]).all()
+    share = torch.bincount(blocks[:, :, 0].flatten(), minlength=5) / (64 * 7)
+    assert (share[:levels] - 1 / levels).abs().max() < 0.07 and share[levels:].sum() == 0
+    assert (blocks[:, 0, 0] != blocks[:, 1, 0]).any()
+
+
+def test_a_batch_of_clean_blocks_alone_counts_nothing():
+    x0, noise = latents(1, frames=3, batch=1), latents(2, frames=3, batch=1)
+    student = Student(lambda x, sigma: x0 - noise)
+    losses = [ode.ode_loss(student, (straight_states(x0, noise), None), seeded(seed),
+                           "self_forcing").item() for seed in range(30)]
+    assert 0 < sum(loss == 0 for loss in losses) < 15 and all(loss >= 0 for loss in losses)
+
+
+def test_loss_is_the_mean_over_all_frames_of_the_x0_error():
+    model, noise, x0, cond = setting()
+    states = straight_states(x0, noise)
+    student = Student(lambda x, sigma: model(x, sigma, cond))
+    for variant in ("livetalk", "self_forcing"):
+        loss = ode.ode_loss(student, (states, cond), seeded(2), variant)
+        made = x0_from_velocity(student.x, student.sigma, model(student.x, student.sigma, cond))
+        noisy = student.sigma > 0                   # livetalk: always
+        assert variant == "self_forcing" or noisy.all()
+        assert loss.item() == pytest.approx((made - x0)[noisy].square().mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", list(ode.LEVELS))
+def test_no_block_learns_from_a_later_one(variant):
+    """Gradient of one block's output by another block's input: exactly 0.0 for later ones."""
+    model, noise, x0, cond = setting()
+    x, end = noise.requires_grad_(), x0.requires_grad_()
+    how = ode.behind_clean if variant == "teacher_forced" else ode.behind_noisy
+    v = how(model, x, torch.full((2, 9), 0.625), end, cond)
+    for block in range(3):
+        g = torch.autograd.grad(v[:, 3 * block:3 * block + 3].square().sum(), (x, end),
+                                retain_graph=True, allow_unused=True)
+        reach = [0 if t is None else t.abs().amax(dim=(0, 2, 3, 4)).view(3, 3).amax(1) for t in g]
+        noisy, clean = (r if torch.is_tensor(r) else torch.zeros(3) for r in reach)
+        assert noisy[block + 1:].sum() == 0.0 and clean[block:].sum() == 0.0
+        assert noisy[block] > 1e-3
+        earlier = clean if variant == "teacher_forced" else noisy
+        assert (earlier[:block] > 1e-4).all()
+        if variant == "teacher_forced":
+            assert noisy[:block].sum() == 0.0
+
+
+def test_teacher_forcing_sees_what_streaming_sees():
+    """All blocks in two passes equal block after block behind a real cache."""
+    model, noise, x0, cond = setting()
+    sigma = torch.tensor([1.0, 0.625, 0.9375]).repeat_interleave(3).expand(2, 9)
+    at_once = ode.behind_clean(model, noise, sigma, x0, cond)
+    assert worst(at_once, cached_velocities(model, noise, x0, sigma, cond, EMPTY)) < 1e-5
+
+
+def test_loss_of_two_clips_is_the_mean_of_each():
+    model, noise, x0, cond = setting()
+    pair = Student(lambda x, sigma: ode.behind_noisy(model, x, sigma, x0, cond))
+    both = ode.ode_loss(pair, (straight_states(x0, noise), cond), seeded(1)).item()
+    single = []
+    for i in range(2):
+        x, sigma, end = (t[i:i + 1] for t in (pair.x, pair.sigma, x0))
+        made = x0_from_velocity(x, sigma, ode.behind_noisy(model, x, sigma, end, cond[i:i + 1]))
+        single.append((made - end).square().mean().item())
+    assert both == pytest.approx(sum(single) / 2, rel=1e-5)
+
+
+def test_teacher_forced_flow_loss_of_the_oracle_is_zero():
+    _, _, x0, cond = setting()
+    cond = replace(cond, known=torch.zeros(2, 9, dtype=torch.bool))
+    cond.known[:, 0] = True
+    seen = []
+
+    def model(x, sigma, cond, cache=None, mask=None):
+        seen.append((x, sigma))
+        v = (x - x0) / per_frame(sigma.clamp(min=1e-9), x)
+        v[:, 0] = 99.0                                  # a known frame does not count
+        return v, [(x[:, None, :, :, :1, 0], x[:, None, :, :, :1, 0])]
+
+    assert ode.teacher_forced_loss(model, (x0, cond), seeded()).item() < 1e-8
+    (clean, zero), (noisy, sigma) = seen
+    assert torch.equal(clean, x0) and zero.abs().max() == 0
+    assert torch.equal(noisy[:, 0], x0[:, 0])
+    blocks = sigma.unflatten(1, (3, 3))
+    assert (blocks == blocks[:, :, :1]).all() and blocks[:, :, 0].unique().numel() == 6
+
+
+@pytest.mark.parametrize("variant", list(ode.LEVELS))
+def test_regression_learns(variant):
+    _, noise, x0, cond = setting(frames=6)
+    model = shake(WanDiT(SMALL), seed=7).train()
+    batch = straight_states(x0, noise), cond
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    before = ode.ode_loss(model, batch, seeded(0), variant).item()
+    for step in range(40):
+        optimizer.zero_grad()
+        ode.ode_loss(model, batch, seeded(step), variant).backward()
+        optimizer.step()
+    assert ode.ode_loss(model, batch, seeded(0), variant).item() < 0.5 * before
