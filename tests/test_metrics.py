@@ -1,14 +1,24 @@
-"""Every number of the judges moves the right way under a known corruption of growing strength."""
+"""The numbers against their definitions, worked out by another road; the table that names them.
+
+How they move under known damage of growing strength is in test_corrupt.py.
+"""
 
 import math
 
 import pytest
 import torch
 
-from livetalk_ref.judge import metrics
+from livetalk_ref.errors import UserError
+from livetalk_ref.judge import distances, metrics, stats, table
+from livetalk_ref.judge.reader import READ, Reading
+from livetalk_ref.judge.results import read_result
 from livetalk_ref.world.face import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL, S
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +33,16 @@ def rising(values):
     return all(b > a for a, b in zip(values, values[1:]))
 
 
+def grey(levels, size=8):
+    """Frames of one grey each, levels in 0 .. 1: (T, 3, size, size)."""
+    return (2 * torch.tensor(levels) - 1)[:, None, None, None].expand(-1, 3, size, size)
+
+
+# --- the mouth and the face
+
 def test_correlation_equals_the_definition():
-    g = torch.Generator().manual_seed(0)
-    a = torch.randn(50, generator=g)
-    b = a + torch.randn(50, generator=g)
+    a = noise(50)
+    b = a + noise(50, seed=1)
     want = torch.corrcoef(torch.stack([a, b]))[0, 1].item()
     assert metrics.correlation(a, b) == pytest.approx(want, abs=1e-6)
     assert metrics.mouth_correlation(a, a * 0) is None
@@ -37,6 +53,23 @@ def test_delay_lowers_the_mouth_correlation():
     values = [metrics.mouth_correlation(track.roll(-d), track) for d in (0, 1, 2, 3)]
     assert values[0] == pytest.approx(1) and rising([-v for v in values])
 
+
+def test_drift_is_the_slope_per_minute():
+    minutes = torch.arange(81) / (60 * 16)
+    assert metrics.drift(0.9 - 0.3 * minutes) == pytest.approx(-0.3, abs=1e-4)
+    assert metrics.drift(0.3 * minutes + 5 * (minutes > 1)) == pytest.approx(0.3, abs=1e-4)
+
+
+def test_identity_numbers_of_a_turning_embedding():
+    angle = torch.arange(81) / 80 * 0.6
+    identity = torch.stack([angle.cos(), angle.sin()], 1)
+    reading = Reading(torch.zeros(81, len(READ)), identity, torch.zeros(81, 32))
+    row = metrics.face_numbers(reading, torch.zeros(81, S))
+    assert row["identity cosine"] == pytest.approx(math.sin(0.6) / 0.6, abs=0.005)
+    assert row["identity drift"] > 1 and row["open correlation"] is None
+
+
+# --- the pictures
 
 def test_blur_lowers_sharpness(clip):
     def blur(x, times):
@@ -49,39 +82,97 @@ def test_blur_lowers_sharpness(clip):
 def test_flicker_raises_unrest_and_truth_has_none(clip):
     still = metrics.still_places(clip)
     assert 0.2 < still.float().mean() < 0.98
-    noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))
-    values = [metrics.unrest(clip + a * noise, still) for a in (0, 0.01, 0.03, 0.1)]
+    values = [metrics.unrest(clip + a * noise(*clip.shape), still) for a in (0, 0.01, 0.03, 0.1)]
     assert values[0] < 0.5 and rising(values)
 
 
-def test_a_passing_hand_is_no_unrest(clip):
+def test_a_passing_hand_is_neither_flicker_nor_drift(clip):
     still = metrics.still_places(clip)
     passing = clip.clone()
-    passing[9:11, :, :30] = 0
-    assert metrics.unrest(passing, still) < 0.5
+    passing[9:11, :, :24] = 0
+    assert metrics.unrest(passing, still) < 0.5 and metrics.restlessness(passing, still) < 0.01
+    assert metrics.colour_drift(passing, still) < 0.5 and metrics.colour_jump(passing, still) < 0.5
 
 
-def test_frechet_of_gaussians_is_the_closed_form():
-    g = torch.Generator().manual_seed(0)
-    a = torch.randn(200_000, 2, generator=g) * torch.tensor([1.0, 2.0])
-    b = torch.randn(200_000, 2, generator=g) * torch.tensor([3.0, 2.0]) + torch.tensor([1.0, 0])
-    assert metrics.frechet(a, b) == pytest.approx(1 + (3 - 1) ** 2, rel=0.02)
-    assert metrics.frechet(a, a) == pytest.approx(0, abs=1e-6)
+def test_restlessness_is_the_energy_of_what_changes_fastest():
+    everywhere = torch.ones(8, 8, dtype=torch.bool)
+    blinking = grey([0.5, 0.5 + 10 / 255] * 10)
+    assert metrics.restlessness(blinking, everywhere) == pytest.approx(100, rel=1e-3)
+    ramp = grey([i / 20 for i in range(20)])
+    assert metrics.restlessness(ramp, everywhere) == pytest.approx(0, abs=1e-3)
+    jump = grey([0.5] * 10 + [0.5 + 10 / 255] * 10)         # two frames are 5 off, of 18
+    assert metrics.restlessness(jump, everywhere) == pytest.approx(50 / 18, rel=1e-3)
+    assert metrics.unrest(jump, everywhere) == 0
+    assert metrics.colour_jump(jump, everywhere) == pytest.approx(10 * 3 ** 0.5, rel=1e-3)
+    assert metrics.colour_drift(jump, everywhere) == pytest.approx(10 * 3 ** 0.5, rel=1e-3)
 
 
-def test_frechet_uses_the_full_covariance():
-    """Two correlated Gaussians: against the formula with a matrix square root by another road."""
-    g = torch.Generator().manual_seed(1)
-    a = torch.randn(500, 4, generator=g) @ torch.randn(4, 4, generator=g)
-    b = torch.randn(500, 4, generator=g) @ torch.randn(4, 4, generator=g) + 1
-    product = torch.cov(a.double().T) @ torch.cov(b.double().T)
-    root = torch.linalg.eigvals(product).sqrt().real.sum()
-    want = (a.double().mean(0) - b.double().mean(0)).square().sum() \
-        + torch.cov(a.double().T).trace() + torch.cov(b.double().T).trace() - 2 * root
-    assert metrics.frechet(a, b) == pytest.approx(want.item(), rel=1e-6)
+def test_lost_detail_is_no_colour_drift():
+    everywhere = torch.ones(8, 8, dtype=torch.bool)
+    pattern = (torch.arange(64).view(8, 8) % 2 * 0.4 - 0.2).expand(20, 3, 8, 8).clone()
+    pattern[1:] *= 0.2
+    assert metrics.colour_drift(pattern, everywhere) < 1e-3
+    pattern[1:, 0] += 10 / 127.5
+    assert metrics.colour_drift(pattern, everywhere) == pytest.approx(10, rel=1e-3)
 
 
-def test_bootstrap_covers_the_mean():
-    mean, low, high = metrics.bootstrap([0.0, 1.0] * 50 + [None])
-    assert mean == 0.5 and low < 0.5 < high
-    assert high - low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(100), rel=0.15)
+def test_black_and_exposure_in_stops():
+    frames = grey([0.8, 0.8, 0.4, 0.2, 0.02])
+    assert metrics.black_frames(frames) == pytest.approx(0.2)
+    stops = [math.log2((v + 1 / 255) / (0.8 + 1 / 255)) for v in (0.8, 0.8, 0.4, 0.2, 0.02)]
+    assert metrics.exposure_collapse(frames) == pytest.approx(-sum(stops) / 5, rel=1e-4)
+    brighter = metrics.exposure_collapse(grey([0.2, 0.8]))
+    assert brighter == pytest.approx(metrics.exposure_collapse(grey([0.8, 0.2])), rel=1e-4)
+
+
+def test_freeze_counts_where_the_truth_moves():
+    truth = torch.tensor([1.0] * 6 + [0.1] * 4)             # it rests at the end
+    assert metrics.freeze_rate(truth, truth) == 0
+    held = torch.tensor([1.0] * 3 + [0.0] * 7)
+    assert metrics.freeze_rate(held, truth) == pytest.approx(3 / 6)
+    assert metrics.freeze_rate(held, torch.zeros(10)) is None
+
+
+def test_a_loop_of_four_frames_is_no_movement():
+    frames = noise(20, 3, 8, 8)
+    loop = frames[torch.arange(20) % 4]
+    assert metrics.change(loop).min() > 100 and metrics.movement(loop).max() == 0
+    assert metrics.movement(frames).min() > 100 and len(metrics.movement(frames)) == 16
+    held = frames[torch.arange(20).clamp(max=9)]
+    assert (metrics.movement(held) > 0).tolist() == [True] * 6 + [False] * 10
+
+
+def test_numbers_without_a_still_place_are_none(clip):
+    restless = clip + 0.1 * noise(*clip.shape)
+    row = metrics.picture_numbers(clip, metrics.Truth.of(torch.zeros(20, S), restless, restless))
+    assert [name for name, value in row.items() if value is None] == [
+        "colour drift", "colour jump", "unrest", "flicker"]
+
+
+# --- the table
+
+def test_every_number_that_is_computed_is_defined(clip):
+    reading = Reading(noise(20, len(READ)), torch.ones(20, 1), torch.zeros(20, 32))
+    row = metrics.clip_numbers(clip, reading, metrics.Truth.of(noise(20, S), clip, clip))
+    found = distances.distances(noise(3, 40, 32), noise(3, 40, 32, seed=1), draws=2)
+    assert set(row) | set(found) <= set(table.DEFINITIONS)
+    elsewhere = {"Sync-C", "Sync-D", "Sync offset", "expression right", "diversity"}
+    assert set(table.DEFINITIONS) - set(row) - set(found) == elsewhere
+
+
+@pytest.mark.parametrize("name", ("teacher", "guidance", "gate"))
+def test_every_number_in_the_results_is_defined(name):
+    for row in read_result(name)["rows"]:
+        judged = {key.removesuffix(" 95%") for key in row if key.endswith(" 95%")}
+        assert judged and judged <= set(table.DEFINITIONS)
+
+
+def test_definitions_are_complete_and_print_as_a_table():
+    lines = table.markdown().splitlines()
+    assert len(lines) == len(table.DEFINITIONS) + 2
+    assert all(line.count("|") == 5 for line in lines)
+    for name, (unit, better, meaning) in table.DEFINITIONS.items():
+        assert unit and better in stats.BETTER and meaning.endswith("."), name
+    assert len(table.markdown(["frechet", "unrest"]).splitlines()) == 4
+    with pytest.raises(UserError, match="no number 'FID'"):
+        table.markdown(["FID"])

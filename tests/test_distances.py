@@ -1,0 +1,184 @@
+"""Distances of sets of clips against their definitions, and how sure they and differences are."""
+
+import math
+
+import pytest
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.judge import distances, stats
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def rising(values):
+    return all(b > a for a, b in zip(values, values[1:]))
+
+
+# --- sets of clips
+
+def test_frechet_of_gaussians_is_the_closed_form():
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(200_000, 2, generator=g) * torch.tensor([1.0, 2.0])
+    b = torch.randn(200_000, 2, generator=g) * torch.tensor([3.0, 2.0]) + torch.tensor([1.0, 0])
+    assert distances.frechet(a, b) == pytest.approx(1 + (3 - 1) ** 2, rel=0.02)
+    assert distances.frechet(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_frechet_uses_the_full_covariance():
+    """Two correlated Gaussians: against the formula with a matrix square root by another road."""
+    g = torch.Generator().manual_seed(1)
+    a = torch.randn(500, 4, generator=g) @ torch.randn(4, 4, generator=g)
+    b = torch.randn(500, 4, generator=g) @ torch.randn(4, 4, generator=g) + 1
+    product = torch.cov(a.double().T) @ torch.cov(b.double().T)
+    root = torch.linalg.eigvals(product).sqrt().real.sum()
+    want = (a.double().mean(0) - b.double().mean(0)).square().sum() \
+        + torch.cov(a.double().T).trace() + torch.cov(b.double().T).trace() - 2 * root
+    assert distances.frechet(a, b) == pytest.approx(want.item(), rel=1e-6)
+
+
+def test_kernel_distance_is_the_sum_over_pairs_of_different_clips():
+    a, b = noise(5, 3, 4), 2 + 3 * noise(5, 3, 4, seed=1)
+    size = (b - b.mean((0, 1))).square().mean().sqrt()
+    x, y = (a - b.mean((0, 1))) / size, (b - b.mean((0, 1))) / size
+
+    def k(u, v):
+        return (float(u @ v) / 4 + 1) ** 3
+
+    terms = [k(x[i, m], x[j, n]) + k(y[i, m], y[j, n]) - k(x[i, m], y[j, n]) - k(y[i, m], x[j, n])
+             for i in range(5) for j in range(5) if i != j for m in range(3) for n in range(3)]
+    pairs = distances.kernel_pairs(a, b)
+    assert distances.kernel_distance(pairs) == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+    again = distances.kernel_distance(pairs, torch.tensor([0, 0, 1, 2, 2]))
+    counts = {0: 2, 1: 1, 2: 2}
+    want = sum(counts[i] * counts[j] * pairs[i, j] for i in counts for j in counts if i != j)
+    assert again == pytest.approx(want.item() / 16, rel=1e-6)
+
+
+def test_the_kernel_distance_of_equals_is_zero_on_average_the_frechet_distance_is_not():
+    """Also where clip i of both sets shares its condition, and frames of a clip are alike."""
+    kernel, frechet = [], []
+    for seed in range(60):
+        shared = noise(12, 1, 3, seed=3 * seed)
+        a, b = (shared + noise(12, 1, 3, seed=3 * seed + i) + 0.3 * noise(12, 5, 3, seed=seed + i)
+                for i in (1, 2))
+        kernel.append(distances.kernel_distance(distances.kernel_pairs(a, b)))
+        frechet.append(distances.frechet(a.flatten(0, 1), b.flatten(0, 1)))
+    kernel, frechet = torch.tensor(kernel), torch.tensor(frechet)
+    assert abs(kernel.mean()) < 3 * kernel.std() / 60 ** 0.5
+    assert frechet.mean() > 10 * frechet.std() / 60 ** 0.5
+
+
+def test_clip_samples_know_the_order_of_frames():
+    features = noise(3, 50, 32).cumsum(1)
+    mean, spread, step = distances.clip_samples(features).split(10, dim=2)
+    x = features[:, 8:, :10]
+    assert mean.shape == (3, 1, 10) and torch.allclose(mean[1, 0, 4], x[1, :, 4].mean())
+    assert torch.allclose(spread[:, 0], x.var(1).sqrt())
+    assert torch.allclose(step[2, 0, 3], (x[2, 1:, 3] - x[2, :-1, 3]).pow(2).mean().sqrt())
+    mixed = features[:, torch.cat([torch.arange(8), 8 + torch.randperm(42)])]
+    other = distances.clip_samples(mixed).split(10, dim=2)
+    assert torch.allclose(other[0], mean, atol=1e-4) and (other[2] > step).all()
+
+
+def test_distances_grow_with_the_gap_and_their_floor_is_a_second_set():
+    true, second, sample = (noise(40, 24, 32, seed=s) for s in (1, 2, 3))
+    rows = [distances.distances(sample + gap, true, draws=40) for gap in (0.0, 0.1, 0.2, 0.4)]
+    floor = distances.distances(second, true, draws=40)
+    for name in ("frechet", "kernel", "clip frechet", "clip kernel"):
+        assert rising([row[name][0] for row in rows]), name
+        assert all(low < value < high for value, low, high in (row[name] for row in rows))
+        width = floor[name][2] - floor[name][1]
+        assert abs(rows[0][name][0] - floor[name][0]) < 2 * width, name
+        assert rows[-1][name][1] > floor[name][2], name
+    assert distances.distances(sample, true, draws=40) == rows[0]
+
+
+def test_the_interval_is_as_wide_as_other_sets_of_clips_differ():
+    """Against sixty other pairs of sets; close to truth the bootstrap is known to exaggerate."""
+    weak = 0.85 ** torch.arange(32)
+
+    def row(seed, gap, draws):
+        made, true = (weak * (noise(50, 1, 32, seed=i) + noise(50, 16, 32, seed=i + 1))
+                      for i in (4 * seed, 4 * seed + 2))
+        return distances.distances(made + gap * weak, true, draws).values()
+
+    for gap, low, high in ((0.7, 0.6, 1.7), (0.0, 1.0, 3.5)):
+        others = torch.tensor([[value for value, _, _ in row(seed, gap, 1)] for seed in range(60)])
+        widths = torch.tensor([[b - a for _, a, b in row(seed, gap, 60)] for seed in (0, 1, 2)])
+        ratio = widths.mean(0) / (2 * 1.96 * others.std(0))
+        assert (ratio > low).all() and (ratio < high).all(), (gap, ratio)
+
+
+def test_two_models_are_compared_on_the_same_draws():
+    true, near = noise(30, 24, 32), noise(30, 24, 32, seed=1) + 0.2
+    far = near + 0.05
+    row = distances.distances(near, true, draws=60)
+    better = distances.compare_distances(near, far, true, draws=60)
+    for name, (difference, low, high, superiority) in better.items():
+        assert low < difference < high, name
+        assert high - low < row[name][2] - row[name][1], name
+        assert superiority > 0.9, name
+    same = distances.compare_distances(near, near, true, draws=20)["frechet"]
+    assert same == (0, 0, 0, 0.5)
+
+
+def test_distances_need_two_sets_of_one_size():
+    with pytest.raises(UserError, match="not 3 and 4"):
+        distances.distances(noise(3, 40, 32), noise(4, 40, 32))
+    with pytest.raises(UserError, match="two at least"):
+        distances.distances(noise(1, 40, 32), noise(1, 40, 32))
+
+
+def test_diversity_is_the_mean_pairwise_distance():
+    still = noise(1, 30, 32).repeat(3, 1, 1)
+    assert distances.diversity(still) == 0
+    still[1, :, 0] += 3
+    still[2, :, 1] += 4
+    assert distances.diversity(still) == pytest.approx((3 + 4 + 5) / 3, rel=1e-5)
+    many = noise(4, 30, 32, seed=2)
+    values = [distances.diversity(many.lerp(many[:1], share)) for share in (0.9, 0.6, 0.3, 0)]
+    assert rising(values)
+
+
+# --- how sure
+
+def test_bootstrap_covers_the_mean():
+    mean, low, high = stats.bootstrap([0.0, 1.0] * 50 + [None])
+    assert mean == 0.5 and low < 0.5 < high
+    assert high - low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(100), rel=0.15)
+
+
+def test_pairs_are_surer_than_two_means():
+    hard = 5 * noise(100)                       # what clips have in common for both models
+    a, b = (hard + 0.3 + 0.5 * noise(100, seed=1)).tolist(), hard.tolist()
+    difference, low, high, superiority = stats.compare(a, b, "higher")
+    gap = torch.tensor(a) - torch.tensor(b)
+    assert difference == pytest.approx(gap.mean().item(), abs=1e-6)
+    assert high - low == pytest.approx(2 * 1.96 * gap.std().item() / 10, rel=0.1)
+    assert low > 0 and superiority > 0.99
+    assert stats.compare(b, a, "higher").superiority < 0.01
+    assert stats.compare(a, b, "lower").superiority < 0.01
+    _, apart_low, apart_high = stats.bootstrap(a)
+    assert high - low < 0.2 * (apart_high - apart_low)
+
+
+def test_close_to_truth_compares_distances_from_it():
+    truth = [10.0] * 40
+    near, far = [9.0, 11.0] * 20, [14.0] * 40
+    found = stats.compare(near, far, "close to truth", truth)
+    assert found.difference == -3 and found.superiority == 1
+    assert stats.compare(far, far, "close to truth", truth) == (0, 0, 0, 0.5)
+
+
+def test_comparisons_leave_out_clips_without_the_number_and_refuse_others():
+    a, b = [1.0, None, 3.0, 9.0], [0.0, 5.0, 1.0, None]
+    assert stats.compare(a, b, "higher").difference == 1.5
+    for bad, match in ((([1.0], [1.0, 2.0], "higher"), "same clips"),
+                       (([1.0], [None], "higher"), "No clip has"),
+                       (([1.0], [1.0], "better"), "is no direction"),
+                       (([1.0], [1.0], "close to truth"), "truth's own values")):
+        with pytest.raises(UserError, match=match):
+            stats.compare(*bad)

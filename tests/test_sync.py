@@ -1,0 +1,242 @@
+"""judge/sync.py: the towers against single windows, the curve against known offsets, and whether
+a SyncNet learns; then the shipped one on faces, voices and sentences it never saw."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny import shake
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.judge import sync as s
+from livetalk_ref.load import CHECKPOINTS, half, load_module
+from livetalk_ref.posters import act
+from livetalk_ref.train import TrainConfig, save, train
+from livetalk_ref.world import audio, clips
+from livetalk_ref.world.face import mouth_box, render_clip
+from livetalk_ref.world.identity import sample_identities
+from livetalk_ref.world.speech import list_spoken, load_spoken
+
+needs_sync = pytest.mark.skipif(not (CHECKPOINTS / "sync.safetensors").exists(),
+                                reason="there are no weights of the SyncNet yet")
+SMALL = s.SyncConfig(seen=(8, 8, 8), heard=(8, 8, 8), hidden=16, embedding=8)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def hisses(frames, seed):
+    """A face of one grey value for each frame and a hiss as loud: (T, 3, 96, 96), samples."""
+    g = torch.Generator().manual_seed(seed)
+    level = torch.rand(frames + 4, generator=g).unfold(0, 5, 1).amax(-1) ** 4
+    between = torch.nn.functional.interpolate(level[None, None], scale_factor=1000, mode="linear",
+                                              align_corners=False)[0, 0].roll(-500)
+    samples = 0.1 * between * torch.randn(1000 * frames, generator=g)
+    return (2 * level - 1)[:, None, None, None].expand(-1, 3, 96, 96), samples
+
+
+def test_spectra_are_centred_where_they_say():
+    click = torch.zeros(20_000)
+    click[1000 * 7 + 250] = 1
+    mel = s.log_mel(click)
+    assert mel.shape == (80, 32) and mel.mean(1).argmax() == 4 * 7 + 3
+    around = click.numpy()[1000 * 7 + 250 - 256:][:512] * torch.hann_window(512).numpy()
+    gain = min(audio.TARGET / (1 / 1000 ** 0.5), audio.LOUDEST_GAIN)
+    power = np.abs(np.fft.rfft(gain * around)) ** 2 @ s.bank().numpy()
+    assert torch.allclose(mel[31], torch.from_numpy(audio.scaled_log(power)), atol=1e-4)
+
+
+def test_loudness_does_not_matter():
+    samples = load_spoken(3).samples[:40_000]
+    assert torch.allclose(s.log_mel(samples), s.log_mel(0.25 * samples), atol=0.3)
+    assert (s.log_mel(samples) - s.log_mel(0.25 * samples)).abs().mean() < 0.03
+
+
+def test_each_window_is_judged_by_itself():
+    net = shake(s.SyncNet(SMALL), 3)
+    crops, mel = 0.5 * noise(1, 9, 3, 48, 80), noise(1, 36, 32)
+    with torch.inference_mode():
+        seen, heard = net.see(crops), net.hear(mel)
+        assert seen.shape == heard.shape == (1, 5, 8)
+        assert seen.norm(dim=-1).sub(1).abs().max() < 1e-5
+        for i in range(5):
+            assert torch.allclose(net.see(crops[:, i:i + 5])[:, 0], seen[:, i], atol=1e-5)
+            assert torch.allclose(net.hear(mel[:, 4 * i:4 * i + 20])[:, 0], heard[:, i], atol=1e-5)
+        assert (seen[0, 1:] - seen[0, :-1]).norm(dim=1).min() > 1e-2
+
+
+def test_the_net_is_small():
+    assert sum(p.numel() for p in s.SyncNet().parameters()) <= 520_000
+
+
+@pytest.mark.parametrize("late", (-15, -4, 0, 1, 15))
+def test_curve_is_lowest_at_the_true_offset(late):
+    whole = torch.nn.functional.normalize(noise(90, 16), dim=1)
+    curve = s.offset_curve(whole[15 - late:75 - late], whole[15:75])
+    assert curve.shape == (31,) and curve.argmin() == late + 15 and curve[late + 15] < 1e-6
+    by_hand = [(whole[15 - late + i] - whole[15 + i - 3]).norm() for i in range(3, 60)]
+    assert torch.allclose(curve[18], sum(by_hand) / 57)
+
+
+def test_loss_asks_every_window_for_its_own_sound():
+    net = shake(s.SyncNet(SMALL), 3)
+    crops, mel = noise(2, 7, 3, 48, 80), noise(2, 28, 32)
+    seen, heard = net.see(crops).reshape(6, 8), net.hear(mel).reshape(6, 8)
+    likeness = net.log_scale.exp() * seen @ heard.T
+    want = sum(2 * likeness[i, i] - likeness[i].logsumexp(0) - likeness[:, i].logsumexp(0)
+               for i in range(6)) / -12
+    assert torch.allclose(s.sync_loss(net, crops, mel), want, atol=1e-5)
+
+
+def test_a_net_learns_what_goes_together():
+    torch.manual_seed(0)
+    net = s.SyncNet(SMALL).to(memory_format=torch.channels_last)
+    pairs = [hisses(40, seed) for seed in range(12)]
+    crops = torch.stack([s.crop(frames) for frames, _ in pairs])
+    mel = torch.stack([s.log_mel(samples) for _, samples in pairs])
+
+    def loss(net, g):
+        some = torch.randint(12, (4,), generator=g)
+        return s.sync_loss(net, crops[some], mel[some])
+
+    states = list(train(net, loss, TrainConfig(steps=60, lr=2e-3, muon=0.02, warmup=5)))
+    assert states[-1].loss < 0.7 * states[0].loss
+    frames, samples = hisses(100, 99)
+    for late in (0, 3, -6):
+        part = frames[20 - late:80 - late]
+        reading = s.sync(net.eval(), part, samples[20_000:80_000])
+        assert reading.offset == late
+        assert reading.distance == pytest.approx(reading.curve.min().item())
+        assert reading.confidence == pytest.approx(
+            reading.curve.sort().values[15].item() - reading.distance)
+    other = s.sync(net, frames[20:80], hisses(60, 98)[1])
+    assert other.confidence < 0.7 * reading.confidence and other.distance > reading.distance
+
+
+def test_where_nothing_is_said_nothing_is_judged():
+    net, frames = shake(s.SyncNet(SMALL), 3), torch.zeros(80, 3, 96, 96)
+    hum = 0.01 * torch.sin(torch.arange(80_000) * 0.1)
+    for quiet in (torch.zeros(80_000), 0.02 * noise(80_000), hum,
+                  0.02 * audio.coloured_noise(80_000, 1.0, torch.Generator().manual_seed(1))):
+        assert s.sync(net, frames, quiet) == s.SyncReading(None, None, None, None)
+    said = torch.zeros(80_000)
+    said[20_000:50_000] = load_spoken(3).samples[:30_000]
+    assert s.sync(net, frames, said).offset is not None
+
+
+@pytest.mark.parametrize("which", range(0, 24, 3))
+def test_speech_is_heard_without_pauses_and_in_noise(which):
+    samples = load_spoken(which).samples
+    samples = samples[:len(samples) // 1000 * 1000]
+    g = torch.Generator().manual_seed(which)
+    loud = samples.square().mean().sqrt()
+    noisy = samples + loud * 10 ** (-5 / 20) * audio.coloured_noise(len(samples), 0.5, g)
+    for sound in (samples, noisy):
+        assert s.speech(s.log_mel(sound)).float().mean() > 0.4
+
+
+def test_bad_input_is_one_sentence():
+    net, frames = s.SyncNet(SMALL), torch.zeros(60, 3, 96, 96)
+    with pytest.raises(UserError, match="resize them"):
+        s.sync(net, torch.zeros(60, 3, 64, 64), torch.zeros(60_000))
+    with pytest.raises(UserError, match="at least 36 frames, not 20"):
+        s.sync(net, frames[:20], torch.zeros(20_000))
+    with pytest.raises(UserError, match="60 frames need 60000 samples"):
+        s.sync(net, frames, torch.zeros(59_000))
+
+
+def test_weights_ship_in_half_precision(tmp_path):
+    net = shake(s.SyncNet(SMALL), 5)
+    path = tmp_path / "some.safetensors"
+    save(path, half(net.state_dict()), config=SMALL)
+    again = load_module(path, "sync")
+    frames, samples = hisses(60, 1)
+    assert torch.allclose(net.embed_video(frames), again.embed_video(frames), atol=0.02)
+    assert torch.allclose(net.embed_audio(samples), again.embed_audio(samples), atol=0.02)
+
+
+def test_training_rows_are_the_clips_own():
+    row, _ = s.make("train", 3)
+    clip = clips.script("train", 3, s.LENGTH)
+    frames = clips.film(clip)[:, :, s.TOP:s.BOTTOM, s.LEFT:s.RIGHT]
+    assert row["crops"].shape == (65, 3, 48, 80) and row["mel"].shape == (260, 32)
+    assert (row["crops"].float() / 127.5 - 1 - frames).abs().max() < 0.005
+    assert (row["mel"] - s.log_mel(clip.heard)).abs().max() < 0.01
+
+
+def test_the_crop_holds_the_mouth():
+    spoken = [load_spoken(i) for i in range(4)]
+    for seed, shifted in ((1, False), (2, True), (3, False), (4, True)):
+        g = torch.Generator().manual_seed(seed)
+        state = act(spoken[seed % 4], "energetic, turning and nodding", g)
+        low = 96 * mouth_box(sample_identities(1, g, shifted), state)    # x0, y0, x1, y1
+        assert low[:, 0].min() >= s.LEFT - 1 and low[:, 2].max() <= s.RIGHT + 1
+        assert low[:, 1].min() >= s.TOP - 1 and low[:, 3].max() <= s.BOTTOM + 1
+
+
+def test_batches_keep_picture_and_sound_together():
+    crops = torch.arange(5, dtype=torch.uint8)[:, None, None, None, None].expand(5, 65, 3, 48, 80)
+    data = s.SyncClips(50 * crops, torch.arange(5.0)[:, None, None].expand(5, 260, 32))
+    x, mel = data.batch(20, torch.Generator().manual_seed(0))
+    assert x.shape == (20, 65, 3, 48, 80) and mel.shape == (20, 260, 32)
+    for i in range(5):
+        of = x[mel[:, 0, 0] == i]
+        assert len(of) and (of - (50 * i / 127.5 - 1)).abs().max() < 0.36
+
+
+def test_silent_clips_are_left_out_of_training(tmp_path):
+    said = torch.zeros(65_000)
+    said[9_000:39_000] = load_spoken(3).samples[:30_000]
+    rows = [s.log_mel(torch.zeros(65_000)), s.log_mel(said)]
+    save(tmp_path / "a.safetensors", {"crops": torch.zeros(2, 65, 3, 2, 2, dtype=torch.uint8),
+                                      "mel": torch.stack(rows).half()}, rows=[[], []])
+    data = s.SyncClips.load([tmp_path / "a.safetensors"])
+    assert len(data) == 1 and torch.equal(data.mel[0], rows[1].half())
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    """Spoken clips of held-out voices and sentences, acted by faces nobody has seen."""
+    made = []
+    for i, entry in enumerate(list_spoken()):
+        if entry["split"] == "held_out":
+            g, spoken = torch.Generator().manual_seed(500 + i), load_spoken(i)
+            frames = int(16 * spoken.seconds) + 16      # and a second of silence
+            state = act(spoken, "a person smiles and nods while speaking", g, frames)
+            samples = torch.zeros(1000 * frames)
+            samples[:len(spoken.samples)] = spoken.samples
+            made.append((render_clip(sample_identities(1, g), state), samples))
+    return made
+
+
+@needs_sync
+def test_shipped_net_finds_the_offset_of_truth(held_out):
+    net, found = load_module("sync"), []
+    for i, (frames, samples) in enumerate(held_out):
+        for late in (0, 4 + i % 5, -3):
+            first, last = max(0, -late), len(frames) - max(0, late)
+            picture = frames[first:last]
+            sound = samples[1000 * max(0, late):1000 * (len(frames) + min(0, late))]
+            reading = s.sync(net, picture, sound)
+            found.append(reading.offset == late)
+    assert len(found) == 36 and sum(found) >= 0.9 * len(found)
+
+
+@needs_sync
+def test_shipped_net_is_not_content_with_other_words(held_out):
+    net = load_module("sync")
+    for (frames, samples), (_, other) in zip(held_out, held_out[1:]):
+        count = min(len(frames), len(other) // 1000)
+        own = s.sync(net, frames[:count], samples[:1000 * count])
+        strange = s.sync(net, frames[:count], other[:1000 * count])
+        assert own.confidence > strange.confidence and own.distance < strange.distance
+
+
+@needs_sync
+def test_check_counts_what_is_found():
+    row = s.check(load_module("sync"), "check", 12)
+    assert row["found"] >= 0.9 and row["shift found"] >= 0.9 and row["found within 1"] >= 0.95
+    assert row["confidence"] > 2 * row["confidence with other sound"]
+    assert math.isfinite(row["distance"])
