@@ -95,7 +95,7 @@ def test_a_portrait_that_cannot_be_written(tmp_path):
 def strangers():
     """Pictures that are not of the drawn world: noise, patches of noise, stripes."""
     g = torch.Generator().manual_seed(0)
-    for cells in (6, 12, 24, 96):
+    for cells in (10, 16, 24, 96):
         noise = torch.rand(1, 3, cells, cells, generator=g) * 2 - 1
         yield torch.nn.functional.interpolate(noise, (96, 96), mode="bicubic")[0].clamp(-1, 1)
     yield torch.sin(torch.arange(96) * 1.1).expand(3, 96, 96).contiguous()
