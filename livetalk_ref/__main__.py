@@ -6,17 +6,20 @@ sentence, Ctrl-C with 130. Commands import what they need when they run, so that
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.progress import Progress, duration, warn
 
-STAGES = ("codec", "judges", "teacher")     # in the order in which they can be trained
+STAGES = ("codec", "judges", "sync", "teacher")     # in the order in which they can be trained
 QUICK_CLIPS = 128
-QUICK = {"codec": 300, "judges": 200, "teacher": 500}   # updates of `weights --quick`
+QUICK = {"codec": 300, "judges": 200, "sync": 200, "teacher": 500}   # updates of `weights --quick`
+SETS = ("studio", "wild", "celeb")
 PROMPT = "a happy person smiles and nods while speaking"
 
 
@@ -61,7 +64,10 @@ def arguments():
     c = command(bench, "latency, throughput and memory of the generator")
     c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
     c.add_argument("--steps", type=number(1, 1000), default=48, help="Euler steps (48)")
+    c.add_argument("--runs", type=number(1, 1000),
+                   help="warm runs of the latency (20, or fewer where a run takes many seconds)")
     add_json(c)
+    add_evaluate(command(evaluate, "judge clips on a benchmark: numbers, intervals and cost"))
     c = command(train, "train one stage in runs/STAGE")
     c.add_argument("stage", choices=STAGES)
     c.add_argument("--steps", type=number(1, 10 ** 9), help="updates, instead of the stage's own")
@@ -99,10 +105,30 @@ def add_generate(c):
     add_json(c)
 
 
+def add_evaluate(c):
+    what = c.add_mutually_exclusive_group()
+    what.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
+                      "model, a checkpoint's path, or truth, codec (truth through it), rule "
+                      "(loudness opens the mouth)")
+    what.add_argument("--videos", metavar="DIR",
+                      help="judge the videos there, SET-000.mp4 .. SET-099.mp4, instead")
+    what.add_argument("--export", metavar="DIR", help="only write the set's pictures, sounds and "
+                      "prompts there, from which another program can make such videos")
+    c.add_argument("--set", choices=SETS, required=True, help="the benchmark")
+    c.add_argument("--steps", type=number(1, 1000), help="Euler steps (48)")
+    weight = number(0, 20, float)
+    c.add_argument("--text-guidance", type=weight, metavar="W", help="1 is off (2)")
+    c.add_argument("--audio-guidance", type=weight, metavar="W", help="1 is off (2)")
+    c.add_argument("--clips", type=number(2, 100), default=100, metavar="N",
+                   help="only the first N clips (100)")
+    c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
+    c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
+    add_json(c)
+
+
 def generate(options):
     """A video from a picture, a sound file and a prompt."""
     from livetalk_ref import generate as g
-    from livetalk_ref.flow import Guidance
     from livetalk_ref.load import load
     from livetalk_ref.world import prompts
     from livetalk_ref.world.audio import is_silent, load_audio
@@ -113,8 +139,7 @@ def generate(options):
         warn("the sound is silent; the avatar will listen.")
     avatar = load(options.model)
     picture = reference(options, avatar.codec)
-    guidance = Guidance(g.TEXT_WEIGHT if options.text_weight is None else options.text_weight,
-                        g.AUDIO_WEIGHT if options.audio_weight is None else options.audio_weight)
+    guidance = guidance_of(options.text_weight, options.audio_weight) or g.GUIDANCE
     windows = g.count_windows(g.count_frames(samples))
     with Progress("denoising step", windows * options.steps) as progress:
         facts = g.make_video(avatar, picture, samples, options.prompt, options.out, options.seed,
@@ -157,8 +182,41 @@ def bench(options):
     """Latency, throughput and memory of a generator on this machine."""
     from livetalk_ref.judge.bench import measure, table
 
-    facts = measure(options.model, options.steps)
+    facts = measure(options.model, options.steps, options.runs)
     tell(options, facts, table(facts))
+
+
+def evaluate(options):
+    """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
+    from livetalk_ref.judge import benchmark as b
+    from livetalk_ref.judge.videos import export
+    from livetalk_ref.media import placed
+
+    if options.export:
+        with Progress(f"writing {options.set}: clip", options.clips) as progress:
+            print(export(options.set, options.export, options.clips, options.seed, progress))
+        return
+    command = shlex.join(["python", "-m", "livetalk_ref", *sys.argv[1:]])
+    settings = options.steps, guidance_of(options.text_guidance, options.audio_guidance)
+    with placed(options.out) if options.out else nullcontext() as temporary:
+        made = b.video_maker(options.videos, options.set, options.clips, *settings) \
+            if options.videos else b.maker(options.model, *settings, options.seed)
+        ground = b.Ground.make(options.set, options.clips)
+        facts, _ = b.evaluate(made, ground, options.seed, command)
+        if temporary:
+            temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    tell(options, facts, b.table(facts))
+
+
+def guidance_of(text, audio):
+    """The guidance of two options: the usual weight where only one is given, None for neither."""
+    from livetalk_ref import generate as g
+    from livetalk_ref.flow import Guidance
+
+    if text is None and audio is None:
+        return None
+    return Guidance(g.TEXT_WEIGHT if text is None else text,
+                    g.AUDIO_WEIGHT if audio is None else audio)
 
 
 def train(options):

@@ -257,16 +257,6 @@ def test_stages_are_those_of_training():
     assert set(cli.STAGES) == set(stages.STAGES)
 
 
-def test_bench(go):
-    status, out, _ = go("bench", "--steps", "2", "--json")
-    facts = json.loads(out)
-    assert status == 0 and facts["warm"]["steps"] == 2
-    assert facts["throughput"]["frames"] == 149
-    cold = facts["cold"]
-    assert cold["seconds"] >= cold["load"] + cold["decode"] + cold["step"] > 0
-    assert facts["peak_memory_mib"] > 50
-
-
 def test_progress_on_a_terminal(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):

@@ -1,24 +1,38 @@
-"""How fast a generator is on this machine: latency to the first window, throughput, memory.
+"""How fast a generator is on this machine: latency to the first frame, throughput, memory.
 
-The teacher denoises a whole window before it shows anything, so its first generated frame comes
-with its first window. `cold` counts loading the weights and everything that happens only once;
-`warm` is the same again.
+Latency is defined here, once. The first GENERATED frame is frame 1, for frame 0 is the reference
+picture and free. The clock starts when the sound that the first block needs has been heard, with
+picture and prompt known, and stops when the pixels of frame 1 are there. Its parts are the audio
+features, each denoising step, the pass that fills the cache (for a model that has one; the
+teacher has none) and decoding up to frame 1. `warm` is the median and the 95th percentile of
+many runs. `cold` is the first run in a process, and also counts loading the weights and encoding
+picture and prompt, which is needed once.
+
+The algorithmic latency stands beside it and no machine can shorten it: the sound of the first
+block, which must be heard before work on it begins, and the look-ahead. Live, a listener waits
+for both; for sound that is there at once (a file, a speech engine) it is nothing.
 """
 
-import sys
 import time
+from dataclasses import replace
 
 import torch
 
 from livetalk_ref import generate
+from livetalk_ref.flow import ROWS_PER_LATENT, Cond, euler
+from livetalk_ref.judge.cost import peak_memory
 from livetalk_ref.judge.results import hardware
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.world import text
+from livetalk_ref.world.audio import AHEAD
 from livetalk_ref.world.latents import WINDOW
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
 
 PROMPT = "a happy person smiles and nods while speaking"
 WINDOWS = 2              # of the throughput's video
+RUNS, FEWEST = 20, 3     # warm runs: as many as usual, and at least
+PATIENCE = 120.0         # seconds of warm runs after which there are fewer of them
 
 
 def tone(frames):
@@ -26,21 +40,58 @@ def tone(frames):
     return 0.1 * torch.sin(torch.arange(frames * SAMPLES_PER_FRAME) * 0.05)
 
 
-def first_frame(avatar, picture, steps):
-    """Seconds from sound to the first generated frame, and of its parts."""
-    frames = 4 * WINDOW - 3
-    clock = [time.perf_counter()]
-    next(generate.audio_windows(tone(frames)))
-    clock.append(time.perf_counter())
+def algorithmic(first=WINDOW - 1, later=generate.FRESH, ahead=AHEAD):
+    """Seconds of sound that must be heard before work on a block begins, for the first and later
+    blocks of so many generated latent frames, and a look-ahead of so many video frames."""
+    look_ahead = ahead / FPS
+    return {"first_block": first * ROWS_PER_LATENT / FPS, "block": later * ROWS_PER_LATENT / FPS,
+            "look_ahead": look_ahead, "seconds": first * ROWS_PER_LATENT / FPS + look_ahead}
 
-    windows = generate.stream(avatar, picture, tone(frames), PROMPT, steps=steps,
-                              watch=lambda _: clock.append(time.perf_counter()))
-    began = time.perf_counter()
-    window = next(windows)
+
+@torch.no_grad()
+def prepare(avatar, picture):
+    """The `Cond` of a first window that has not been heard yet: picture and prompt alone."""
+    ref = avatar.codec.encode(picture[None, None])[:, 0]                 # (1, C, h, w)
+    known = torch.arange(WINDOW)[None] == 0
+    return Cond(ref, None, text.encode([PROMPT]), known, text.encode([""]))
+
+
+@torch.no_grad()
+def first_frame(avatar, cond, steps):
+    """Frame 1, (3, H, W), and the seconds to it and of its parts; "steps" lists every step."""
+    sound, clean, took = tone(4 * WINDOW - 3), cond.ref[:, None], []
+    noise = torch.randn(1, WINDOW, *clean.shape[2:], generator=torch.Generator().manual_seed(0))
+    began = last = time.perf_counter()
+    cond = replace(cond, audio=next(generate.audio_windows(sound)))
+    features, last = time.perf_counter() - last, time.perf_counter()
+    for step in euler(avatar.model, noise, clean, cond, steps, generate.GUIDANCE):
+        latents = step.x[:, :2]                             # frame 1 is in the second group
+        took.append(time.perf_counter() - last)
+        last = time.perf_counter()
+    frames, _ = generate.decode(avatar.codec, latents, None, 2)
     end = time.perf_counter()
-    step = torch.tensor(clock[2:]).diff().median().item() if steps > 1 else clock[2] - began
-    return {"seconds": end - began, "features": clock[1] - clock[0], "step": step,
-            "steps": steps, "decode": end - clock[-1], "frames": len(window.frames)}
+    return frames[1], {"seconds": end - began, "features": features, "steps": took,
+                       "cache": None, "decode": end - last}
+
+
+def spread(values):
+    """Median and 95th percentile of a list of seconds; None if there are none."""
+    values = [v for v in values if v is not None]
+    if not values:
+        return None
+    median, p95 = torch.tensor(values, dtype=torch.float64).quantile(
+        torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
+    return {"median": median, "p95": p95}
+
+
+def warm_runs(avatar, cond, steps, runs=None):
+    """Figures of many runs. If `runs` is not given there are 20, or fewer if they take long."""
+    made = [first_frame(avatar, cond, steps)[1]]
+    runs = runs or max(FEWEST, min(RUNS, int(PATIENCE / made[0]["seconds"])))
+    made += [first_frame(avatar, cond, steps)[1] for _ in range(runs - 1)]
+    parts = {name: spread([run[name] for run in made])
+             for name in ("seconds", "features", "cache", "decode")}
+    return {"runs": runs, "step": spread([s for run in made for s in run["steps"]])} | parts
 
 
 def throughput(avatar, picture, steps):
@@ -55,40 +106,47 @@ def throughput(avatar, picture, steps):
             "evaluations": generate.evaluations(WINDOWS, steps, generate.GUIDANCE)}
 
 
-def peak_memory():
-    """The most memory this process has held, in MiB; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024      # bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2 ** 20
-
-
-def measure(model, steps):
-    """All figures of one generator, as a dict."""
+def measure(model, steps, runs=None):
+    """All figures of one generator, as a dict; seconds everywhere. runs: of the warm latency."""
     began = time.perf_counter()
-    avatar, picture = load(model), portrait_of(0)
-    loading = time.perf_counter() - began
-    cold, warm = (first_frame(avatar, picture, steps) for _ in range(2))
-    cold |= {"load": loading, "seconds": cold["seconds"] + loading}
+    avatar = load(model)
+    loading, picture = time.perf_counter() - began, portrait_of(0)
+    began = time.perf_counter()
+    cond = prepare(avatar, picture)
+    once = time.perf_counter() - began
+    _, cold = first_frame(avatar, cond, steps)
+    cold |= {"load": loading, "picture_and_prompt": once,
+             "seconds": cold["seconds"] + loading + once}
     return {"model": avatar.name, "hardware": hardware(), "threads": torch.get_num_threads(),
-            "cold": cold, "warm": warm, "throughput": throughput(avatar, picture, steps),
+            "steps": steps, "cold": cold, "warm": warm_runs(avatar, cond, steps, runs),
+            "algorithmic": algorithmic(), "throughput": throughput(avatar, picture, steps),
             "peak_memory_mib": peak_memory()}
 
 
 def table(facts):
     """The figures for people."""
-    lines = [f"{facts['model']} on {facts['hardware']}"]
-    for name in ("cold", "warm"):
-        f = facts[name]
-        load_part = f"load {f['load']:.2f} s, " if "load" in f else ""
-        lines.append(f"first frame, {name}   {f['seconds']:.2f} s: {load_part}"
-                     f"features {1000 * f['features']:.0f} ms, {f['steps']} steps of "
-                     f"{1000 * f['step']:.0f} ms, decode {1000 * f['decode']:.0f} ms")
+    cold, warm, wait = facts["cold"], facts["warm"], facts["algorithmic"]
+    few = "" if warm["runs"] >= RUNS else f" (fewer than {RUNS}: too few for a good p95)"
+    lines = [f"{facts['model']}, {facts['steps']} steps, on {facts['hardware']}",
+             f"first frame, cold   {cold['seconds']:.2f} s: weights {cold['load']:.2f} s, picture "
+             f"and prompt {1000 * cold['picture_and_prompt']:.0f} ms, the rest as below",
+             f"first frame, warm   {both(warm['seconds'])}: median / p95 of {warm['runs']} "
+             f"runs{few}"]
+    for name, label in (("features", "audio features"), ("step", "each denoising step"),
+                        ("cache", "cache pass"), ("decode", "decoding")):
+        lines.append(f"  {label:19} {both(warm[name])}")
+    lines.append(f"algorithmic latency {wait['seconds']:.2f} s of sound: a first block of "
+                 f"{wait['first_block']:.2f} s and {1000 * wait['look_ahead']:.1f} ms ahead")
     t = facts["throughput"]
     lines.append(f"throughput          {t['frames_per_second']:.2f} frames/s, real-time factor "
                  f"{t['real_time_factor']:.2f}, {t['evaluations']} model evaluations")
     if facts["peak_memory_mib"]:
         lines.append(f"peak memory         {facts['peak_memory_mib']:.0f} MiB")
     return "\n".join(lines)
+
+
+def both(spread):
+    """Median and 95th percentile in milliseconds."""
+    if spread is None:
+        return "none"
+    return f"{1000 * spread['median']:.0f} / {1000 * spread['p95']:.0f} ms"

@@ -1,19 +1,18 @@
 """Clips generated for held-out conditions, judged beside the truth and truth through the codec.
 
-A source is a function from a batch of conditions to frames. Every source is judged by the same
-code: `evaluate(source, clips)` gives one row of numbers.
+Conditions are a `HeldOut` here, whose prompts change within a clip, or a benchmark (sets.py).
 """
 
 from dataclasses import dataclass
 
 import torch
 
-from livetalk_ref.flow import Guidance, sample
+from livetalk_ref.flow import Guidance, euler
 from livetalk_ref.judge import metrics
+from livetalk_ref.judge.panel import expression_right
 from livetalk_ref.world import clips as world
 from livetalk_ref.world import latents
-from livetalk_ref.world.prompts import parse
-from livetalk_ref.world.state import COL, EXPRESSIONS
+from livetalk_ref.world.state import COL
 
 BATCH = 16
 PLAIN = Guidance()
@@ -48,17 +47,30 @@ class HeldOut:
                 yield self.codec.decode(z[None].float())[0]
 
 
-@torch.inference_mode()
-def generate(model, held_out, steps=48, guidance=PLAIN, seed=0, batch=BATCH):
-    """Latents (N, 21, C, h, w) for all held-out conditions; clip i's noise depends on (seed, i)."""
-    made = []
+def noise_seed(seed, number):
+    """The seed of clip `number`'s noise, so that a clip does not depend on those beside it."""
+    return seed * 1_000_003 + number
+
+
+def batches(model, held_out, steps=48, guidance=PLAIN, seed=0, batch=BATCH, watch=None):
+    """Latents (batch, 21, C, h, w) for the held-out conditions, one batch after the other.
+
+    watch is called with every `flow.Step` of the sampler.
+    """
     for first in range(0, len(held_out.data), batch):
         some = held_out.data.select(torch.arange(first, min(first + batch, len(held_out.data))))
         x0, cond = some.window(0, 1)
         noise = torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(
-            seed * 1_000_003 + first + i)) for i in range(len(x0))])
-        made.append(sample(model, noise, x0[:, :1], cond, steps=steps, guidance=guidance))
-    return torch.cat(made)
+            noise_seed(seed, first + i))) for i in range(len(x0))])
+        for step in euler(model, noise, x0[:, :1], cond, steps, guidance):
+            if watch:
+                watch(step)
+        yield step.x
+
+
+def generate(model, held_out, **options):
+    """Latents (N, 21, C, h, w) for all held-out conditions; options as for `batches`."""
+    return torch.cat(list(batches(model, held_out, **options)))
 
 
 @torch.inference_mode()
@@ -87,18 +99,6 @@ def judge_clip(frames, reading, data, i, still):
     row["motion"] = frames[8:].diff(dim=0).abs().mean().item() * 127.5
     row["unrest"] = metrics.unrest(frames, still) if still is not None and still.any() else None
     return row
-
-
-def expression_right(reading, prompts, starts):
-    """Share of a clip's prompts whose expression most of their settled frames show."""
-    shown, ends = reading.expression(), [*starts[1:len(prompts)], len(reading.state)]
-    right = []
-    for prompt, start, end in zip(prompts, starts, ends):
-        part = shown[start + metrics.SETTLED:end]
-        if len(part) >= 4:
-            want = EXPRESSIONS.index(parse(prompt).expression)
-            right.append((part == want).float().mean().item() > 0.5)
-    return sum(right) / len(right) if right else None
 
 
 def summarise(name, rows, features, truth_features):

@@ -1,0 +1,100 @@
+"""The commands that judge, on tiny weights: `evaluate` and `bench`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_benchmark import random_reader, scripted
+from test_cli import checkpoints, go, place, refused  # noqa: F401
+
+from livetalk_ref import __main__ as cli
+from livetalk_ref.judge import sets
+from livetalk_ref.judge.reader import ReaderConfig
+from livetalk_ref.media import movie
+from livetalk_ref.train import save
+from livetalk_ref.world import shards
+from livetalk_ref.world.clips import film
+
+PLAIN = ["--text-guidance", "1", "--audio-guidance", "1"]
+
+
+@pytest.fixture
+def small(monkeypatch, checkpoints):  # noqa: F811
+    """Shards of two clips of shipped speech, made in this process; a reader of random weights."""
+    def build(folder, make, split, count, workers):
+        for shard in range(-(-count // 2)):
+            yield shards.build_shard(folder, make, split, shard)
+
+    monkeypatch.setattr(shards, "SHARD", 2)
+    monkeypatch.setattr(shards, "build", build)
+    monkeypatch.setattr(sets, "script", lambda name, number: scripted(number))
+    save(checkpoints / "reader.safetensors", random_reader().state_dict(), config=ReaderConfig())
+
+
+def test_evaluate(go, small, place):  # noqa: F811
+    """All of it: caches, judged truth, a model, a file; and again, from the caches."""
+    words = ["evaluate", "--set", "wild", "--clips", "2", "--steps", "1", *PLAIN, "--seed", "4"]
+    status, out, err = go(*words, "--json", "--out", "e.json")
+    facts = json.loads(out)
+    assert status == 0 and out.count("\n") == 1
+    assert facts == json.loads(Path("e.json").read_text())
+    assert facts["made_by"].split()[:6] == ["python", "-m", "livetalk_ref", *words[:3]]
+    assert {"code", "hardware", "date", "seeds", "rows", "cost"} <= facts.keys()
+    assert facts["settings"] == {"steps": 1, "text_guidance": 1, "audio_guidance": 1}
+    assert [row["name"] for row in facts["rows"]] == ["teacher", "floor: a second set of truth"]
+    assert "teacher on wild: step 3/3" in err and "judging the truth of wild: clip 4/4" in err
+    assert facts["version"] == f"{sets.VERSION}+"
+    assert "warning: 2 of 2 clips of 'wild', such as 0, are not those of version" in err
+
+    status, out, err = go(*words)
+    assert status == 0 and out.startswith(f"teacher on wild {sets.VERSION}+: 2 clips, steps 1")
+    assert "judging the truth" not in err
+    assert f"{facts['rows'][0]['sharpness']:.3f}" in out
+
+    status, out, _ = go("evaluate", "--set", "wild", "--clips", "2", "--model", "truth", "--json")
+    assert status == 0 and json.loads(out)["rows"][0]["frechet"] == pytest.approx(0, abs=1e-3)
+
+
+def test_export_and_videos(go, small, place):  # noqa: F811
+    status, out, err = go("evaluate", "--set", "celeb", "--clips", "2", "--export", "given")
+    assert (status, out) == (0, "given/celeb.json\n") and "writing celeb: clip 2/2" in err
+    refused(go("evaluate", "--set", "celeb", "--clips", "2", "--videos", "given"),
+            "lacks 2 of 2 videos, such as celeb-000.mp4")
+    for number in range(2):
+        clip = scripted(number)
+        with movie(f"given/celeb-{number:03d}.mp4", clip.samples) as made:
+            made.add(film(clip))
+    status, out, _ = go("evaluate", "--set", "celeb", "--clips", "2", "--videos", "given", "--json")
+    row, floor = json.loads(out)["rows"]
+    assert row["name"] == "videos in given" and 0 < row["frechet"] < 0.5 * floor["frechet"]
+
+
+def test_evaluate_refuses(go, place, checkpoints):  # noqa: F811
+    (checkpoints / "reader.safetensors").unlink(missing_ok=True)
+    refused(go("evaluate"), "--set")
+    refused(go("evaluate", "--set", "all"), "invalid choice: 'all'")
+    refused(go("evaluate", "--set", "wild", "--model", "nobody"), "There is no model 'nobody'")
+    refused(go("evaluate", "--set", "wild", "--model", "codec", "--steps", "4"), "takes no steps")
+    refused(go("evaluate", "--set", "wild", "--clips", "101"), "'101' is not a number from 2 to")
+    refused(go("evaluate", "--set", "wild", "--videos", "a", "--model", "b"), "not allowed with")
+    refused(go("evaluate", "--set", "wild", "--out", "speech.wav/o.mp4"), "Could not write")
+    refused(go("evaluate", "--set", "wild"), "There is no model 'reader'")
+
+
+def test_the_sets_are_those_of_the_benchmarks():
+    assert cli.SETS == tuple(sets.FIRST)
+
+
+def test_bench(go):  # noqa: F811
+    status, out, _ = go("bench", "--steps", "2", "--runs", "4", "--json")
+    facts = json.loads(out)
+    assert status == 0 and out.count("\n") == 1
+    assert facts["steps"] == 2 and facts["warm"]["runs"] == 4
+    cold, warm = facts["cold"], facts["warm"]
+    assert cold["seconds"] >= cold["load"] + cold["decode"] + sum(cold["steps"]) > 0
+    assert 0 < warm["seconds"]["median"] <= warm["seconds"]["p95"]
+    assert {"features", "step", "cache", "decode"} <= warm.keys() and warm["cache"] is None
+    assert facts["algorithmic"]["seconds"] == 5.0625
+    assert facts["throughput"]["frames"] == 149 and facts["peak_memory_mib"] > 50
+    status, out, _ = go("bench", "--steps", "1", "--runs", "2")
+    assert status == 0 and "median / p95 of 2 runs" in out
