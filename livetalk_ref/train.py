@@ -165,7 +165,7 @@ def unpack(tensors, model, average, optimizers):
 
 
 def trim_metrics(path, step):
-    """Drop the rows of metrics.jsonl after `step`: they will be made again."""
+    """Drop the rows of metrics.jsonl after `step`."""
     if path.exists():
         rows = [r for r in path.read_text().splitlines() if r and json.loads(r)["step"] <= step]
         temporary = path.with_suffix(".tmp")
@@ -208,6 +208,7 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     run = Run(out, config, facts or {})
     first = run.restore(model, average, optimizers) if resume else 0
+    run.forget_after(first)
     clock = time.monotonic()
     for step in range(first, config.steps):
         began = time.monotonic()
@@ -243,9 +244,12 @@ class Run:
         if not (self.out / "last.safetensors").exists():
             return 0
         tensors, _ = read(self.out / "last.safetensors")
-        step = unpack(tensors, model, average, optimizers)
-        trim_metrics(self.out / "metrics.jsonl", step)
-        return step
+        return unpack(tensors, model, average, optimizers)
+
+    def forget_after(self, step):
+        """Drop what is logged of later updates: they are made again."""
+        if self.out:
+            trim_metrics(self.out / "metrics.jsonl", step)
 
     def after(self, state, model, average, optimizers):
         """Log one update; save when it is time and at the end."""

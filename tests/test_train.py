@@ -133,6 +133,18 @@ def test_what_is_not_a_checkpoint_is_said_in_a_sentence(tmp_path):
         read(tmp_path / "bad.safetensors")
 
 
+@pytest.mark.parametrize("resume", (False, True))
+def test_a_run_that_never_saved_starts_its_log_anew(tmp_path, resume):
+    def start(steps, resume):
+        model, config = nn.Linear(1, 1), TrainConfig(steps=9, lr=0.1)
+        states = train(model, lambda m, g: m(torch.ones(1)).square().sum(), config, tmp_path, resume)
+        return [next(states).step for _ in range(steps)]
+
+    start(5, False)                                 # stopped before its first checkpoint
+    assert start(2, resume) == [1, 2]
+    assert [step for step, _ in losses(tmp_path)] == [1, 2]
+
+
 def test_an_interrupted_loop_keeps_its_last_checkpoint(tmp_path):
     model = nn.Linear(2, 1)
     run = train(model, lambda m, g: m(torch.randn(4, 2, generator=g)).square().mean(),
