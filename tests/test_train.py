@@ -136,8 +136,10 @@ def test_what_is_not_a_checkpoint_is_said_in_a_sentence(tmp_path):
 @pytest.mark.parametrize("resume", (False, True))
 def test_a_run_that_never_saved_starts_its_log_anew(tmp_path, resume):
     def start(steps, resume):
-        model, config = nn.Linear(1, 1), TrainConfig(steps=9, lr=0.1)
-        states = train(model, lambda m, g: m(torch.ones(1)).square().sum(), config, tmp_path, resume)
+        def loss(model, g):
+            return model(torch.ones(1)).square().sum()
+
+        states = train(nn.Linear(1, 1), loss, TrainConfig(steps=9, lr=0.1), tmp_path, resume)
         return [next(states).step for _ in range(steps)]
 
     start(5, False)                                 # stopped before its first checkpoint

@@ -115,8 +115,8 @@ def measure(model, steps, runs=None):
     cond = prepare(avatar, picture)
     once = time.perf_counter() - began
     _, cold = first_frame(avatar, cond, steps)
-    cold |= {"load": loading, "picture_and_prompt": once,
-             "seconds": cold["seconds"] + loading + once}
+    cold |= {"load": loading, "picture_and_prompt": once, "first_step": cold["steps"][0],
+             "steps": sum(cold["steps"]), "seconds": cold["seconds"] + loading + once}
     return {"model": avatar.name, "hardware": hardware(), "threads": torch.get_num_threads(),
             "steps": steps, "cold": cold, "warm": warm_runs(avatar, cond, steps, runs),
             "algorithmic": algorithmic(), "throughput": throughput(avatar, picture, steps),
