@@ -1,0 +1,249 @@
+"""AvatarSession: sound in, pictures out, for as long as you like.
+
+A stream is a `State`, a value that every block replaces by a newer one: an old one kept is the
+undo. Blocks come from the functions of rollout.py, whatever the sound's chunks, so a stream is
+the offline rollout bit for bit. Audio rows look `ahead` video frames ahead (1, 62.5 ms, for
+those of `world.audio`), and this is all that a frame knows of its future within a block:
+
+    N samples give b = (N // 1000 - (ahead - 1) + 3) // 12 blocks, and 12 b - 3 frames (b > 0);
+    frame i is shown while samples 1000 i .. 1000 i + 999 are heard.
+
+An avatar has `model` and `codec`, `text(prompts)` -> (B, L, D), and `audio()`, which makes the
+features of a new stream: `ahead`, `push(samples)` -> rows, and a `copy.copy` that goes its own
+way. Letters as in flow.py; n audio rows, A audio features. LiveTalk section 4.
+"""
+
+from copy import copy
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import torch
+
+from livetalk_ref.cache import BLOCK, POLICIES, KVCache
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import ROWS_PER_LATENT, Cond, group_audio
+from livetalk_ref.rollout import Block, denoise, draw, remember
+
+AHIS = POLICIES["ahis"]
+SAMPLES_PER_FRAME = 1000                    # 16 kHz over 16 frames a second
+FRAMES = BLOCK * ROWS_PER_LATENT            # video frames a block, but for the first:
+MISSING = ROWS_PER_LATENT - 1               # its first latent frame is one picture
+UNDO = 6        # blocks that can be taken back; each costs the memory of one cache
+
+
+def frames_of(blocks):
+    """Video frames in the first so many blocks."""
+    return max(0, FRAMES * blocks - MISSING)
+
+
+def count_blocks(samples, ahead):
+    """Blocks that so many samples complete."""
+    return max(0, (samples // SAMPLES_PER_FRAME - (ahead - 1) + MISSING) // FRAMES)
+
+
+def samples_for(blocks, ahead):
+    """Samples that complete so many blocks (at least 1)."""
+    return (frames_of(blocks) + ahead - 1) * SAMPLES_PER_FRAME
+
+
+def sound(samples):
+    """Any (N,) floats as float32 in [-1, 1] on the CPU. UserError for other shapes and types.
+
+    What is no number, or infinite, becomes silence; what is too loud is cut. Both are decided
+    sample by sample, so that chunks do not matter.
+    """
+    samples = torch.as_tensor(samples)
+    if samples.ndim != 1 or not samples.is_floating_point():
+        raise UserError(f"Sound must be (N,) floats in [-1, 1], 16 kHz mono, not "
+                        f"{tuple(samples.shape)} of {samples.dtype}; convert it first.")
+    return samples.detach().cpu().float().nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Consecutive video frames, ready to be shown."""
+
+    first: int                  # the number of the first of them
+    pictures: torch.Tensor      # in [-1, 1], on the CPU                    (T, 3, H, W)
+
+    def __len__(self):
+        return len(self.pictures)
+
+    @property
+    def starts(self):
+        """For each frame the index of the first of its 1000 samples."""
+        return range(self.first * SAMPLES_PER_FRAME,
+                     (self.first + len(self)) * SAMPLES_PER_FRAME, SAMPLES_PER_FRAME)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a stream stands. Nothing in it is ever changed."""
+
+    features: object            # the audio features behind all samples
+    rows: torch.Tensor          # audio rows of the block that has begun    (n, A)
+    noise: torch.Tensor         # state of the generator
+    cache: KVCache
+    text: torch.Tensor          # of the latest block                       (1, L, D)
+    samples: int = 0            # heard so far, counting silence added by `idle` and `flush`
+    spoken: int = 0             # up to the last pushed one
+    blocks: int = 0             # made so far
+    clean: dict = field(default_factory=dict)   # cached frame: its latent and its audio
+
+
+@torch.no_grad()
+def recache(model, clean, cond, cache):
+    """The same cached frames as the model sees them under another text (LongLive, Yang et al.
+    2025). clean: {frame: (latent (1, 1, C, h, w), audio (1, 1, 4A))}, in order."""
+    new = KVCache(cache.policy)
+    for _, frames in groupby(clean, key=lambda frame: frame // BLOCK):
+        frames = list(frames)
+        x0, audio = (torch.cat(parts, dim=1) for parts in zip(*(clean[f] for f in frames)))
+        known = torch.tensor([[f == 0 for f in frames]], device=x0.device)
+        new = remember(model, x0, replace(cond, audio=audio, known=known),
+                       replace(new, now=frames[0]))
+    return replace(new, now=cache.now)
+
+
+class AvatarSession:
+    """A talking avatar: `push(samples)` -> `Frames`, in constant memory if the policy has a window.
+
+    image (3, H, W) in [-1, 1] is the reference; generator is the session's own from now on,
+    None for seed 0; undo says how many blocks an interruption can take back. A call either
+    returns or leaves everything as it was. UserError for a picture size that the codec does
+    not take, for unknown words, and where a policy's absolute positions end.
+    """
+
+    def __init__(self, avatar, image, prompt, generator=None, policy=AHIS, undo=UNDO):
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise UserError(f"The picture must be (3, H, W), not {tuple(image.shape)}.")
+        self.model, self.codec, self.encode = avatar.model, avatar.codec, avatar.text
+        self.device = next(avatar.model.parameters()).device
+        self.change_prompt(prompt)
+        with torch.no_grad():
+            self.ref = self.codec.encode(image[None, None].to(self.device))[:, 0]
+        self.no_text = self.read("")
+        self.generator = generator or torch.Generator().manual_seed(0)
+        self.undo, self.nothing = undo, image[None][:0].float().cpu()
+        features = avatar.audio()
+        self.ahead, rows = features.ahead, features.push(torch.zeros(0))
+        self.state = State(features, rows, self.generator.get_state(), KVCache(policy), self.text)
+        self.borders, self.memories = {0: self.state}, {0: None}    # after so many blocks
+
+    def push(self, samples):
+        """Hear (N,) samples, see `sound`, and return the frames that are now complete."""
+        return self.show(self.hear(sound(samples)))
+
+    def idle(self):
+        """Complete the block that has begun with silence: one more block of listening."""
+        return self.show(self.rest())
+
+    def flush(self):
+        """Silence up to the end of the block in which speech ends; nothing if all is shown."""
+        return self.show(self.remainder())
+
+    def change_prompt(self, prompt, recache=False):
+        """Another prompt, from the next block on; with `recache` the past is seen under it too."""
+        self.use(self.read(prompt), recache)
+
+    def interrupt(self, shown):
+        """Take back all that lies behind the block of the last shown frame, sound and pictures.
+
+        shown: how many frames have been shown. Returns how many stay, to the end of that block:
+        the next frame has this number, and goes with the next samples. The prompt stays too.
+        """
+        if not 0 <= shown <= frames_of(self.state.blocks):
+            raise UserError(f"{shown} frames cannot have been shown: "
+                            f"{frames_of(self.state.blocks)} are made.")
+        blocks = -(-(shown + MISSING) // FRAMES) if shown else 0
+        if blocks not in self.borders:
+            raise UserError(f"Frame {shown} lies too far back: {self.undo} blocks can be taken "
+                            f"back; interrupt sooner, or start the session with a larger undo.")
+        self.state = self.borders[blocks]
+        return frames_of(blocks)
+
+    # What a pipeline does elsewhere and at another time: read, hear, decode.
+
+    def read(self, prompt):
+        """A prompt's embedding. UserError for unknown words."""
+        return self.encode([prompt]).to(self.device)                     # (1, L, D)
+
+    def use(self, text, recache):
+        self.text, self.recache = text, recache
+
+    def hear(self, samples, speech=True):
+        """Yield a `Block` of clean latents whenever one is complete.
+
+        It counts as made when the next one is asked for: then its clean pass is due.
+        """
+        while len(samples):
+            state = self.state
+            end = samples_for(state.blocks + 1, self.ahead)
+            n = min(end - state.samples, len(samples))
+            part, samples, heard = samples[:n], samples[n:], state.samples + n
+            features = copy(state.features)
+            rows = torch.cat([state.rows, features.push(part)])
+            state = replace(state, features=features, rows=rows, samples=heard,
+                            spoken=heard if speech else state.spoken)
+            if heard == end:
+                yield from self.make(state)
+            else:
+                self.state = state
+
+    def rest(self):
+        """`hear` silence to the end of the block that has begun."""
+        end = samples_for(self.state.blocks + 1, self.ahead)
+        yield from self.hear(torch.zeros(end - self.state.samples), speech=False)
+
+    def remainder(self):
+        """`hear` silence until every pushed sample has its frame."""
+        while frames_of(self.state.blocks) * SAMPLES_PER_FRAME < self.state.spoken:
+            yield from self.rest()
+
+    @torch.no_grad()
+    def make(self, state):
+        """Yield the block whose rows are complete; then remember it, and so move on."""
+        cond, text, cache = self.cond(state), self.text, state.cache
+        if self.recache and text is not state.text:
+            cache = recache(self.model, state.clean, cond, cache)
+        self.generator.set_state(state.noise)
+        x0 = denoise(self.model, draw(cond, self.generator), cond, cache)
+        noise = self.generator.get_state()
+        yield Block(state.blocks, x0, cache)
+        new = zip(x0.split(1, dim=1), cond.audio.split(1, dim=1))
+        clean = state.clean | dict(enumerate(new, cache.now))
+        cache = remember(self.model, x0, cond, cache)
+        self.state = replace(state, rows=state.rows[:0], noise=noise, cache=cache, text=text,
+                             blocks=state.blocks + 1, clean={f: clean[f] for f in cache.frames})
+        self.borders[self.state.blocks] = self.state
+        self.borders.pop(self.state.blocks - self.undo - 1, None)
+
+    def cond(self, state):
+        """The condition of the block that has begun: (9 or 12, A) rows, 3 latent frames."""
+        first = state.blocks == 0
+        rows = state.rows.to(self.device)
+        audio = group_audio(rows[None]) if first else rows.reshape(1, BLOCK, -1)
+        known = torch.tensor([[first, *[False] * (BLOCK - 1)]], device=self.device)
+        return Cond(self.ref, audio, self.text, known, self.no_text)
+
+    @torch.no_grad()
+    def decode(self, block):
+        """The frames of a block. The decoder's state is looked up by the block's number, so a
+        block made anew after an interruption goes on where the shown one ended."""
+        memory, pictures = self.memories[block.index], []
+        for z in block.x0.split(1, dim=1):
+            frames, memory = self.codec.decode_step(z, memory)           # (1, 4 or 1, 3, H, W)
+            pictures.append(frames[0].float().cpu())
+        self.memories[block.index + 1] = memory
+        self.memories.pop(block.index - self.undo - 1, None)
+        return Frames(frames_of(block.index), torch.cat(pictures))
+
+    def show(self, blocks):
+        """Decode blocks as they come, all or nothing."""
+        before = self.state, dict(self.borders), dict(self.memories)
+        try:
+            pictures = [self.decode(block).pictures for block in blocks]
+        except BaseException:
+            self.state, self.borders, self.memories = before
+            raise
+        return Frames(frames_of(before[0].blocks), torch.cat([self.nothing, *pictures]))

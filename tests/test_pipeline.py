@@ -1,0 +1,246 @@
+"""The pipeline: the session's pictures bit for bit, side by side, bounded, closed cleanly."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_stream import ANGRY, AVATAR, HAPPY, LONG, PICTURE, WHOLE, pictures, seeded, session
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.pipeline import CALLS, Pipeline
+from livetalk_ref.stream import AvatarSession, frames_of, samples_for
+
+PATIENCE = 60       # seconds after which a thread that should have ended is stuck
+
+
+class Codec:
+    """The stand-in's codec with somebody looking over its shoulder: `watch` before each step."""
+
+    def __init__(self, watch):
+        self.watch = watch
+
+    def encode(self, x):
+        return AVATAR.codec.encode(x)
+
+    def decode_step(self, z, memory):
+        self.watch()
+        return AVATAR.codec.decode_step(z, memory)
+
+
+class Model(torch.nn.Module):
+    """The stand-in's model, likewise."""
+
+    def __init__(self, watch):
+        super().__init__()
+        self.inner, self.watch = AVATAR.model, watch
+
+    def forward(self, *args, **kwargs):
+        self.watch()
+        return self.inner(*args, **kwargs)
+
+
+def watched(model=lambda: None, codec=lambda: None, **options):
+    avatar = SimpleNamespace(**vars(AVATAR) | {"model": Model(model), "codec": Codec(codec)})
+    return AvatarSession(avatar, PICTURE, HAPPY, seeded(), **options)
+
+
+def produce(live, size=4_000, samples=LONG):
+    """Push everything from another thread, and end."""
+    def run():
+        for piece in samples.split(size):
+            live.push(piece)
+        live.end()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def until(condition):
+    """Wait for something that will surely come."""
+    for _ in range(100 * PATIENCE):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came")
+
+
+def flushed():
+    plain = session()
+    return pictures([plain.push(LONG), plain.flush()])
+
+
+@pytest.mark.parametrize("size", [900, 12_000, len(LONG)])
+def test_frames_are_those_of_the_session_bit_for_bit(size):
+    with Pipeline(session()) as live:
+        produce(live, size)
+        made = list(live)
+    assert [frames.first for frames in made] == [frames_of(b) for b in range(len(made))]
+    assert torch.equal(pictures(made), flushed())
+    assert torch.equal(pictures(made)[:len(WHOLE)], WHOLE)
+
+
+def test_the_next_block_is_denoised_while_one_is_decoded():
+    """Each decoding waits for the next block's denoising to begin: in turns, it never would."""
+    started = [threading.Event() for _ in range(9)]
+    steps, decodings = [], []
+
+    def model():
+        if len(steps) % 5 == 0:
+            started[len(steps) // 5].set()
+        steps.append(1)
+
+    def codec():
+        decodings.append(1)
+        following = (len(decodings) - 1) // 3 + 1
+        assert following == 8 or started[following].wait(PATIENCE)
+
+    with Pipeline(watched(model, codec)) as live:
+        thread = threading.Thread(target=live.push, args=(LONG[:samples_for(8, 1)],), daemon=True)
+        thread.start()
+        made = [next(live) for _ in range(8)]
+    assert torch.equal(pictures(made), WHOLE)
+
+
+def test_who_pushes_too_fast_has_to_wait():
+    """Nothing is made that has no place, and nothing is lost when somebody reads at last."""
+    steps = []
+    with Pipeline(watched(codec=lambda: steps.append(1)), ready=1) as live:
+        producer = produce(live, 1_000)
+        until(lambda: (len(live.frames.items), len(live.latents.items), len(live.calls.items))
+              == (1, 1, CALLS))
+        assert producer.is_alive()                  # block 0 waits, and 1 in the decoder's hand,
+        assert len(steps) <= 3 * 2                  # 2 behind it, and 3 in the other thread's
+        assert live.session.state.samples <= samples_for(4, 1)
+        assert torch.equal(pictures(live), flushed())
+
+
+@pytest.mark.parametrize("where", ["model", "codec"])
+def test_errors_of_the_threads_come_out(where):
+    """Frames made before it come first; then both ends raise it, and closing is quiet."""
+    calls, limit = [], {"model": 12, "codec": 6}[where]
+
+    def fail():
+        calls.append(1)
+        if len(calls) > limit:
+            raise MemoryError("no memory left")
+
+    with Pipeline(watched(**{where: fail})) as live:
+        live.push(LONG[:samples_for(3, 1)])
+        made = [next(live), next(live)]
+        with pytest.raises(MemoryError, match="no memory left"):
+            next(live)
+        with pytest.raises(MemoryError, match="no memory left"):
+            live.push(LONG)
+    assert torch.equal(pictures(made), WHOLE[:21])
+    assert not any(thread.is_alive() for thread in live.threads)
+
+
+def test_bad_input_is_told_at_once_and_harms_nothing():
+    with Pipeline(session()) as live:
+        with pytest.raises(UserError, match="16 kHz mono"):
+            live.push(torch.zeros(3, 3))
+        with pytest.raises(UserError, match="unknown word"):
+            live.change_prompt("grinz")
+        with pytest.raises(UserError, match="0 are out"):
+            live.interrupt(1)
+        produce(live)
+        assert torch.equal(pictures(live), flushed())
+
+
+def test_closing_wakes_everybody():
+    """A producer without room, threads at work, a consumer without frames: all come back."""
+    live = Pipeline(session(), ready=1)
+    said = []
+
+    def push_for_ever():
+        try:
+            while True:
+                live.push(LONG)
+        except UserError as error:
+            said.append(str(error))
+
+    producer = threading.Thread(target=push_for_ever, daemon=True)
+    producer.start()
+    next(live)
+    live.close()
+    producer.join(PATIENCE)
+    assert said == ["The pipeline is closed; start another one."]
+    assert list(live) == [] and not any(thread.is_alive() for thread in live.threads)
+
+    live = Pipeline(session())
+    consumer = threading.Thread(target=lambda: said.append(list(live)), daemon=True)
+    consumer.start()
+    live.close()
+    consumer.join(PATIENCE)
+    assert said[1:] == [[]]
+
+
+def test_a_prompt_changes_in_its_turn():
+    plain, cut = session(), samples_for(4, 1) + 5_000
+    want = [plain.push(LONG[:cut])]
+    plain.change_prompt(ANGRY, recache=True)
+    want.append(plain.push(LONG[cut:]))
+    with Pipeline(session(), ready=8) as live:
+        live.push(LONG[:cut])
+        live.change_prompt(ANGRY, recache=True)
+        live.push(LONG[cut:])
+        live.end()
+        assert torch.equal(pictures(live)[:len(WHOLE)], pictures(want))
+    assert not torch.equal(pictures(want), WHOLE)
+
+
+@pytest.mark.parametrize("ready", [1, 3])
+def test_an_interruption_drops_what_is_queued(ready):
+    """While the producer is still pushing; a prompt under way is not lost."""
+    with Pipeline(session(), ready) as live:
+        live.push(LONG[:samples_for(3, 1)])
+        made = [next(live), next(live)]
+        live.change_prompt(ANGRY)
+        producer = threading.Thread(target=live.push, args=(LONG,), daemon=True)
+        producer.start()
+        until(lambda: len(live.frames.items) == ready)
+        assert live.interrupt(shown=10) == 21
+        producer.join(PATIENCE)
+        live.push(LONG[21_000:])
+        live.idle()
+        live.end()
+        rest = list(live)
+    plain = session()
+    plain.push(LONG[:21_000])
+    plain.change_prompt(ANGRY)
+    want = [plain.push(LONG[21_000:]), plain.idle(), plain.flush()]
+    assert rest[0].first == 21 and torch.equal(pictures(made), WHOLE[:21])
+    assert torch.equal(pictures(rest), pictures(want))
+
+
+def test_interruptions_do_not_depend_on_how_far_the_threads_are():
+    """Many of them, at any moment: always as if only the shown sound had been pushed."""
+    with Pipeline(session(undo=8)) as live:
+        shown, heard = 0, []
+        for take in (1, 2, 1, 0, 3, 1):
+            start = 1000 * shown
+            live.push(LONG[start:start + samples_for(4, 1)])
+            for _ in range(take):
+                frames = next(live)
+                shown = frames.first + len(frames)
+                heard.append(frames)
+            assert live.interrupt(shown) == shown
+        assert [f.first for f in heard] == [frames_of(b) for b in range(len(heard))]
+    assert torch.equal(pictures(heard), WHOLE[:shown])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_pipeline_is_the_session():
+    avatar = SimpleNamespace(**vars(AVATAR) | {
+        "model": Model(lambda: None).cuda(), "codec": AVATAR.codec.cuda()})
+    try:
+        plain = AvatarSession(avatar, PICTURE, HAPPY, seeded())
+        want = pictures([plain.push(LONG), plain.flush()])
+        with Pipeline(AvatarSession(avatar, PICTURE, HAPPY, seeded())) as live:
+            produce(live)
+            assert torch.equal(pictures(live), want)
+    finally:
+        AVATAR.model.cpu(), AVATAR.codec.cpu()

@@ -1,0 +1,122 @@
+"""What changes a session under way: another prompt, an interruption, the end of speech."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_stream import (ANGRY, AVATAR, HAPPY, LONG, WHOLE, FarSighted, condition, offline,
+                         pictures, seeded, session, speech)
+
+from livetalk_ref import stream
+from livetalk_ref.cache import EMPTY, FULL, Policy
+from livetalk_ref.errors import UserError
+from livetalk_ref.rollout import remember, sample, split
+from livetalk_ref.stream import frames_of, samples_for
+
+
+def test_a_prompt_changes_later_blocks_only():
+    cut = samples_for(4, 1)
+    live = session()
+    made = [live.push(LONG[:cut + 5_000])]          # in the middle of block 4
+    live.change_prompt(ANGRY)
+    made.append(live.push(LONG[cut + 5_000:]))
+    change = (pictures(made) - WHOLE).abs().amax(dim=(1, 2, 3))
+    assert change[:frames_of(4)].max() == 0.0
+    assert change[frames_of(4):frames_of(5)].max() > 1e-3
+
+    same = session()
+    same.push(LONG[:cut])
+    same.change_prompt(HAPPY)
+    assert torch.equal(same.push(LONG[cut:]).pictures, WHOLE[frames_of(4):])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("policy", [FULL, Policy(sinks=1, window=5),
+                                    Policy(sinks=3, window=3, relative=False)], ids=str)
+def test_recaching_shows_the_past_under_the_new_prompt(policy):
+    """By hand: the frames that the policy kept, in their blocks, through the model again."""
+    live, cut = session(policy=policy), samples_for(5, 1)
+    live.push(LONG[:cut])
+    live.change_prompt(ANGRY, recache=True)
+    block = next(live.hear(LONG[cut:]))
+
+    latents = sample(AVATAR.model, condition(LONG), seeded(), policy)
+    cond, cache = condition(LONG, ANGRY), replace(EMPTY, policy=policy)
+    for b in range(5):
+        kept = [f for f in range(3 * b, 3 * b + 3) if policy.keeps(f, 15)]
+        if kept:
+            part = cond.frames(kept[0], kept[-1] + 1)
+            cache = remember(AVATAR.model, latents[:, kept], part, replace(cache, now=kept[0]))
+    assert block.past.frames == cache.frames and block.past.now == cache.now == 15
+    for ours, theirs in zip(block.past.layers, cache.layers):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
+    old = session(policy=policy)
+    old.push(LONG[:cut])
+    assert not torch.equal(old.state.cache.layers[1][0], cache.layers[1][0])
+
+
+@torch.no_grad()
+def test_recaching_under_the_same_prompt_changes_nothing():
+    """Only while all is kept: later, the kept frames had read ones that are gone."""
+    live, (_, second, *_) = session(policy=FULL), split(condition(LONG))
+    live.push(LONG[:samples_for(2, 1)])
+    again = stream.recache(AVATAR.model, live.state.clean, second, live.state.cache)
+    for a, b in zip(again.layers, live.state.cache.layers):
+        assert all(torch.equal(x, y) for x, y in zip(a, b))
+
+
+@pytest.mark.parametrize("shown, stay", [(0, 0), (1, 9), (9, 9), (10, 21), (33, 33), (40, 45)])
+def test_an_interrupted_stream_never_heard_what_was_dropped(shown, stay):
+    """It goes on, bit for bit, like one to which only the sound of the shown blocks was pushed."""
+    live, other = session(), speech(4, extra=77, seed=9)
+    live.push(LONG[:samples_for(5, 1) + 3_333])
+    assert live.interrupt(shown) == stay
+    heard = 1000 * stay
+    assert live.state.samples == heard
+    made = live.push(other)
+    assert made.first == stay and made.starts[0] == heard
+    assert torch.equal(made.pictures, offline(torch.cat([LONG[:heard], other]))[stay:])
+
+
+def test_an_interruption_can_be_repeated_and_keeps_the_prompt():
+    live = session()
+    live.push(LONG[:samples_for(3, 1)])
+    live.change_prompt(ANGRY, recache=True)
+    first = live.push(LONG[samples_for(3, 1):])
+    for _ in range(2):
+        assert live.interrupt(frames_of(3)) == frames_of(3)
+        again = live.push(LONG[samples_for(3, 1):])
+        assert torch.equal(again.pictures, first.pictures)
+
+
+def test_what_cannot_have_been_shown_or_taken_back_is_one_sentence():
+    live = session(undo=2)
+    live.push(LONG)
+    for shown, words in ((-1, "cannot have been shown"), (94, "93 are made"), (57, "2 blocks can")):
+        before = live.state
+        with pytest.raises(UserError, match=words):
+            live.interrupt(shown)
+        assert live.state is before
+    assert live.interrupt(58) == 69
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+@pytest.mark.parametrize("extra", [1, 7_000, 12_000])
+def test_flush_shows_all_that_was_pushed(ahead, extra, monkeypatch):
+    monkeypatch.setattr(AVATAR, "audio", lambda: FarSighted(ahead))
+    live, samples = session(), LONG[:33_000 + extra]
+    made = [live.push(samples), live.flush()]
+    n = sum(map(len, made))
+    assert n - 12 < len(samples) / 1000 <= n
+    assert len(live.flush()) == 0
+    silence = torch.zeros(samples_for(live.state.blocks, ahead) - len(samples))
+    assert torch.equal(pictures(made), offline(torch.cat([samples, silence]), ahead=ahead))
+
+
+def test_idle_is_a_block_of_silence():
+    live, plain = session(), session()
+    made = [live.idle(), live.push(LONG[:5_000]), live.idle(), live.idle(), live.flush()]
+    assert [len(frames) for frames in made] == [9, 0, 12, 12, 0]
+    want = plain.push(torch.cat([torch.zeros(9_000), LONG[:5_000], torch.zeros(19_000)]))
+    assert torch.equal(pictures(made), want.pictures)
+    assert (want.pictures[9:].diff(dim=0).abs().amax(dim=(1, 2, 3)) > 0).all()      # it lives
