@@ -77,6 +77,7 @@ class Pipeline:
         self.epoch, self.given = 0, frames_of(session.state.blocks)
         self.turn = Condition()             # to be held while the session's state changes,
         self.door = Lock()                  # and this while frames are handed out
+        self.urgent = False                 # an interruption waits for its turn
         self.calls, self.latents, self.frames = Channel(CALLS), Channel(1), Channel(ready)
         cuda = session.device.type == "cuda"
         self.stream = torch.cuda.Stream(session.device) if cuda else None
@@ -113,7 +114,10 @@ class Pipeline:
     def interrupt(self, shown):
         """As the session's, and drop all that is queued, but for a change of prompt. Waits for
         the block under way. The consumer shows what it has up to the number returned."""
+        self.urgent = True
         with self.turn:
+            self.urgent = False
+            self.turn.notify_all()
             if shown > self.given:
                 raise UserError(f"{shown} frames cannot have been shown: {self.given} are out.")
             # A block may be out before its clean pass is over.
@@ -173,6 +177,7 @@ class Pipeline:
         blocks = None
         while True:
             with self.turn:
+                self.turn.wait_for(lambda: not self.urgent)
                 if epoch != self.epoch:
                     return
                 blocks = iter(call() or ()) if blocks is None else blocks

@@ -218,6 +218,27 @@ def test_an_interruption_drops_what_is_queued(ready):
     assert torch.equal(pictures(rest), pictures(want))
 
 
+def test_an_interruption_waits_for_the_block_under_way_and_no_other():
+    steps, asked = [], threading.Event()
+
+    def model():
+        steps.append(1)
+        assert len(steps) <= 3 * 5 or asked.wait(PATIENCE)          # block 3 waits
+
+    with Pipeline(watched(model)) as live:
+        live.push(LONG)
+        made = [next(live), next(live)]
+        stay = []
+        other = threading.Thread(target=lambda: stay.append(live.interrupt(21)), daemon=True)
+        until(lambda: len(steps) == 16)
+        other.start()
+        until(lambda: live.urgent)
+        asked.set()
+        other.join(PATIENCE)
+    assert stay == [21] and torch.equal(pictures(made), WHOLE[:21])
+    assert len(steps) == 3 * 5 + 4                  # not even a clean pass after it
+
+
 def test_interruptions_do_not_depend_on_how_far_the_threads_are():
     """Many of them, at any moment: always as if only the shown sound had been pushed."""
     with Pipeline(session(undo=8)) as live:
