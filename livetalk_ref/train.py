@@ -37,6 +37,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     betas: tuple = (0.9, 0.99)
     save_every: float = 120.0   # seconds between checkpoints
+    keep: tuple = ()            # updates whose averaged weights stay, see `kept`
 
 
 @dataclass
@@ -164,6 +165,11 @@ def unpack(tensors, model, average, optimizers):
     return int(tensors["step"])
 
 
+def kept(out, step):
+    """The file of the averaged weights that a run kept after an update."""
+    return Path(out) / f"ema-{step:06d}.safetensors"
+
+
 def trim_metrics(path, step):
     """Drop the rows of metrics.jsonl after `step`."""
     if path.exists():
@@ -257,10 +263,12 @@ class Run:
             return
         with open(self.out / "metrics.jsonl", "a") as file:
             file.write(json.dumps(dataclasses.asdict(state)) + "\n")
+        about = {"train": self.config, "step": state.step, **self.facts}
+        if state.step in self.config.keep:
+            save(kept(self.out, state.step), average, **about)
         due = time.monotonic() - self.saved > self.config.save_every
         if due or state.step == self.config.steps:
             save(self.out / "last.safetensors", pack(model, average, optimizers, state.step),
                  train=self.config)
-            save(self.out / "ema.safetensors", average, train=self.config, step=state.step,
-                 **self.facts)
+            save(self.out / "ema.safetensors", average, **about)
             self.saved = time.monotonic()
