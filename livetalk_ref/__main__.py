@@ -4,7 +4,6 @@ Results go to stdout, warnings and progress to stderr. Bad input ends with exit 
 sentence, Ctrl-C with 130. Commands import what they need when they run, so that help is quick.
 """
 
-import argparse
 import json
 import shlex
 import signal
@@ -44,7 +43,7 @@ def arguments():
     c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
     c = command(bench, "latency, throughput and memory of the generator")
     c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
-    c.add_argument("--steps", type=number(1, 1000), default=48, help="Euler steps (48)")
+    c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
     c.add_argument("--runs", type=number(1, 1000),
                    help="warm runs of the latency (20, or fewer where a run takes many seconds)")
     add_json(c)

@@ -58,8 +58,8 @@ def add_trajectories(c):
                    help="of the world's clips (train)")
     c.add_argument("--teacher", choices=("bidirectional", "causal"), default="bidirectional",
                    help="whole clips at once, or block after block (needs 'train teacher_causal')")
-    c.add_argument("--sample", action="store_true", help="write data/trajectories/sample.safetensors"
-                   ", the few that ship, from the first shard instead")
+    c.add_argument("--sample", action="store_true", help="only write the few that ship, "
+                   "data/trajectories/sample.safetensors")
 
 
 def add_study(c):

@@ -133,7 +133,8 @@ def causal_stage(count=1280):
                  facts={"mask": "teacher forcing"})
 
 
-def ode_stage(count=2000, recipe="converged", variant="livetalk", teacher="bidirectional", seed=0):
+def ode_stage(count=2000, recipe="converged", variant="livetalk", teacher="bidirectional", seed=0,
+              keep=None):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 
     The rate is constant, as in the paper, so that the short recipe is the converged one's first
@@ -147,7 +148,7 @@ def ode_stage(count=2000, recipe="converged", variant="livetalk", teacher="bidir
         return ode_loss(model, data.batch(8, g), g, variant)
 
     config = TrainConfig(ODE_STEPS[recipe], lr=2e-4, cooldown=0.0, ema=0.99, weight_decay=0.0,
-                         betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=ODE_KEPT)
+                         betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=keep or ODE_KEPT)
     return Stage(model, loss, config, facts={
         "sampler": "rollout", "pairs": count, "variant": variant, "teacher": teacher})
 

@@ -148,11 +148,10 @@ def roll(student, count, generator):
     """Videos (count, 2, 1, 1, 1) of a student: frame after frame in 4 steps with fresh noise."""
     made = torch.zeros(count, 2, 1, 1, 1)
     for frame in range(2):
-        x = torch.randn(made.shape, generator=generator)
-        for i, level in enumerate(sigma_grid(STUDENT_STEPS)[:-1].tolist()):
+        x0 = torch.zeros_like(made)                 # does not matter: sigma begins at 1
+        for level in sigma_grid(STUDENT_STEPS)[:-1].tolist():
             sigma = torch.full((count, 2), level)
-            if i:
-                x = add_noise(x0, torch.randn(made.shape, generator=generator), sigma)
+            x = add_noise(x0, torch.randn(made.shape, generator=generator), sigma)
             v = student(x, sigma, made[:, :1], torch.zeros(count, 1))
             x0 = x - per_frame(sigma, x) * v
         made[:, frame] = x0[:, frame]
