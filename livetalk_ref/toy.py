@@ -110,9 +110,20 @@ class Causal(nn.Module):
         return as_video(torch.cat([one, two], dim=1))
 
 
-def mlp(inputs):
+class Joint(nn.Module):
+    """A student that sees both frames, as its bidirectional teacher does; called like `Causal`."""
+
+    def __init__(self):
+        super().__init__()
+        self.both = mlp(4, 2)
+
+    def forward(self, x, sigma, before, before_sigma):
+        return as_video(self.both(torch.cat([x.flatten(1), sigma], dim=1)))
+
+
+def mlp(inputs, outputs=1):
     return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN),
-                         nn.SiLU(), nn.Linear(HIDDEN, 1))
+                         nn.SiLU(), nn.Linear(HIDDEN, outputs))
 
 
 def student_loss(student, states, generator, teacher_forced=False):
@@ -125,12 +136,12 @@ def student_loss(student, states, generator, teacher_forced=False):
     return (x0_from_velocity(x, sigma, v) - end).square().mean()
 
 
-def train_student(states, steps, seed=0, teacher_forced=False):
-    """A student after so many updates of 512 paths each; yields it with every loss."""
+def train_student(states, steps, seed=0, teacher_forced=False, kind=Causal):
+    """Fit a student to paths by so many updates of 512 each; yields (student, loss) after each."""
     g = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        student = Causal()
+        student = kind()
     optimizer = torch.optim.Adam(student.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
@@ -141,6 +152,13 @@ def train_student(states, steps, seed=0, teacher_forced=False):
         optimizer.step()
         schedule.step()
         yield student, loss.item()
+
+
+@torch.no_grad()
+def jump(student, x, sigma=1.0):
+    """What a student believes of states x (B, 2, 1, 1, 1) at one noise level: x0, in one step."""
+    level = torch.full((len(x), 2), sigma)
+    return x - per_frame(level, x) * student(x, level, x[:, :1], level[:, :1])
 
 
 @torch.no_grad()

@@ -28,13 +28,13 @@ PROMPTS = ("a happy person nods", "a sad woman", "an angry man shakes the head")
 SMALL = SyncConfig(seen=(8, 8, 8), heard=(8, 8, 8), hidden=16, embedding=8)
 
 
-def scripted(number):
+def scripted(number, frames=FRAMES):
     """A clip of shipped speech, which needs no speech engine."""
     g, spoken = torch.Generator().manual_seed(number), load_spoken(12 + number % 12)
     prompt = PROMPTS[number % len(PROMPTS)]
-    samples = torch.nn.functional.pad(spoken.samples, (0, FRAMES * 1000))[:FRAMES * 1000]
+    samples = torch.nn.functional.pad(spoken.samples, (0, frames * 1000))[:frames * 1000]
     samples = sets.sixteen_bits(samples) / sets.FULL
-    return Clip(samples, samples, spoken.phones, act(spoken, prompt, g, FRAMES), [(0, prompt)],
+    return Clip(samples, samples, spoken.phones, act(spoken, prompt, g, frames), [(0, prompt)],
                 sample_identities(1, g), None)
 
 

@@ -4,6 +4,8 @@ import torch
 from repo import NOTEBOOKS
 
 from livetalk_ref import diagrams, viz
+from livetalk_ref.cache import Policy
+from livetalk_ref.flow import sigma_grid
 
 
 def texts(figure):
@@ -43,3 +45,29 @@ def test_the_pipeline_shows_its_run():
 def test_tint_thins_a_colour_with_paper():
     assert diagrams.tint("#14808c", 1.0) == [0x14 / 255, 0x80 / 255, 0x8c / 255]
     assert diagrams.tint("#14808c", 0.0) == [0xfd / 255, 0xfb / 255, 0xf7 / 255]
+
+
+def test_the_mask_and_the_cache_say_the_same():
+    """Two roads: what the framed rows of the mask may read, and what is drawn as cached or new."""
+    policy = Policy(sinks=3, window=6)
+    made = diagrams.memory(21, 3, policy, 5)
+    left, right = made.axes
+    mask = left.images[0].get_array()
+    read = {frame for frame in range(21) if mask[15][frame]}
+    cached, own, rest = (bars.patches for bars in right.containers)
+    drawn = [{round(bar.get_x() + 0.45) for bar in bars} for bars in (cached, own, rest)]
+    assert drawn[0] == {0, 1, 2, *range(9, 15)} and drawn[1] == {15, 16, 17}
+    assert read == drawn[0] | drawn[1] and drawn[2] == set(range(21)) - read
+    assert "9 frames" in right.get_title()
+
+
+def test_bends_are_drawn_where_they_are():
+    grid = sigma_grid(4).tolist()
+    rows = [{"guidance": label, "sigma": (grid[k] + grid[k + 1]) / 2, "deviation": k + scale,
+             "deviation 95%": [k, k + 2 * scale]} | ({"bend": grid[k], "curvature": 2 * k,
+                                                       "curvature 95%": [k, 3 * k]} if k else {})
+            for label, scale in (("plain", 1), ("guided", 2)) for k in range(4)]
+    left, right = diagrams.bends(rows).axes
+    assert [line.get_label() for line in left.lines] == ["plain", "guided"]
+    assert left.lines[1].get_ydata().tolist() == [2, 3, 4, 5]
+    assert right.lines[0].get_xdata().tolist() == grid[1:4]

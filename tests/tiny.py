@@ -27,6 +27,12 @@ def write_checkpoints(folder):
         save(folder / f"{name}.safetensors", shake(model, 1).state_dict(), config=config)
 
 
+def write_student(folder, name="student_ode"):
+    """A student of random weights beside them."""
+    save(folder / f"{name}.safetensors", shake(WanDiT(TINY), 2).state_dict(), config=TINY,
+         sampler="rollout")
+
+
 def write_huge_image(path):
     """A bitmap whose header promises 20000x20000 pixels, as bombs do."""
     Image.new("L", (64, 64)).save(path, "bmp")

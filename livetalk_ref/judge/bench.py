@@ -149,7 +149,7 @@ def throughput(avatar, picture, steps):
 
 
 @torch.no_grad()
-def many_at_once(avatar, cond, steps, batch=MANY):
+def many_at_once(avatar, cond, steps, batch):
     """Frames a second of so many clips of 81 frames in one batch, decoding included."""
     cond = Cond.cat([replace(cond, audio=next(generate.audio_windows(tone(81))))] * batch)
     generator = torch.Generator().manual_seed(0)
@@ -185,7 +185,7 @@ def measure(model, steps=None, runs=None):
     facts = {"model": avatar.name, "hardware": hardware(), "threads": torch.get_num_threads(),
              "steps": steps, "cold": cold, "warm": warm_runs(avatar, cond, steps, runs),
              "algorithmic": heard, "throughput": throughput(avatar, picture, steps),
-             "many": many_at_once(avatar, cond, steps), "peak_memory_mib": peak_memory()}
+             "many": many_at_once(avatar, cond, steps, MANY), "peak_memory_mib": peak_memory()}
     return against(facts, measure("teacher", TEACHER_STEPS, runs)) if avatar.is_student else facts
 
 

@@ -24,6 +24,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from livetalk_ref import load, stages, trajectories
+from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge import benchmark, long, students
 from livetalk_ref.judge.results import RESULTS, write_result
@@ -172,7 +173,7 @@ class Study:
         yield
         model, rows = load.load_module("teacher"), [self.bench.truth()]
         for name, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
-            for steps in (4, 48):
+            for steps in (STUDENT_STEPS, TEACHER_STEPS):
                 rows.append(self.bench.teacher(f"teacher, {name}, {steps} steps", model,
                                                steps=steps, guidance=guidance)
                             | {"steps": steps, "guidance": name})

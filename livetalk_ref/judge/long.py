@@ -64,19 +64,23 @@ def span(block):
 
 
 @torch.inference_mode()
-def clip_blocks(frames, reading, state):
-    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S)."""
+def clip_blocks(frames, reading, state=None):
+    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S).
+
+    Without a true state there is no "mouth error".
+    """
     alike = reading.identity @ reading.identity[0]                       # (T,)
     level = (metrics.brightness(frames) + 1 / 255).log2()
-    wrong = (reading.column("mouth_open") - state[:, COL["mouth_open"]].float()).abs()
+    mouth = reading.column("mouth_open")
+    wrong = None if state is None else (mouth - state[:, COL["mouth_open"]].float()).abs()
     rows = []
     for block in range(count_blocks(len(frames))):
         part = span(block)
         rows.append({"sharpness": metrics.sharpness(frames[part]),
                      "motion": metrics.change(frames[part]).mean().item(),
-                     "mouth error": wrong[part].mean().item(),
                      "identity cosine": alike[part].mean().item(),
-                     "exposure": (level[part] - level[0]).abs().mean().item()})
+                     "exposure": (level[part] - level[0]).abs().mean().item()}
+                    | ({} if wrong is None else {"mouth error": wrong[part].mean().item()}))
     return rows
 
 

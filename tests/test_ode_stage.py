@@ -1,0 +1,142 @@
+"""The ODE stage on tiny trajectories: recipes, kept weights, what ships and what a file says."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_benchmark import scripted
+from tiny import CODEC, shake
+
+from livetalk_ref import load, ode, stages, trajectories
+from livetalk_ref.codec import Codec
+from livetalk_ref.errors import UserError
+from livetalk_ref.train import kept, read, save
+from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.world import clips, shards
+from livetalk_ref.world.clips import FRAMES
+
+SMALL = replace(TINY, dim=32, ffn_dim=32, heads=2, layers=4, audio_hidden=8, freq_dim=16)
+
+
+def build_here(folder, make, split, count, workers=None):
+    """Shards without processes of their own, which would not know what a test has changed."""
+    for shard in range(-(-count // shards.SHARD)):
+        yield shards.build_shard(folder, make, split, shard)
+
+
+@pytest.fixture(scope="module")
+def small_world(tmp_path_factory):
+    """Tiny weights, clips of shipped speech, shards of two, a teacher of four steps."""
+    folder = tmp_path_factory.mktemp("ode")
+    save(folder / "codec.safetensors", shake(Codec(CODEC), 1).state_dict(), config=CODEC)
+    save(folder / "teacher.safetensors", shake(WanDiT(SMALL), 1).state_dict(), config=SMALL)
+    asked = []
+
+    def script(split, number, frames=FRAMES, degraded=None, **_):
+        asked.append((split, number, frames, degraded))
+        return scripted(number, frames)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "CHECKPOINTS", folder)
+        patch.setattr(shards, "SHARD", 2)
+        patch.setattr(shards, "build", build_here)
+        patch.setattr(clips, "script", script)
+        patch.setattr(ode, "TEACHER_STEPS", 4)
+        patch.setattr(stages, "ODE_STEPS", {"short": 2, "converged": 5})
+        patch.setattr(stages, "ODE_KEPT", (1, 2, 5))
+        patch.chdir(folder)
+        yield folder, asked
+
+
+def test_conditions_are_clean_and_in_a_folder_of_their_own(small_world):
+    folder, asked = small_world
+    paths = list(trajectories.from_shipped(3))                          # two shards of two
+    assert len(paths) == 2 and {row[2:] for row in asked} == {(FRAMES, 0.0)}
+    assert not (folder / "runs/latents").exists() and (folder / trajectories.CLEAN).is_dir()
+    data = trajectories.Trajectories.load(paths)
+    assert data.states.shape[:3] == (4, 5, 21) and data.seeds.tolist() == [0, 1, 2, 3]
+    before = len(asked)
+    held_out = list(trajectories.from_shipped(2, "held_out"))
+    assert [row[0] for row in asked[before:]] == ["held_out"] * 2
+    assert list(trajectories.from_shipped(3)) == paths and len(asked) == before + 2   # kept
+    assert not set(held_out) & set(paths)
+
+
+def test_a_sample_ships_within_its_size(small_world, monkeypatch, tmp_path):
+    path = trajectories.write_sample(tmp_path / "sample.safetensors")
+    data = trajectories.Trajectories.load([path])
+    whole = trajectories.Trajectories.load(list(trajectories.from_shipped(2)))
+    assert len(data) == 2 and torch.allclose(data.states, whole.states, atol=1e-2)
+    size = path.stat().st_size
+    each = trajectories.bytes_each(data.clips)
+    assert 0.8 * size < len(data) * each + 4096 and size <= trajectories.SAMPLE_BYTES
+    monkeypatch.setattr(trajectories, "SAMPLE_BYTES", each)
+    few = trajectories.Trajectories.load([trajectories.write_sample(tmp_path / "one.safetensors")])
+    assert len(few) == 1 and (tmp_path / "one.safetensors").stat().st_size <= each
+
+
+def test_the_short_recipe_is_the_converged_ones_beginning(small_world, tmp_path):
+    """Weight for weight: so one run gives both, and a curve along training besides."""
+    short, whole = tmp_path / "short", tmp_path / "whole"
+    few = [s.loss for s in stages.run_stage("ode", short, count=3, recipe="short", seed=1)]
+    many = [s.loss for s in stages.run_stage("ode", whole, count=3, seed=1)]
+    assert len(few) == 2 and len(many) == 5 and many[:2] == few
+    ended, facts = read(short / "ema.safetensors")
+    on_the_way, more = read(kept(whole, 2))
+    assert all(torch.equal(ended[k], on_the_way[k]) for k in ended)
+    assert facts["step"] == more["step"] == 2
+    assert (more["sampler"], more["pairs"], more["variant"], more["teacher"]) == (
+        "rollout", 3, "livetalk", "bidirectional")
+    assert [kept(whole, n).is_file() for n in (1, 2, 3, 5)] == [True, True, False, True]
+    last, _ = read(whole / "ema.safetensors")
+    assert all(torch.equal(last[k], v) for k, v in read(kept(whole, 5))[0].items())
+
+
+def test_a_student_begins_as_its_teacher_and_other_seeds_differ(small_world):
+    stage = stages.ode_stage(count=3)
+    teacher = load.load_module("teacher").state_dict()
+    assert all(torch.equal(v, teacher[k]) for k, v in stage.model.state_dict().items())
+    assert all(p.requires_grad for p in stage.model.parameters())
+    one, two = (stage.loss(stage.model, torch.Generator().manual_seed(s)).item() for s in (0, 1))
+    assert one != two
+    states, cond = trajectories.Trajectories.load(list(trajectories.from_shipped(3))).select(
+        range(3)).batch(8, g := torch.Generator().manual_seed(0))
+    assert one == pytest.approx(ode.ode_loss(stage.model, (states, cond), g).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", list(ode.LEVELS))
+def test_variants(small_world, tmp_path, variant):
+    *_, last = stages.run_stage("ode", tmp_path / variant, 1, count=2, variant=variant)
+    assert last.step == 1 and read(kept(tmp_path / variant, 1))[1]["variant"] == variant
+
+
+def test_both_students_ship_and_are_students(small_world, tmp_path, monkeypatch):
+    list(stages.run_stage("ode", tmp_path / "run", count=2))
+    monkeypatch.setattr(load, "CHECKPOINTS", tmp_path / "shipped")
+    save(tmp_path / "shipped/codec.safetensors", shake(Codec(CODEC), 1).state_dict(), config=CODEC)
+    path = stages.export("ode", tmp_path / "run")
+    assert path == tmp_path / "shipped/student_ode.safetensors"
+    for name, step in (("student_ode", 5), ("student_ode_short", 2)):
+        tensors, _ = read(kept(tmp_path / "run", step))
+        avatar = load.load(name)
+        assert avatar.is_student and avatar.model.config == SMALL
+        for k, v in avatar.model.state_dict().items():
+            assert torch.equal(v, tensors[k].half().float())
+
+
+def test_an_autoregressive_teacher_walks_and_teaches(small_world, tmp_path):
+    with pytest.raises(UserError, match="train teacher_causal' first"):
+        trajectories.load_teacher("causal")
+    with pytest.raises(UserError, match="There is no teacher 'odd'; choose bidirectional or"):
+        trajectories.load_teacher("odd")
+    losses = [s.loss for s in stages.run_stage("teacher_causal", steps=2, count=2)]
+    assert len(losses) == 2
+    own = trajectories.load_teacher("causal")
+    path, = trajectories.from_shipped(2, teacher="causal")
+    data = trajectories.Trajectories.load([path])
+    x, cond = data.states[:, 0].float(), data.cond()
+    want = ode.causal_trajectory(own, x, cond.ref[:, None], cond, trajectories.GUIDANCE)
+    assert (want - data.states.float()).abs().max() < 0.01 * want.abs().max()
+    stage = stages.ode_stage(count=2, teacher="causal")
+    assert torch.equal(stage.model.head.head.weight, own.head.head.weight)
+    assert stage.facts["teacher"] == "causal"

@@ -1,0 +1,129 @@
+"""The toy of two frames: closed forms against brute force, and whose paths can be learned."""
+
+import math
+
+import pytest
+import torch
+
+from livetalk_ref import toy
+from livetalk_ref.flow import add_noise
+from livetalk_ref.ode import trajectory
+
+PAIR = toy.Spots(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), 0.08)
+RING = toy.Spots(torch.tensor([[1.5, 0.0], [0.0, 1.5], [-1.5, 0.0], [0.0, -1.5]]), 0.1)
+UPDATES = 300
+
+
+def dice(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noises(count, seed=0):
+    return torch.randn(count, 2, 1, 1, 1, generator=dice(seed))
+
+
+@pytest.fixture(scope="module")
+def walked():
+    """Paths of both teachers from the same noise."""
+    return {whose: toy.paths(PAIR, noises(2048), whose) for whose in ("bidirectional", "causal")}
+
+
+@pytest.fixture(scope="module")
+def students(walked):
+    found = {}
+    for whose, states in walked.items():
+        for found[whose], _ in toy.train_student(states, UPDATES):
+            pass
+    return found
+
+
+@pytest.mark.parametrize("level", [0.3, 0.8, 1.0])
+def test_the_best_velocity_is_the_mean_over_data_that_fit(level):
+    """Against brute force: many videos, each weighed by how well it explains a noisy one."""
+    x = torch.tensor([[0.4, -0.2], [1.2, 0.3], [-0.1, -0.9]])
+    sigma = torch.full((3, 2), level)
+    videos = RING.draw(200_000, dice()).flatten(1)
+    far = torch.cdist(x, (1 - level) * videos).square() / (2 * level ** 2)
+    x0 = (-far).softmax(1) @ videos
+    got = RING.velocity(toy.as_video(x), sigma).flatten(1)
+    assert torch.allclose(got, (x - x0) / level, atol=0.02 / level)
+
+
+def test_the_autoregressive_teacher_averages_over_what_it_does_not_see():
+    x, level = torch.tensor([[0.5], [-1.1]]), 0.7
+    videos = RING.draw(200_000, dice()).flatten(1)
+    seen = videos[:, :1]
+    x0 = (-torch.cdist(x, (1 - level) * seen).square() / (2 * level ** 2)).softmax(1) @ seen
+    got = RING.first_velocity(x[..., None, None, None], torch.full((2, 1), level)).flatten(1)
+    assert torch.allclose(got, (x - x0) / level, atol=0.03)
+
+
+def test_frame_2_knows_which_frame_1_it_follows():
+    first = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1, 1)
+    x = torch.zeros(2, 1, 1, 1, 1)
+    v = PAIR.second_velocity(first)(x, torch.ones(2, 1)).flatten()
+    assert torch.allclose(v, torch.tensor([-1.0, 1.0]), atol=1e-4)      # v = noise - x0
+
+
+def test_paths_are_those_of_the_real_thing():
+    noise = noises(50)
+    states = toy.paths(RING, noise, "bidirectional")
+    whole = trajectory(RING.velocity, noise, noise[:, :0], None, toy.Guidance(), kept=48)
+    assert torch.equal(states, whole[:, ::12]) and states.shape == (50, 5, 2, 1, 1, 1)
+    for whose in ("bidirectional", "causal"):
+        ends = toy.paths(RING, noise, whose)[:, -1]
+        assert RING.distance(ends).median() < 2                         # both draw data
+
+
+def test_only_a_bidirectional_teachers_first_frame_depends_on_the_second_ones_noise(walked):
+    noise = noises(2048)
+    other = torch.cat([noise[:, :1], noises(2048, 1)[:, 1:]], dim=1)
+    moved = {whose: (toy.paths(PAIR, other, whose) - states)[:, -1, 0].abs().max().item()
+             for whose, states in walked.items()}
+    assert moved["causal"] == 0.0 and moved["bidirectional"] > 1
+    assert toy.spread_of_first(walked["bidirectional"]) > 5 * toy.spread_of_first(walked["causal"])
+
+
+def test_a_causal_student_regresses_to_the_conditional_mean(students):
+    """Trained against written down: E[sign(n1 + n2) | n1] = erf(n1 / sqrt 2), or sign(n1)."""
+    level = torch.linspace(-2, 2, 41)
+    x = toy.as_video(torch.stack([level, torch.zeros(41)], dim=1))
+    believed = {whose: toy.jump(student, x)[:, 0].flatten() for whose, student in students.items()}
+    mean = torch.erf(level / math.sqrt(2))
+    assert (believed["bidirectional"] - mean).abs().mean() < 0.12
+    far = level.abs() > 0.5
+    assert (believed["causal"] - level.sign()).abs()[far].mean() < 0.15
+    assert (believed["bidirectional"] - level.sign()).abs()[far].mean() > 0.15
+
+
+def test_streamed_videos_are_no_data_where_the_map_was_not_injective(students):
+    wrong = {whose: (PAIR.distance(toy.roll(student, 1000, dice(3))) > 4).float().mean().item()
+             for whose, student in students.items()}
+    assert wrong["bidirectional"] > 1.5 * wrong["causal"]
+
+
+def test_the_loss_of_an_oracle_is_zero():
+    """One noise level a frame; what stands before frame 2 is as noisy as it is, or clean."""
+    x0, noise = RING.draw(64, dice()), noises(64, 1)
+    grid = toy.sigma_grid(4).float()
+    states = torch.stack([add_noise(x0, noise, s.expand(64, 2)) for s in grid], dim=1)
+    seen = []
+
+    def oracle(x, sigma, before, before_sigma):
+        seen.append((sigma, before, before_sigma))
+        return noise - x0
+
+    for clean in (False, True):
+        assert toy.student_loss(oracle, states, dice(), clean) < 1e-10
+    (sigma, _, level), (_, before, zero) = seen
+    assert torch.equal(level, sigma[:, :1]) and (sigma[:, 0] != sigma[:, 1]).any()
+    assert torch.equal(before, x0[:, :1]) and zero.abs().max() == 0
+
+
+def test_causal_students_do_not_look_ahead():
+    student, x = toy.Causal(), noises(4)
+    changed = torch.cat([x[:, :1], x[:, 1:] + 1], dim=1)
+    one = torch.ones(4, 2)
+    after, before = (student(y, one, x[:, :1], one[:, :1]) for y in (changed, x))
+    gap = (after - before).abs()
+    assert gap[:, 0].max() == 0.0 and gap[:, 1].min() > 0
