@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from repo import ROOT
-from tiny import write_checkpoints, write_huge_image
+from tiny import write_checkpoints, write_huge_image, write_student
 
 from livetalk_ref import __main__ as cli
 from livetalk_ref import generate, load, media, portrait, stages
@@ -31,6 +31,7 @@ FAST = ["--steps", "1", "--text-weight", "1", "--audio-weight", "1", "--scale", 
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     write_checkpoints(folder)
+    write_student(folder)
     return folder
 
 
@@ -254,7 +255,8 @@ def test_train_follows_a_stage(go, monkeypatch):
 
 
 def test_stages_are_those_of_training():
-    assert set(cli.STAGES) == set(stages.STAGES)
+    assert {*cli.STAGES, *cli.SIDE} == set(stages.STAGES)
+    assert set(cli.QUICK) == set(cli.STAGES)
 
 
 def test_progress_on_a_terminal(monkeypatch):

@@ -1,0 +1,62 @@
+"""The commands of the ODE stage: a student's video, trajectories, training options, the study."""
+
+import json
+import os
+
+from test_cli import FAST, checkpoints, generation, go, place, refused  # noqa: F401
+
+from livetalk_ref import stages, trajectories
+from livetalk_ref.judge import convergence
+from livetalk_ref.train import TrainState
+
+
+def test_generate_with_a_student(go):  # noqa: F811
+    """Block after block, and what only a teacher takes is refused."""
+    words = generation(model="student_ode")[:-len(FAST)]
+    status, out, err = go(*words, "--json")
+    facts = json.loads(out)
+    assert status == 0 and "block 1/1" in err
+    assert (facts["frames"], facts["windows"], facts["steps"]) == (5, 1, 4)
+    assert facts["evaluations"] == 4 and facts["text_weight"] == 1
+    os.remove("o.mp4")
+    for option in ("--steps", "--audio-weight"):
+        refused(go(*words, option, "2"), "student_ode is a student: it always makes 4 steps")
+
+
+def test_options_of_the_ode_stage(go, monkeypatch):  # noqa: F811
+    asked = []
+
+    def run_stage(name, out, steps, resume, **options):
+        asked.append((name, options))
+        yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
+
+    monkeypatch.setattr(stages, "run_stage", run_stage)
+    assert go("train", "ode", "--recipe", "short", "--pairs", "250", "--seed", "2")[0] == 0
+    assert asked == [("ode", {"recipe": "short", "count": 250, "seed": 2})]
+    refused(go("train", "teacher", "--recipe", "short"), "are options of the stage ode")
+    refused(go("train", "ode", "--variant", "odd"), "invalid choice: 'odd'")
+
+
+def test_trajectories(go, monkeypatch):  # noqa: F811
+    asked = []
+
+    def from_shipped(count, split, teacher, watch):
+        asked.append((count, split, teacher))
+        for path in ("a", "b"):
+            watch(None)
+            yield path
+
+    monkeypatch.setattr(trajectories, "from_shipped", from_shipped)
+    status, out, err = go("trajectories", "--count", "40", "--split", "held_out")
+    assert (status, out) == (0, "a\nb\n") and asked == [(40, "held_out", "bidirectional")]
+    assert "trajectories: shard 1 of 2, step 1 of 48" in err
+    monkeypatch.setattr(trajectories, "write_sample", lambda watch: "sample")
+    assert go("trajectories", "--sample")[1] == "sample\n"
+    refused(go("trajectories", "--count", "0"), "'0' is not a number from 1")
+
+
+def test_study(go, monkeypatch):  # noqa: F811
+    asked = []
+    monkeypatch.setattr(convergence, "run", lambda *words: asked.append(words) or ["one", "two"])
+    status, out, _ = go("study", "--quick", "--minutes", "2.5")
+    assert (status, out, asked) == (0, "one\ntwo\n", [(True, 2.5, False)])
