@@ -136,12 +136,16 @@ def student_loss(student, states, generator, teacher_forced=False):
     return (x0_from_velocity(x, sigma, v) - end).square().mean()
 
 
-def train_student(states, steps, seed=0, teacher_forced=False, kind=Causal):
-    """Fit a student to paths by so many updates of 512 each; yields (student, loss) after each."""
-    g = torch.Generator().manual_seed(seed)
+def make(kind=Causal, seed=0):
+    """A student with random weights of its own seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        student = kind()
+        return kind()
+
+
+def train_student(student, states, steps, seed=0, teacher_forced=False):
+    """Fit a student to paths by so many updates of 512 each, yielding the loss after each."""
+    g = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(student.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
@@ -151,7 +155,7 @@ def train_student(states, steps, seed=0, teacher_forced=False, kind=Causal):
         loss.backward()
         optimizer.step()
         schedule.step()
-        yield student, loss.item()
+        yield loss.item()
 
 
 @torch.no_grad()
