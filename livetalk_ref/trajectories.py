@@ -25,7 +25,6 @@ from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
 
-
 CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
 SAMPLE = CHECKPOINTS.parent / "trajectories" / "sample.safetensors"
 SAMPLE_BYTES = 1_500_000
