@@ -6,6 +6,7 @@ sentence, Ctrl-C with 130. Commands import what they need when they run, so that
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import sys
@@ -16,9 +17,9 @@ from pathlib import Path
 from livetalk_ref.errors import UserError
 from livetalk_ref.progress import Progress, duration, warn
 
-STAGES = ("codec", "judges", "sync", "teacher")     # in the order in which they can be trained
-QUICK_CLIPS = 128
-QUICK = {"codec": 300, "judges": 200, "sync": 200, "teacher": 500}   # updates of `weights --quick`
+STAGES = ("ear", "codec", "judges", "sync", "teacher")      # in the order of their training
+QUICK_CLIPS = 128                                           # of `weights --quick`
+QUICK = {"ear": 400, "codec": 300, "judges": 200, "sync": 200, "teacher": 500}  # its updates
 SETS = ("studio", "wild", "celeb")
 PROMPT = "a happy person smiles and nods while speaking"
 
@@ -72,12 +73,19 @@ def arguments():
     c.add_argument("stage", choices=STAGES)
     c.add_argument("--steps", type=number(1, 10 ** 9), help="updates, instead of the stage's own")
     c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE)")
+    c.add_argument("--start", metavar="M", help="begin with these weights instead of chance: a "
+                   "shipped model's name or a checkpoint's path")
+    c.add_argument("--rate", type=number(0.001, 10, float), default=1.0, metavar="X",
+                   help="multiplies the learning rates (1)")
+    c.add_argument("--compile", action="store_true", help="half the time for transformers, after "
+                   "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
     c = command(report, "make a figure of data/results again")
     c.add_argument("name", choices=("codec", "teacher", "guidance", "gate", "teacher_curve"))
     c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
-    c.add_argument("--quick", action="store_true", help="the whole chain in minutes, much worse")
+    c.add_argument("--quick", action="store_true",
+                   help="the whole chain at 64x64 in minutes, much worse")
     return parser
 
 
@@ -224,7 +232,8 @@ def train(options):
     from livetalk_ref import stages
 
     follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
-                                           options.resume))
+                                           options.resume, options.start, options.rate,
+                                           options.compile))
 
 
 def report(options):
@@ -236,11 +245,13 @@ def report(options):
 
 def weights(options):
     """Train and export every stage in order, continuing what an earlier call began."""
-    from livetalk_ref import load, stages
+    folder = Path("runs/quick" if options.quick else "runs")
+    world = {"LIVETALK_SIZE": "64", "LIVETALK_WEIGHTS": str(folder / "checkpoints")}
+    if options.quick:       # a smaller world, read from here by the modules that are imported now
+        os.environ.update(world)
+    from livetalk_ref import stages
 
-    hours, folder = {}, Path("runs/quick" if options.quick else "runs")
-    if options.quick:                                  # the shipped weights stay as they are
-        load.CHECKPOINTS = folder / "checkpoints"
+    hours = {}
     for name in STAGES:
         began = time.monotonic()
         few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
@@ -249,6 +260,8 @@ def weights(options):
         hours[name] = (time.monotonic() - began) / 3600
     for name, value in hours.items():
         print(f"{name:8} {value:6.2f} h")
+    if options.quick:
+        print("To see it:", *(f"{k}={v}" for k, v in world.items()), "make demo")
 
 
 def follow(name, states):

@@ -15,7 +15,7 @@ from livetalk_ref.flow import (ROWS_PER_LATENT, TEACHER_STEPS, Cond, Guidance, e
                                group_audio)
 from livetalk_ref.media import SCALE, movie
 from livetalk_ref.world import text
-from livetalk_ref.world.audio import AudioFeatures
+from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
 

@@ -11,10 +11,10 @@ from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
+from livetalk_ref.world.ear import CHECKPOINTS, Ear, EarConfig
 
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
-         "sync": (SyncNet, SyncConfig)}                                     # else a WanDiT
+         "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig)}            # else a WanDiT
 
 
 def checkpoint(name):

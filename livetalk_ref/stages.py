@@ -19,7 +19,7 @@ from livetalk_ref.judge.reader import Reader, reader_loss
 from livetalk_ref.load import half, load_module
 from livetalk_ref.train import TrainConfig, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
-from livetalk_ref.world import latents, snippets
+from livetalk_ref.world import ear, latents, shards, snippets
 
 @dataclass
 class Stage:
@@ -31,7 +31,7 @@ class Stage:
     finish: callable = lambda model: None      # measures what the shipped file holds besides
 
 
-def codec_stage(count=2048):
+def codec_stage(count=1536):
     """Codec on rendered snippets; mouths count more."""
     data = snippets.Snippets.load(list(snippets.build("train", count)))
     model = Codec().to(memory_format=torch.channels_last)
@@ -65,7 +65,7 @@ def through(codec, data, count):
                    identity=data.identity[:count], degraded=data.degraded[:count])
 
 
-def reader_stage(count=2048):
+def reader_stage(count=1536):
     """Face reader on rendered frames, a third of them through the codec."""
     data = snippets.Snippets.load(list(snippets.build("train", count)))
     coded = through(load_module("codec"), data, count // 4)
@@ -100,6 +100,19 @@ def sync_stage(count=608):
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.02, cooldown=0.4))
 
 
+def ear_stage(count=2400):
+    """Audio encoder on spoken stretches, one row of mel frames at a time."""
+    data, _ = shards.load(list(ear.build("train", count)))
+    mels, mouth, phone = (data[name].flatten(0, 1) for name in ("mels", "mouth", "phone"))
+
+    def loss(model, g):
+        some = torch.randint(len(mels), (512,), generator=g)
+        return ear.ear_loss(model, mels[some].float(), mouth[some], phone[some], g)
+
+    return Stage(ear.Ear(), loss, TrainConfig(steps=4000, lr=2e-3, cooldown=1.0,
+                                              weight_decay=0.05))
+
+
 def teacher_stage(count=1280):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
     data = latents.LatentClips.load(list(latents.build(load_module("codec"), "train", count)))
@@ -114,8 +127,8 @@ def teacher_stage(count=1280):
 
 
 FEW = 64               # clips that are enough to measure what `finish` does
-SHIPPED = {"codec": "codec", "judges": "reader", "sync": "sync", "teacher": "teacher"}
-STAGES = {"codec": codec_stage, "judges": reader_stage, "sync": sync_stage,
+SHIPPED = {"ear": "ear", "codec": "codec", "judges": "reader", "sync": "sync", "teacher": "teacher"}
+STAGES = {"ear": ear_stage, "codec": codec_stage, "judges": reader_stage, "sync": sync_stage,
           "teacher": teacher_stage}
 
 
@@ -138,11 +151,19 @@ def keep_memory():
             ctypes.CDLL(None).mallopt(option, value)
 
 
-def run_stage(name, out=None, steps=None, resume=False, **options):
-    """Train one stage in out (default runs/NAME), yielding the loop's states."""
+def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
+              compiled=False, **options):
+    """Train one stage in out (default runs/NAME), yielding the loop's states.
+
+    start: the checkpoint to begin with instead of chance; rate multiplies the learning rates;
+    compiled: through torch.compile.
+    """
     keep_memory()
     stage = STAGES[name](**options)
-    if steps:
-        stage.config = replace(stage.config, steps=steps)
+    c = stage.config
+    stage.config = replace(c, steps=steps or c.steps, lr=rate * c.lr, muon=rate * c.muon,
+                           compiled=compiled)
+    if start:
+        stage.model.load_state_dict(load_module(start, SHIPPED[name]).state_dict())
     yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
-                     {"config": stage.model.config})
+                     {"config": stage.model.config, "start": start})

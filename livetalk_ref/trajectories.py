@@ -82,7 +82,7 @@ def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=tr
     `ode.causal_trajectory` for an autoregressive teacher. `watch` is called with every
     `flow.Step`, 48 a shard (or 48 a block).
     """
-    who = f"{shards.world_key(teacher)}-text{guidance.text:g}-audio{guidance.audio:g}"
+    who = f"{shards.world_key(teacher.state_dict())}-text{guidance.text:g}-audio{guidance.audio:g}"
     for path in map(Path, paths):
         out = Path(folder) / f"{path.parent.name}-{who}" / path.name
         if not out.exists():

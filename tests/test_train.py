@@ -79,6 +79,21 @@ def test_training_lowers_the_loss_and_reports_it():
     assert states[0].grad_norm > 1
 
 
+def test_muon_is_pytorchs_with_matrices_of_a_shape_together():
+    g = torch.Generator().manual_seed(0)
+    shapes = [(6, 8), (6, 8), (9, 4), (6, 8)]
+    ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    optimizers = Muon(ours, 0.02), torch.optim.Muon(theirs, 0.02)
+    for _ in range(3):
+        for a, b in zip(ours, theirs):
+            a.grad = b.grad = torch.randn(a.shape, generator=g)
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, atol=3e-3, rtol=0)     # bf16
+        assert (a - 1).abs().mean() > 0.005
+
+
 @pytest.mark.parametrize("layout", (torch.contiguous_format, torch.channels_last))
 def test_muon_turns_a_kernel_as_the_matrix_it_is(layout):
     """One step on a kernel in either memory layout = one step on the matrix (out, in h w)."""

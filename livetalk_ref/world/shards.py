@@ -14,16 +14,23 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.train import read, save
+from livetalk_ref.world.state import SIZE
 
 SHARD = 32
 
 
-def world_key(codec=None):
-    """Ten hex digits that change when the world's sources, or the codec's weights, do."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    for name, value in sorted(codec.state_dict().items()) if codec else ():
+def world_key(weights=None):
+    """Ten hex digits that change when the world's sources, or some weights by name, do."""
+    names = sorted(source.stem for source in Path(__file__).parent.glob("*.py"))
+    return sources_key(*names, weights=weights)
+
+
+def sources_key(*names, weights=None):
+    """The same for the world's files of these names only."""
+    digest = hashlib.sha256(b"" if SIZE == 96 else str(SIZE).encode())
+    for name in names:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    for name, value in sorted((weights or {}).items()):
         digest.update(name.encode() + value.half().cpu().numpy().tobytes())
     return digest.hexdigest()[:10]
 
