@@ -35,9 +35,13 @@ def sources_key(*names, weights=None):
     return digest.hexdigest()[:10]
 
 
+def shard_path(folder, split, shard):
+    return Path(folder) / f"{split}-{shard:05d}.safetensors"
+
+
 def build_shard(folder, make, split, shard):
     """Make one shard unless it is there; returns its path."""
-    path = Path(folder) / f"{split}-{shard:05d}.safetensors"
+    path = shard_path(folder, split, shard)
     if not path.exists():
         made = [make(split, shard * SHARD + i) for i in range(SHARD)]
         tensors = {k: torch.stack([row[k] for row, _ in made]) for k in made[0][0]}
@@ -52,6 +56,10 @@ def build(folder, make, split, count, workers=None):
     """
     job = partial(build_shard, folder, make, split)
     shards = range(-(-count // SHARD))
+    paths = [shard_path(folder, split, shard) for shard in shards]
+    if all(path.exists() for path in paths):
+        yield from paths
+        return
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         yield from pool.map(job, shards)
