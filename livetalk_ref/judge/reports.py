@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.flow import Guidance
@@ -15,7 +16,7 @@ from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.judge import evaluate, metrics
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
-from livetalk_ref.world import clips, snippets
+from livetalk_ref.world import clips, ear, shards, snippets
 from livetalk_ref.world.face import mouth_box
 
 CLIPS = 64
@@ -40,6 +41,34 @@ def codec_report(count=CLIPS):
         mean, low, high = metrics.bootstrap([row[key] for row in rows])
         line[key], line[f"{key} 95%"] = round(mean, 3), [round(low, 3), round(high, 3)]
     return [line], {}
+
+
+def ear_report(count=320):
+    """What the audio encoder hears of voices and sentences that it was not trained on: the mouth
+    by a linear map of mel rows, by one of its features, and by its own heads, and the phone."""
+    module = load_module("ear")
+    train, held_out = (shards.load(list(ear.build(split, n)))[0]
+                       for split, n in (("train", 2 * count), ("held_out", count)))
+    with torch.inference_mode():
+        (mels, features), (test_mels, test) = (
+            (x, module(x)) for x in (t["mels"].flatten(0, 1).float() for t in (train, held_out)))
+        truth = held_out["mouth"].flatten(0, 1)
+        found = {"mel rows": linear(mels, train["mouth"].flatten(0, 1), test_mels),
+                 "features": linear(features, train["mouth"].flatten(0, 1), test),
+                 "its heads": module.mouth(test)}
+        phone = module.phone(test).argmax(1) == held_out["phone"].flatten(0, 1)
+    rows = [{"reader": name, "stretches": count} |
+            {f"{part} correlation": round(metrics.correlation(mouth[:, i], truth[:, i]), 4)
+             for i, part in enumerate(("open", "width", "round"))}
+            for name, mouth in found.items()]
+    rows[-1]["phone right"] = round(phone.float().mean().item(), 4)
+    return rows, {}
+
+
+def linear(x, y, test, strength=10.0):
+    """Ridge regression from rows x (N, A) to y (N, 3), applied to test (M, A): (M, 3)."""
+    x, test = (F.pad(t, (0, 1), value=1.0) for t in (x, test))
+    return test @ torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1]), x.T @ y)
 
 
 def border_flicker(y, x):
@@ -120,8 +149,8 @@ def curve_report(every=50, run="runs/teacher"):
     return rows, {"seconds": round(sum(line["seconds"] for line in lines))}
 
 
-REPORTS = {"codec": codec_report, "teacher_curve": curve_report, "teacher": teacher_report,
-           "guidance": guidance_report, "gate": gate_report}
+REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
+           "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report}
 
 
 def make_report(name, count=None):
