@@ -17,9 +17,10 @@ from pathlib import Path
 from livetalk_ref.errors import UserError
 from livetalk_ref.progress import Progress, duration, warn
 
-STAGES = ("ear", "codec", "judges", "sync", "teacher")      # in the order of their training
+STAGES = ("ear", "codec", "decoder", "judges", "sync", "teacher")  # in this order
 QUICK_CLIPS = 128                                           # of `weights --quick`
-QUICK = {"ear": 400, "codec": 300, "judges": 200, "sync": 200, "teacher": 500}  # its updates
+QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200,
+         "teacher": 500}                                        # its updates
 SETS = ("studio", "wild", "celeb")
 PROMPT = "a happy person smiles and nods while speaking"
 

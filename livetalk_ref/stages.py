@@ -55,6 +55,14 @@ def codec_stage(count=1536):
                                           weight_decay=0.1), finish)
 
 
+def decoder_stage(count=1536):
+    """The shipped codec's decoder alone: its latents, and what was trained on them, stay valid."""
+    stage = codec_stage(count)
+    model = load_module("codec").to(memory_format=torch.channels_last)
+    model.decoder.requires_grad_(True)
+    return Stage(model, stage.loss, replace(stage.config, lr=5e-4, muon=0.006))
+
+
 @torch.inference_mode()
 def through(codec, data, count):
     """The first `count` snippets as the codec shows them, again in 8 bits."""
@@ -113,7 +121,7 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=1280):
+def teacher_stage(count=1024):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
     data = latents.LatentClips.load(list(latents.build(load_module("codec"), "train", count)))
     model = WanDiT(TINY)
@@ -123,13 +131,14 @@ def teacher_stage(count=1280):
         noise = torch.randn(x0.shape, generator=g)
         return flow_loss(model, x0, noise, draw_sigma(len(x0), g), cond.known, cond)
 
-    return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, ema=0.999))
+    return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, cooldown=0.5))
 
 
 FEW = 64               # clips that are enough to measure what `finish` does
-SHIPPED = {"ear": "ear", "codec": "codec", "judges": "reader", "sync": "sync", "teacher": "teacher"}
-STAGES = {"ear": ear_stage, "codec": codec_stage, "judges": reader_stage, "sync": sync_stage,
-          "teacher": teacher_stage}
+SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader", "sync": "sync",
+           "teacher": "teacher"}
+STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
+          "judges": reader_stage, "sync": sync_stage, "teacher": teacher_stage}
 
 
 def export(name, folder=None):
