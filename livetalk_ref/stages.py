@@ -121,9 +121,10 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=1024):
+def teacher_stage(count=1024, data=None):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
-    data = latents.LatentClips.load(list(latents.build(load_module("codec"), "train", count)))
+    data = data or latents.LatentClips.load(
+        list(latents.build(load_module("codec"), "train", count)))
     model = WanDiT(TINY)
 
     def loss(model, g):
@@ -168,6 +169,7 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
     compiled: through torch.compile.
     """
     keep_memory()
+    torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
     c = stage.config
     stage.config = replace(c, steps=steps or c.steps, lr=rate * c.lr, muon=rate * c.muon,

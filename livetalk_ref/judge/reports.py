@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.judge import evaluate, metrics
+from livetalk_ref.judge import evaluate, metrics, spectra
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
-from livetalk_ref.world import clips, ear, shards, snippets
+from livetalk_ref.world import clips, ear, latents, shards, snippets
 from livetalk_ref.world.face import mouth_box
 
 CLIPS = 64
+TRAINED_ON = 1024     # clips that the short teachers of `latents_report` see
 SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (2, 3)]     # text, audio
 STEPS = (1, 2, 4, 8, 48)
 
@@ -99,9 +100,9 @@ class Bench:
     def generated(self, name, model, **options):
         """The line of a model's clips, and the seconds they took."""
         start = time.perf_counter()
-        latents = evaluate.generate(model, self.held_out, **options)
+        made = evaluate.generate(model, self.held_out, **options)
         seconds = round(time.perf_counter() - start, 1)
-        return self.line(name, self.judge(self.held_out.decode(latents))), seconds
+        return self.line(name, self.judge(self.held_out.decode(made))), seconds
 
 
 def teacher_report(count=CLIPS):
@@ -138,6 +139,12 @@ def gate_report(count=CLIPS):
     return rows, cost
 
 
+def latents_report(count=spectra.HELD_OUT):
+    """Teachers of a few hundred updates on four kinds of latents."""
+    paths = list(latents.build(load_module("codec"), "train", TRAINED_ON))
+    return spectra.compare(latents.LatentClips.load(paths), clips=count), {}
+
+
 def curve_report(every=50, run="runs/teacher"):
     """The teacher's loss while it was trained, averaged over `every` updates."""
     lines = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
@@ -150,7 +157,8 @@ def curve_report(every=50, run="runs/teacher"):
 
 
 REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
-           "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report}
+           "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
+           "latents": latents_report}
 
 
 def make_report(name, count=None):
