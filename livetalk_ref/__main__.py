@@ -83,7 +83,7 @@ def arguments():
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
     c = command(report, "make a figure of data/results again")
     c.add_argument("name", choices=("ear", "codec", "latents", "teacher", "guidance",
-                                     "gate", "teacher_curve"))
+                                     "gate", "teacher_curve", "render"))
     c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true",

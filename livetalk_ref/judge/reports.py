@@ -18,6 +18,7 @@ from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
 from livetalk_ref.world import clips, ear, latents, shards, snippets
 from livetalk_ref.world.face import mouth_box
+from livetalk_ref.world.state import SIZE
 
 CLIPS = 64
 TRAINED_ON = 1024     # clips that the short teachers of `latents_report` see
@@ -139,6 +140,19 @@ def gate_report(count=CLIPS):
     return rows, cost
 
 
+def render_report(count=8):
+    """How fast the world is drawn: clips of 81 frames, one after the other, all cores."""
+    films = [clips.script("held_out", number, clips.FRAMES) for number in range(count)]
+    speeds = []
+    for clip in [films[0], *films]:                                     # the first one warms up
+        start = time.perf_counter()
+        frames = len(clips.film(clip))
+        speeds.append(round(frames / (time.perf_counter() - start), 1))
+    speeds = sorted(speeds[1:])
+    cost = {"median frames/s": speeds[count // 2], "slowest": speeds[0], "fastest": speeds[-1]}
+    return [{"clips": count, "frames": clips.FRAMES, "size": SIZE}], cost
+
+
 def latents_report(count=spectra.HELD_OUT):
     """Teachers of a few hundred updates on four kinds of latents."""
     paths = list(latents.build(load_module("codec"), "train", TRAINED_ON))
@@ -158,7 +172,7 @@ def curve_report(every=50, run="runs/teacher"):
 
 REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
            "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
-           "latents": latents_report}
+           "latents": latents_report, "render": render_report}
 
 
 def make_report(name, count=None):
