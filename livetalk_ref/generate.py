@@ -1,19 +1,24 @@
-"""Speech, a picture and a prompt to video: the teacher at work, window after window.
+"""Speech, a picture and a prompt to video: a model at work, window after window.
 
-A window is 21 latent frames. The first one starts from the reference picture, every later one
-from the last 4 latent frames of the window before, given clean. Sound, noise and decoding go
-forward only, so memory does not grow with the length and a longer sound leaves the windows
-before its end as they were. Letters as in flow.py; A audio features.
+A teacher's window is 21 latent frames. The first one starts from the reference picture, every
+later one from the last 4 latent frames of the window before, given clean. A student's window is
+a block of 3 latent frames behind the cache of those before. Sound, noise and decoding go forward
+only, so memory does not grow with the length and a longer sound leaves the windows before its
+end as they were. Letters as in flow.py; A audio features.
 """
 
 import time
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
-from livetalk_ref.flow import (ROWS_PER_LATENT, TEACHER_STEPS, Cond, Guidance, euler,
-                               group_audio)
+from livetalk_ref.cache import BLOCK, Policy
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
+                               euler, group_audio)
 from livetalk_ref.media import SCALE, movie
+from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, sound
 from livetalk_ref.world import text
 from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
@@ -21,7 +26,9 @@ from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
 
 TEXT_WEIGHT, AUDIO_WEIGHT = 2.0, 2.0
 GUIDANCE = Guidance(TEXT_WEIGHT, AUDIO_WEIGHT)
+PLAIN = Guidance()
 FRESH = WINDOW - OVERLAP       # latent frames that a later window adds
+KEPT = Policy(BLOCK, WINDOW - 2 * BLOCK)    # a student reads no more frames than in training
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Window:
 
     index: int
     count: int
-    latents: torch.Tensor      # with the known ones in front             (1, 21, C, h, w)
+    latents: torch.Tensor      # with the known ones in front        (1, 21 or 3, C, h, w)
     frames: torch.Tensor       # in [-1, 1], on the CPU                   (n, 3, H, W)
 
 
@@ -50,6 +57,34 @@ def evaluations(windows, steps, guidance):
     if guidance.text == guidance.audio == 1:
         return windows * steps
     return windows * steps * (2 if guidance.text == guidance.audio else 3)
+
+
+def count_blocks(frames):
+    """A student's blocks that cover so many video frames."""
+    return -(-(frames + MISSING) // FRAMES)
+
+
+def passes(blocks):
+    """Times that a student is run on a block: the last one's clean pass is not needed."""
+    return blocks * (STUDENT_STEPS + 1) - 1
+
+
+def settle(avatar, steps=None, guidance=None):
+    """(steps, guidance) to sample with: what was asked for, else the model's own.
+
+    UserError where a student is asked for others than its own.
+    """
+    if not avatar.is_student:
+        return steps or TEACHER_STEPS, guidance or GUIDANCE
+    if steps not in (None, STUDENT_STEPS) or guidance not in (None, PLAIN):
+        raise UserError(f"{avatar.name} is a student: it always makes {STUDENT_STEPS} steps a "
+                        f"block, without guidance; leave steps and weights out.")
+    return STUDENT_STEPS, PLAIN
+
+
+def count_ticks(avatar, frames, steps):
+    """How often `watch` is called for so many video frames: blocks, or steps of all windows."""
+    return count_blocks(frames) if avatar.is_student else count_windows(frames) * steps
 
 
 def audio_windows(samples):
@@ -108,6 +143,25 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
         yield Window(index, windows, latents, frames)
 
 
+def roll(avatar, picture, samples, prompt, seed=0, watch=None):
+    """The same from a student: a `Window` is a block, made in 4 steps without guidance.
+
+    `watch` is called with every `rollout.Block`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    session = AvatarSession(avatar, picture, prompt, generator, KEPT, undo=0)
+    missing = count_frames(samples)
+    blocks = count_blocks(missing)
+    for block in chain(session.hear(sound(samples)), session.remainder()):
+        if watch:
+            watch(block)
+        frames = session.decode(block).pictures[:missing]
+        missing -= len(frames)
+        yield Window(block.index, blocks, block.x0, frames)
+        if not missing:                             # nobody would read the last clean pass
+            return
+
+
 def decode(codec, latents, memory, most):
     """At most `most` pictures (n, 3, H, W) of latents (1, F, C, h, w), and the codec's state."""
     pictures, count = [], 0
@@ -120,22 +174,27 @@ def decode(codec, latents, memory, most):
     return torch.cat(pictures), memory
 
 
-def make_video(avatar, picture, samples, prompt, path, seed=0, steps=TEACHER_STEPS,
-               guidance=GUIDANCE, scale=SCALE, watch=None):
+def make_video(avatar, picture, samples, prompt, path, seed=0, steps=None, guidance=None,
+               scale=SCALE, watch=None):
     """Generate an mp4 with sound and return what it took, as a dict.
 
-    The file appears when it is complete. UserError when it cannot be written.
+    The file appears when it is complete. UserError when it cannot be written, and as `settle`.
     """
     started, first = time.perf_counter(), None
+    steps, guidance = settle(avatar, steps, guidance)
+    windows = roll(avatar, picture, samples, prompt, seed, watch) if avatar.is_student else \
+        stream(avatar, picture, samples, prompt, seed, steps, guidance, watch)
     with movie(path, samples, picture.shape[-1], scale) as made:
-        for window in stream(avatar, picture, samples, prompt, seed, steps, guidance, watch):
+        for window in windows:
             first = first or time.perf_counter() - started
             made.add(window.frames)
     seconds, frames = time.perf_counter() - started, count_frames(samples)
+    runs = passes(window.count) if avatar.is_student else \
+        evaluations(window.count, steps, guidance)
     return {"out": str(path), "model": avatar.name, "prompt": prompt, "seed": seed,
             "steps": steps, "text_weight": guidance.text, "audio_weight": guidance.audio,
             "frames": frames, "video_seconds": frames / FPS, "windows": window.count,
-            "evaluations": evaluations(window.count, steps, guidance),
+            "evaluations": runs,
             "threads": torch.get_num_threads(), "seconds": seconds,
             "first_frame_seconds": first, "frames_per_second": frames / seconds,
             "real_time_factor": seconds * FPS / frames}

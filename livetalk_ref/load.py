@@ -11,8 +11,10 @@ from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
-from livetalk_ref.world.ear import CHECKPOINTS, Ear, EarConfig
+from livetalk_ref.world import text
+from livetalk_ref.world.ear import CHECKPOINTS, AudioFeatures, Ear, EarConfig
 
+SAMPLERS = ("euler", "rollout")     # of teachers, of students: the fact "sampler" of their files
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
          "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig)}            # else a WanDiT
 
@@ -60,8 +62,32 @@ class Avatar:
     model: torch.nn.Module
     codec: Codec
     name: str
+    sampler: str = "euler"      # one of SAMPLERS
+
+    @property
+    def is_student(self):
+        """Does it make block after block in 4 steps, or whole windows with a guided Euler?"""
+        return self.sampler == "rollout"
+
+    def text(self, prompts):
+        """Embeddings (B, L, D) of prompts. UserError for unknown words."""
+        return text.encode(prompts)
+
+    def audio(self):
+        """The audio features of a new stream."""
+        return AudioFeatures()
+
+
+def sampler(name):
+    """How a DiT's checkpoint says it is sampled; one that says nothing is a teacher."""
+    found = read(checkpoint(name))[1].get("sampler", SAMPLERS[0])
+    if found not in SAMPLERS:
+        raise UserError(f"{name} asks for the sampler '{found}'; this version knows "
+                        f"{' and '.join(SAMPLERS)}.")
+    return found
 
 
 def load(name="teacher", device="cpu"):
     """A ready `Avatar` by the name of its generator ("teacher") or a checkpoint's path."""
-    return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name))
+    return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name),
+                  sampler(name))

@@ -6,18 +6,19 @@ of the stages before them, so each can be redone alone.
 
 import ctypes
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from livetalk_ref import load
+from livetalk_ref import load, trajectories
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.flow import draw_sigma, flow_loss
 from livetalk_ref.judge import sync
 from livetalk_ref.judge.reader import Reader, reader_loss
 from livetalk_ref.load import half, load_module
-from livetalk_ref.train import TrainConfig, read, save, train
+from livetalk_ref.ode import ode_loss, teacher_forced_loss
+from livetalk_ref.train import TrainConfig, kept, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import ear, latents, shards, snippets
 
@@ -29,6 +30,7 @@ class Stage:
     loss: callable
     config: TrainConfig
     finish: callable = lambda model: None      # measures what the shipped file holds besides
+    facts: dict = field(default_factory=dict)  # what its checkpoints say besides
 
 
 def codec_stage(count=1536):
@@ -135,22 +137,78 @@ def teacher_stage(count=1024, data=None):
     return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, cooldown=0.5))
 
 
+def causal_stage(count=1280):
+    """The teacher, tuned to be autoregressive: noisy blocks behind clean ones (teacher forcing).
+
+    It serves the question whose trajectories a causal student should learn.
+    """
+    data = latents.LatentClips.load(list(trajectories.clean_clips("train", count)))
+    model = load_module("teacher").requires_grad_(True)
+
+    def loss(model, g):
+        some = data.select(torch.randint(len(data), (8,), generator=g))
+        x0, cond = some.window(0, 1)
+        cond = latents.drop_some(cond, torch.rand(len(some), generator=g))
+        return teacher_forced_loss(model, (x0, cond), g)
+
+    return Stage(model, loss, TrainConfig(steps=3000, lr=2e-4, ema=0.99, save_every=30.0),
+                 facts={"mask": "teacher forcing"})
+
+
+def ode_stage(count=2000, recipe="converged", variant="livetalk", teacher="bidirectional", seed=0,
+              keep=None):
+    """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
+
+    The rate is constant, as in the paper, so that the short recipe is the converged one's first
+    fifth, weight for weight, and averaged weights are kept all along.
+    """
+    data = trajectories.Trajectories.load(
+        list(trajectories.from_shipped(count, teacher=teacher))).select(torch.arange(count))
+    model = trajectories.load_teacher(teacher).requires_grad_(True)
+
+    def loss(model, g):
+        return ode_loss(model, data.batch(8, g), g, variant)
+
+    config = TrainConfig(ODE_STEPS[recipe], lr=2e-4, cooldown=0.0, ema=0.99, weight_decay=0.0,
+                         betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=keep or ODE_KEPT)
+    return Stage(model, loss, config, facts={
+        "sampler": "rollout", "pairs": count, "variant": variant, "teacher": teacher})
+
+
 FEW = 64               # clips that are enough to measure what `finish` does
+ODE_STEPS = {"short": 400, "converged": 2000}       # 1 : 5, as the paper's 4k and 20k
+ODE_KEPT = (25, 50, 100, 200, 400, 700, 1000, 1500, 2000)
 SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader", "sync": "sync",
-           "teacher": "teacher"}
+           "teacher": "teacher", "ode": "student_ode"}
 STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
-          "judges": reader_stage, "sync": sync_stage, "teacher": teacher_stage}
+          "judges": reader_stage, "sync": sync_stage, "teacher": teacher_stage,
+          "ode": ode_stage, "teacher_causal": causal_stage}
 
 
 def export(name, folder=None):
     """Ship the averaged weights of a run as fp16 under data/checkpoints; returns the path."""
-    tensors, facts = read(Path(folder or f"runs/{name}") / "ema.safetensors")
+    folder = Path(folder or f"runs/{name}")
+    if name == "ode":
+        return export_students(folder)
+    tensors, facts = read(folder / "ema.safetensors")
     stage = STAGES[name](count=FEW)
     stage.model.load_state_dict(tensors)
     stage.finish(stage.model.eval())
     path = load.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
     save(path, half(stage.model.state_dict()), **facts)
     return path
+
+
+def export_students(folder):
+    """The student as it ended, and as it was after the short recipe; returns the first path."""
+    parts = {"student_ode_short": kept(folder, ODE_STEPS["short"]),
+             "student_ode": folder / "ema.safetensors"}
+    for shipped, path in parts.items():
+        if path.is_file():              # a trial run may be too short for a short recipe
+            tensors, facts = read(path)
+            out = load.CHECKPOINTS / f"{shipped}.safetensors"
+            save(out, half(tensors), **facts)
+    return out
 
 
 def keep_memory():
@@ -177,4 +235,4 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
     if start:
         stage.model.load_state_dict(load_module(start, SHIPPED[name]).state_dict())
     yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
-                     {"config": stage.model.config, "start": start})
+                     {"config": stage.model.config, "start": start, **stage.facts})

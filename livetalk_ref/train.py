@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class TrainConfig:
     betas: tuple = (0.9, 0.99)
     compiled: bool = False      # through torch.compile: needs a C++ compiler, and minutes first
     save_every: float = 120.0   # seconds between checkpoints
+    keep: tuple = ()            # updates whose averaged weights stay, see `kept`
 
 
 @dataclass
@@ -101,59 +103,6 @@ def ema_update(average, model, decay):
                 slow.lerp_(fast.to(slow.dtype), 1 - decay)
 
 
-class Muon(torch.optim.Muon):
-    """Muon (Jordan et al. 2024) for matrices and for convolutions, a kernel (out, in, h, w)
-    being the matrix (out, in h w).
-
-    PyTorch's turns one matrix after the other; a transformer's many small ones take half
-    the time when those of one shape are turned together.
-    """
-
-    def __init__(self, weights, lr, **options):
-        self.weights, self.matrices = weights, [nn.Parameter(as_matrix(w.data, w)) for w in weights]
-        super().__init__(self.matrices, lr, **options)
-
-    @torch.no_grad()
-    def step(self):
-        shapes = {}
-        for matrix, weight in zip(self.matrices, self.weights):
-            shapes.setdefault(matrix.shape, []).append((matrix, as_matrix(weight.grad, weight)))
-        for shape, pairs in shapes.items():
-            self.turn(self.param_groups[0], shape, pairs)
-
-    def turn(self, group, shape, pairs):
-        """One update of all matrices of a shape, as (matrix, gradient) pairs."""
-        heading = []
-        for matrix, gradient in pairs:
-            state = self.state[matrix]
-            past = state.setdefault("momentum_buffer", torch.zeros_like(matrix))
-            past.lerp_(gradient, 1 - group["momentum"])
-            heading.append(gradient.lerp(past, group["momentum"]))       # Nesterov
-        updates = orthogonalise(torch.stack(heading), group["ns_coefficients"], group["ns_steps"])
-        rate = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
-        for (matrix, _), update in zip(pairs, updates):
-            matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
-
-
-def orthogonalise(x, coefficients, steps):
-    """Matrices (n, a, b) with all their singular values brought near 1 (Newton-Schulz, bf16)."""
-    a, b, c = coefficients
-    tall = x.shape[1] > x.shape[2]
-    x = x.mT if tall else x
-    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).bfloat16()
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).float()
-
-
-def as_matrix(values, weight):
-    """The values of a weight as a matrix with one row for each output; of the weight, a view."""
-    if weight.ndim == 4 and not weight.is_contiguous():
-        values = values.permute(0, 2, 3, 1)                 # as channels-last kernels lie
-    return values.flatten(1)
-
-
 def hidden(name, weight):
     """Does Muon train it? Matrices of transformer blocks and kernels of convolutions."""
     return weight.ndim == 4 or weight.ndim == 2 and name.startswith("blocks.")
@@ -196,6 +145,11 @@ def unpack(tensors, model, average, optimizers):
         optimizer.load_state_dict({"state": state,
                                    "param_groups": optimizer.state_dict()["param_groups"]})
     return int(tensors["step"])
+
+
+def kept(out, step):
+    """The file of the averaged weights that a run kept after an update."""
+    return Path(out) / f"ema-{step:06d}.safetensors"
 
 
 def trim_metrics(path, step):
@@ -293,10 +247,12 @@ class Run:
             return
         with open(self.out / "metrics.jsonl", "a") as file:
             file.write(json.dumps(dataclasses.asdict(state)) + "\n")
+        about = {"train": self.config, "step": state.step, **self.facts}
+        if state.step in self.config.keep:
+            save(kept(self.out, state.step), average, **about)
         due = time.monotonic() - self.saved > self.config.save_every
         if due or state.step == self.config.steps:
             save(self.out / "last.safetensors", pack(model, average, optimizers, state.step),
                  train=self.config)
-            save(self.out / "ema.safetensors", average, train=self.config, step=state.step,
-                 **self.facts)
+            save(self.out / "ema.safetensors", average, **about)
             self.saved = time.monotonic()

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.train import Muon, TrainConfig, ema_update, pace, read, save, train
+from livetalk_ref.muon import Muon
+from livetalk_ref.train import TrainConfig, ema_update, pace, read, save, train
 
 SCRIPT = """
 import sys, time, torch

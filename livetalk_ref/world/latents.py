@@ -77,15 +77,15 @@ class LatentClips:
                            self.identity[index], self.starts[index], self.degraded[index],
                            [self.prompts[i] for i in index.tolist()])
 
-    def window(self, first, prefix):
+    def window(self, first, prefix, frames=WINDOW):
         """Latents (N, 21, C, h, w) from latent frame `first` on, and their `Cond`.
 
         The first `prefix` frames are known; the reference is always the clip's own frame 0.
         """
-        x0 = self.latents[:, first:first + WINDOW].float()
+        x0 = self.latents[:, first:first + frames].float()
         known = torch.zeros(x0.shape[:2], dtype=torch.bool)
         known[:, :prefix] = True
-        audio = group_audio(self.audio.float())[:, first:first + WINDOW]
+        audio = group_audio(self.audio.float())[:, first:first + frames]
         prompts, mask = self.text(first, x0.shape[1])
         return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, text.encode([""]), mask)
 
