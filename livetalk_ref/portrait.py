@@ -21,7 +21,7 @@ from livetalk_ref.world.state import COL, SIZE
 from livetalk_ref.world.still import reference_state
 
 SMALLEST, LARGEST = 32, 10_000      # pixels a side
-DRAWN = 22.5                        # dB that the codec restores of every drawn portrait
+DRAWN = 25.5                        # dB that the codec restores of every drawn portrait
 FRIENDLY = {"happy": 0.45}
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # Pillow's
 
