@@ -5,6 +5,7 @@ sentence, Ctrl-C with 130. Commands import what they need when they run, so that
 """
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -13,15 +14,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.options import (SEED, Parser, add_json, add_study, add_train, add_trajectories,
-                                  number)
+from livetalk_ref.options import (SEED, Parser, add_evaluate, add_json, add_study, add_train,
+                                  add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
 
-STAGES = ("codec", "judges", "sync", "teacher", "ode")  # in the order in which they can be trained
+STAGES = ("ear", "codec", "decoder", "judges", "sync", "teacher", "ode")    # in this order
 SIDE = ("teacher_causal",)                          # nothing that ships needs these
-QUICK_CLIPS = 128
-QUICK = {"codec": 300, "judges": 200, "sync": 200, "teacher": 500, "ode": 100}    # updates
-SETS = ("studio", "wild", "celeb")
+QUICK_CLIPS = 128                                   # of `weights --quick`
+QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "teacher": 500,
+         "ode": 100}                                # its updates
 ODE = ("recipe", "variant", "count", "teacher", "seed")     # options of `train ode` alone
 PROMPT = "a happy person smiles and nods while speaking"
 
@@ -52,11 +53,12 @@ def arguments():
     add_trajectories(command(trajectories, "the teacher's denoising paths, which students learn"))
     add_study(command(study, "how the student converges: every figure of the ODE stage"))
     c = command(report, "make a figure of data/results again")
-    c.add_argument("name", choices=("codec", "teacher", "guidance", "gate", "teacher_curve",
-                                     "straightness"))
+    c.add_argument("name", choices=("ear", "codec", "latents", "teacher", "guidance", "gate",
+                                     "teacher_curve", "render", "straightness"))
     c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
-    c.add_argument("--quick", action="store_true", help="the whole chain in minutes, much worse")
+    c.add_argument("--quick", action="store_true",
+                   help="the whole chain at 64x64 in minutes, much worse")
     return parser
 
 
@@ -77,27 +79,6 @@ def add_generate(c):
     c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
     c.add_argument("--scale", type=number(1, 16), default=4, metavar="K",
                    help="how much larger the picture is shown (4)")
-    add_json(c)
-
-
-def add_evaluate(c):
-    what = c.add_mutually_exclusive_group()
-    what.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
-                      "model, a checkpoint's path, or truth, codec (truth through it), rule "
-                      "(loudness opens the mouth)")
-    what.add_argument("--videos", metavar="DIR",
-                      help="judge the videos there, SET-000.mp4 .. SET-099.mp4, instead")
-    what.add_argument("--export", metavar="DIR", help="only write the set's pictures, sounds and "
-                      "prompts there, from which another program can make such videos")
-    c.add_argument("--set", choices=SETS, required=True, help="the benchmark")
-    c.add_argument("--steps", type=number(1, 1000), help="Euler steps (48)")
-    weight = number(0, 20, float)
-    c.add_argument("--text-guidance", type=weight, metavar="W", help="1 is off (2)")
-    c.add_argument("--audio-guidance", type=weight, metavar="W", help="1 is off (2)")
-    c.add_argument("--clips", type=number(2, 100), default=100, metavar="N",
-                   help="only the first N clips (100)")
-    c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
-    c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
     add_json(c)
 
 
@@ -204,7 +185,8 @@ def train(options):
         raise UserError("--recipe, --variant, --pairs, --teacher and --seed are options of the "
                         "stage ode; leave them out.")
     follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
-                                           options.resume, **named))
+                                           options.resume, options.start, options.rate,
+                                           options.compile, **named))
 
 
 def trajectories(options):
@@ -231,7 +213,7 @@ def study(options):
     """The convergence study, piece by piece."""
     from livetalk_ref.judge import convergence
 
-    for line in convergence.run(options.quick, options.minutes, options.list):
+    for line in convergence.run(options.quick, options.minutes, options.list, options.compile):
         print(line, flush=True)
 
 
@@ -244,11 +226,13 @@ def report(options):
 
 def weights(options):
     """Train and export every stage in order, continuing what an earlier call began."""
-    from livetalk_ref import load, stages
+    folder = Path("runs/quick" if options.quick else "runs")
+    world = {"LIVETALK_SIZE": "64", "LIVETALK_WEIGHTS": str(folder / "checkpoints")}
+    if options.quick:       # a smaller world, read from here by the modules that are imported now
+        os.environ.update(world)
+    from livetalk_ref import stages
 
-    hours, folder = {}, Path("runs/quick" if options.quick else "runs")
-    if options.quick:                                  # the shipped weights stay as they are
-        load.CHECKPOINTS = folder / "checkpoints"
+    hours = {}
     for name in STAGES:
         began = time.monotonic()
         few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
@@ -257,6 +241,8 @@ def weights(options):
         hours[name] = (time.monotonic() - began) / 3600
     for name, value in hours.items():
         print(f"{name:8} {value:6.2f} h")
+    if options.quick:
+        print("To see it:", *(f"{k}={v}" for k, v in world.items()), "make demo")
 
 
 def follow(name, states):

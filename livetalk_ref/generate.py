@@ -20,7 +20,7 @@ from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Co
 from livetalk_ref.media import SCALE, movie
 from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, sound
 from livetalk_ref.world import text
-from livetalk_ref.world.audio import AudioFeatures
+from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
 

@@ -12,12 +12,11 @@ from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import text
-from livetalk_ref.world.clips import AudioFeatures
+from livetalk_ref.world.ear import CHECKPOINTS, AudioFeatures, Ear, EarConfig
 
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
 SAMPLERS = ("euler", "rollout")     # of teachers, of students: the fact "sampler" of their files
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
-         "sync": (SyncNet, SyncConfig)}                                     # else a WanDiT
+         "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig)}            # else a WanDiT
 
 
 def checkpoint(name):

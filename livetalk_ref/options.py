@@ -25,6 +25,7 @@ def number(low, high, kind=int):
     return parse
 
 
+SETS = ("studio", "wild", "celeb")
 SEED = number(0, 2 ** 63 - 1)
 
 
@@ -33,11 +34,39 @@ def add_json(parser):
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
 
+def add_evaluate(c):
+    """Options of `evaluate`."""
+    what = c.add_mutually_exclusive_group()
+    what.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
+                      "model, a checkpoint's path, or truth, codec (truth through it), rule "
+                      "(loudness opens the mouth)")
+    what.add_argument("--videos", metavar="DIR",
+                      help="judge the videos there, SET-000.mp4 .. SET-099.mp4, instead")
+    what.add_argument("--export", metavar="DIR", help="only write the set's pictures, sounds and "
+                      "prompts there, from which another program can make such videos")
+    c.add_argument("--set", choices=SETS, required=True, help="the benchmark")
+    c.add_argument("--steps", type=number(1, 1000), help="Euler steps (48)")
+    weight = number(0, 20, float)
+    c.add_argument("--text-guidance", type=weight, metavar="W", help="1 is off (2)")
+    c.add_argument("--audio-guidance", type=weight, metavar="W", help="1 is off (2)")
+    c.add_argument("--clips", type=number(2, 100), default=100, metavar="N",
+                   help="only the first N clips (100)")
+    c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
+    c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
+    add_json(c)
+
+
 def add_train(c, stages):
     """Options of `train`."""
     c.add_argument("stage", choices=stages)
     c.add_argument("--steps", type=number(1, 10 ** 9), help="updates, instead of the stage's own")
     c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE)")
+    c.add_argument("--start", metavar="M", help="begin with these weights instead of chance: a "
+                   "shipped model's name or a checkpoint's path")
+    c.add_argument("--rate", type=number(0.001, 10, float), default=1.0, metavar="X",
+                   help="multiplies the learning rates (1)")
+    c.add_argument("--compile", action="store_true", help="half the time for transformers, after "
+                   "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
     c = c.add_argument_group("of the stage ode")
     c.add_argument("--recipe", choices=("short", "converged"), help="how long (converged)")
@@ -69,3 +98,5 @@ def add_study(c):
     c.add_argument("--quick", action="store_true", help="the smallest size that runs through "
                    "everything: a test, with results beside the run and not in data/results")
     c.add_argument("--list", action="store_true", help="only say what is done and what is not")
+    c.add_argument("--compile", action="store_true", help="train through torch.compile: about "
+                   "twice as fast, needs a C++ compiler")

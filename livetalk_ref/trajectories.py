@@ -18,7 +18,7 @@ from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.load import load_module
 from livetalk_ref.ode import causal_trajectory, trajectory
 from livetalk_ref.train import save
 from livetalk_ref.world import latents, shards
@@ -26,7 +26,7 @@ from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
 
 CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
-SAMPLE = CHECKPOINTS.parent / "trajectories" / "sample.safetensors"
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "trajectories" / "sample.safetensors"
 SAMPLE_BYTES = 1_500_000
 WALKS = {"bidirectional": trajectory, "causal": causal_trajectory}
 STEPS = {"bidirectional": TEACHER_STEPS, "causal": TEACHER_STEPS * WINDOW // BLOCK}    # a shard
@@ -94,7 +94,7 @@ def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=tr
     `ode.causal_trajectory` for an autoregressive teacher. `watch` is called with every
     `flow.Step`, 48 a shard (or 48 a block).
     """
-    who = f"{shards.world_key(teacher)}-text{guidance.text:g}-audio{guidance.audio:g}"
+    who = f"{shards.world_key(teacher.state_dict())}-text{guidance.text:g}-audio{guidance.audio:g}"
     for path in map(Path, paths):
         out = Path(folder) / f"{path.parent.name}-{who}" / path.name
         if not out.exists():

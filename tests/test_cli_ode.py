@@ -26,7 +26,7 @@ def test_generate_with_a_student(go):  # noqa: F811
 def test_options_of_the_ode_stage(go, monkeypatch):  # noqa: F811
     asked = []
 
-    def run_stage(name, out, steps, resume, **options):
+    def run_stage(name, out, steps, resume, *more, **options):
         asked.append((name, options))
         yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
 
@@ -58,5 +58,5 @@ def test_trajectories(go, monkeypatch):  # noqa: F811
 def test_study(go, monkeypatch):  # noqa: F811
     asked = []
     monkeypatch.setattr(convergence, "run", lambda *words: asked.append(words) or ["one", "two"])
-    status, out, _ = go("study", "--quick", "--minutes", "2.5")
-    assert (status, out, asked) == (0, "one\ntwo\n", [(True, 2.5, False)])
+    status, out, _ = go("study", "--quick", "--minutes", "2.5", "--compile")
+    assert (status, out, asked) == (0, "one\ntwo\n", [(True, 2.5, False, True)])

@@ -71,9 +71,9 @@ class Job:
 class Study:
     """All jobs of one size in one folder; their methods are generators that return rows."""
 
-    def __init__(self, size, folder, results=RESULTS):
+    def __init__(self, size, folder, results=RESULTS, compiled=False):
         self.size, self.folder, self.results = size, Path(folder), Path(results)
-        self.grounds = {}
+        self.compiled, self.grounds = compiled, {}
 
     def jobs(self):
         """Every job, in order."""
@@ -145,13 +145,13 @@ class Study:
 
     def train(self, label, into, options):
         states = stages.run_stage("ode", self.folder / label, self.size.steps, resume=True,
-                                  keep=self.size.kept, **options)
+                                  compiled=self.compiled, keep=self.size.kept, **options)
         yield from followed(label, states)
         return {into: loss_curve(self.folder / label, options)}
 
     def tune(self):
         states = stages.run_stage("teacher_causal", steps=self.size.causal_steps, resume=True,
-                                  count=self.size.causal_clips)
+                                  compiled=self.compiled, count=self.size.causal_clips)
         yield from followed("teacher_causal", states)
         return {}
 
@@ -264,12 +264,13 @@ def key():
     return hashlib.sha256(b"".join(files)).hexdigest()[:10]
 
 
-def run(quick=False, minutes=None, only_list=False, size=None, folder="runs/study"):
+def run(quick=False, minutes=None, only_list=False, compiled=False, size=None,
+        folder="runs/study"):
     """Work through the jobs for so many minutes, yielding a line for every one that is done."""
     end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
     folder = Path(f"{folder}-quick" if quick else folder) / key()
     study = Study(size or (QUICK if quick else FULL), folder,
-                  folder / "results" if quick else RESULTS)
+                  folder / "results" if quick else RESULTS, compiled)
     for job in study.jobs():
         if only_list or study.place(job).is_file():
             yield f"{'done' if study.place(job).is_file() else 'to do'}  {job.name}"

@@ -27,7 +27,7 @@ from livetalk_ref.world.audio import coloured_noise, reverberate
 from livetalk_ref.world.clips import FRAMES, Clip, chance, uniform
 from livetalk_ref.world.degrade import Degradation, sample_degradation
 from livetalk_ref.world.identity import Identity, sample_identities
-from livetalk_ref.world.latents import NEVER, LatentClips
+from livetalk_ref.world.latents import NEVER, LatentClips, cache_key
 from livetalk_ref.world.motion import motion
 from livetalk_ref.world.state import COL
 from livetalk_ref.world.visemes import visemes
@@ -178,8 +178,8 @@ class Benchmark:
 
 
 def cache(codec, folder="runs/latents"):
-    """Where clips are kept, as long as the world's sources and the codec's weights stay."""
-    return Path(folder) / shards.world_key(codec)
+    """Where clips are kept, as long as the world, the ear and the codec's encoder stay."""
+    return Path(folder) / cache_key(codec)
 
 
 def build(codec, name, folder, count=CLIPS, second=False, workers=None):

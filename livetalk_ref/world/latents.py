@@ -1,7 +1,7 @@
 """The latent cache: every clip is rendered and encoded once, and training reads only this.
 
-Shards live in runs/latents/KEY/, where KEY is a hash of the world's sources and of the codec's
-weights, so a change of either starts afresh.
+Shards live in runs/latents/KEY/, where KEY is a hash of the world's sources, of the ear and of
+the codec's encoder, so a change of any starts afresh; another decoder changes nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.flow import Cond, group_audio
-from livetalk_ref.world import clips, shards, text
+from livetalk_ref.world import clips, ear, shards, text
 from livetalk_ref.world.identity import Identity
 
 WINDOW = 21               # latent frames that a model sees at once
@@ -34,9 +34,16 @@ def encode_clip(codec, options, split, number):
     return row, [prompt for _, prompt in clip.prompts]
 
 
+def cache_key(codec):
+    """Names the folder of latents and audio rows that this codec and the shipped ear make."""
+    weights = {k: v for k, v in codec.state_dict().items() if not k.startswith("decoder.")}
+    heard = {f"ear.{k}": v for k, v in ear.shipped().state_dict().items()}
+    return shards.world_key(weights | heard)
+
+
 def build(codec, split, count, folder="runs/latents", workers=None, **options):
     """Make the first `count` clips of a split, yielding shard paths; options go to `script`."""
-    folder = Path(folder) / shards.world_key(codec)
+    folder = Path(folder) / cache_key(codec)
     yield from shards.build(folder, partial(encode_clip, codec, options), split, count, workers)
 
 
