@@ -1,20 +1,21 @@
-"""Speech, a picture and a prompt to video: the teacher at work, window after window.
+"""Speech, a picture and a prompt to video: window after window, or block after block.
 
-A window is 21 latent frames. The first one starts from the reference picture, every later one
-from the last 4 latent frames of the window before, given clean. Sound, noise and decoding go
+The teacher's window is 21 latent frames. The first one starts from the reference picture, every
+later one from the last 4 latent frames of the window before, given clean. A causal avatar is
+streamed by a session, and its window is a block of 3 latent frames. Sound, noise and decoding go
 forward only, so memory does not grow with the length and a longer sound leaves the windows
 before its end as they were. Letters as in flow.py; A audio features.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from livetalk_ref.flow import (ROWS_PER_LATENT, TEACHER_STEPS, Cond, Guidance, euler,
-                               group_audio)
+from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
+                               euler, group_audio)
 from livetalk_ref.media import SCALE, movie
-from livetalk_ref.world import text
+from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of, samples_for
 from livetalk_ref.world.audio import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
@@ -30,7 +31,7 @@ class Window:
 
     index: int
     count: int
-    latents: torch.Tensor      # with the known ones in front             (1, 21, C, h, w)
+    latents: torch.Tensor      # with the known ones in front        (1, 21 or 3, C, h, w)
     frames: torch.Tensor       # in [-1, 1], on the CPU                   (n, 3, H, W)
 
 
@@ -52,11 +53,16 @@ def evaluations(windows, steps, guidance):
     return windows * steps * (2 if guidance.text == guidance.audio else 3)
 
 
-def audio_windows(samples):
+def frames_in(windows):
+    """Video frames in the first so many windows."""
+    return (WINDOW + (windows - 1) * FRESH) * ROWS_PER_LATENT - (ROWS_PER_LATENT - 1)
+
+
+def audio_windows(samples, features=None):
     """Grouped audio rows (1, 21, 4A) of every window of (N,) samples, silence after the end."""
-    features, heard, groups = AudioFeatures(), 0, None
+    features, heard, groups = features or AudioFeatures(), 0, None
     for index in range(count_windows(count_frames(samples))):
-        frames = (WINDOW + index * FRESH) * ROWS_PER_LATENT - (ROWS_PER_LATENT - 1)
+        frames = frames_in(index + 1)
         end = (frames + features.ahead - 1) * SAMPLES_PER_FRAME
         part = samples[heard:end]
         rows = features.push(torch.nn.functional.pad(part, (0, end - heard - len(part))))
@@ -77,8 +83,9 @@ def conditions(avatar, picture, samples, prompt):
     device = next(avatar.model.parameters()).device
     with torch.no_grad():
         ref = avatar.codec.encode(picture[None, None].to(device))[:, 0]  # (1, C, h, w)
-    words, no_words = text.encode([prompt]), text.encode([""])
-    for index, audio in enumerate(audio_windows(samples)):
+    words, no_words = avatar.text([prompt]), avatar.text([""])
+    features = avatar.audio(samples, frames_in(count_windows(count_frames(samples))))
+    for index, audio in enumerate(audio_windows(samples, features)):
         known = torch.zeros(1, WINDOW, dtype=torch.bool)
         known[:, :OVERLAP if index else 1] = True
         yield Cond(ref, audio, words, known, no_words).to(device)
@@ -90,8 +97,11 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
     """Generate video for speech and yield a `Window` at a time, one frame per begun 1000 samples.
 
     Arguments as for `conditions`. `watch` is called with every `flow.Step` of the sampler.
-    The same seed gives the same frames.
+    The same seed gives the same frames. A causal avatar has its own steps and no guidance.
     """
+    if avatar.causal:
+        yield from stream_blocks(avatar, picture, samples, prompt, seed, watch)
+        return
     generator = torch.Generator().manual_seed(seed)
     missing = count_frames(samples)
     windows, latents, memory = count_windows(missing), None, None
@@ -106,6 +116,30 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
         frames, memory = decode(avatar.codec, fresh, memory, missing)
         missing -= len(frames)
         yield Window(index, windows, latents, frames)
+
+
+def count_blocks(frames):
+    """Blocks that cover so many video frames."""
+    return -(-(frames + MISSING) // FRAMES)
+
+
+def stream_blocks(avatar, picture, samples, prompt, seed=0, watch=None):
+    """`stream` of a causal avatar: a `Window` for every block of a session that hears the clip.
+
+    `watch` is called with every block.
+    """
+    missing = count_frames(samples)
+    count = count_blocks(missing)
+    whole = replace(avatar, audio=lambda: avatar.audio(samples, frames_of(count)))
+    generator = torch.Generator().manual_seed(seed)
+    live = AvatarSession(whole, picture, prompt, generator, undo=0)
+    silence = samples_for(count, live.ahead) - len(samples)
+    for block in live.hear(torch.nn.functional.pad(samples, (0, silence))):
+        frames = live.decode(block).pictures[:missing]
+        missing -= len(frames)
+        if watch:
+            watch(block)
+        yield Window(block.index, count, block.x0, frames)
 
 
 def decode(codec, latents, memory, most):
@@ -132,6 +166,8 @@ def make_video(avatar, picture, samples, prompt, path, seed=0, steps=TEACHER_STE
             first = first or time.perf_counter() - started
             made.add(window.frames)
     seconds, frames = time.perf_counter() - started, count_frames(samples)
+    if avatar.causal:
+        steps, guidance = STUDENT_STEPS + 1, Guidance()                 # and the clean pass
     return {"out": str(path), "model": avatar.name, "prompt": prompt, "seed": seed,
             "steps": steps, "text_weight": guidance.text, "audio_weight": guidance.audio,
             "frames": frames, "video_seconds": frames / FPS, "windows": window.count,

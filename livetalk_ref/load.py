@@ -1,4 +1,4 @@
-"""Shipped weights to ready-made objects: single modules, or a whole `Avatar`."""
+"""Weights to ready-made objects: shipped ones by name, the released ones from a folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,8 @@ from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
+from livetalk_ref.world import text
+from livetalk_ref.world.audio import AudioFeatures
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
@@ -53,15 +55,35 @@ def half(tensors):
     return {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
+def drawn_audio(clip=None, frames=None):
+    """The audio features of a new stream; that its clip is known beforehand changes nothing."""
+    return AudioFeatures()
+
+
 @dataclass(frozen=True)
 class Avatar:
-    """A generator with all it needs: DiT, codec, and how it is sampled."""
+    """A generator with all it needs: DiT, codec, encoders, and how it is sampled."""
 
     model: torch.nn.Module
-    codec: Codec
+    codec: torch.nn.Module
     name: str
+    text: callable = text.encode        # prompts -> (B, L, D)
+    audio: callable = drawn_audio       # (clip=None, frames=None) -> features, see stream.py
+    causal: bool = False                # block by block in 4 steps, or whole windows in many?
+    size: int = 96                      # pixels a side
 
 
-def load(name="teacher", device="cpu"):
-    """A ready `Avatar` by the name of its generator ("teacher") or a checkpoint's path."""
+REAL = ("livetalk-1.3b", "omniavatar-1.3b")         # their weights do not ship
+
+
+def load(name="teacher", device="cpu", path=None, **options):
+    """A ready `Avatar` by the name of its generator ("teacher") or a checkpoint's path.
+
+    "livetalk-1.3b" and "omniavatar-1.3b" take the folder of their weights as path, and options,
+    see real/avatar.py.
+    """
+    if name in REAL:
+        from livetalk_ref.real.avatar import assemble
+
+        return assemble(name, path, device, **options)
     return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name))
