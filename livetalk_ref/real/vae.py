@@ -65,8 +65,9 @@ def load_vae(folder, device="cpu", dtype=torch.float32):
     from diffusers import AutoencoderKLWan
 
     try:
-        vae = AutoencoderKLWan.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True,
-                                               local_files_only=True)
+        vae = AutoencoderKLWan.from_pretrained(
+            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True,
+            low_cpu_mem_usage=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} holds no autoencoder in diffusers' layout (config.json and "
                         f"diffusion_pytorch_model.safetensors): {first_line(error)}") from error
