@@ -118,6 +118,14 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
         yield Window(index, windows, latents, frames)
 
 
+def parts(avatar, samples, steps):
+    """How often `watch` will be called, and what each of them is."""
+    frames = count_frames(samples)
+    if avatar.causal:
+        return count_blocks(frames), "block"
+    return count_windows(frames) * steps, "denoising step"
+
+
 def count_blocks(frames):
     """Blocks that cover so many video frames."""
     return -(-(frames + MISSING) // FRAMES)

@@ -7,6 +7,8 @@ import torch
 
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
+from livetalk_ref.flow import Guidance
+from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.train import read
@@ -71,6 +73,7 @@ class Avatar:
     audio: callable = drawn_audio       # (clip=None, frames=None) -> features, see stream.py
     causal: bool = False                # block by block in 4 steps, or whole windows in many?
     size: int = 96                      # pixels a side
+    guidance: Guidance = GUIDANCE       # of one that is not causal
 
 
 REAL = ("livetalk-1.3b", "omniavatar-1.3b")         # their weights do not ship

@@ -87,13 +87,13 @@ def test_sound_levels_and_mask_equal_the_straight_line(config, block):
         got = model(x, sigma, cond, mask=mask)
         deaf = model(x, sigma, cond.drop("audio"), mask=mask)
     assert worst(got, want) < BOUNDS[config]
-    assert worst(deaf, want) > 100 * BOUNDS[config]                             # so the sound was in it
+    assert worst(deaf, want) > 100 * BOUNDS[config]                     # so the sound was in it
 
 
 @pytest.mark.parametrize("config", [MORE, HEARING], ids=["small", "full width"])
 def test_cached_equals_uncached(config):
     """Block by block behind the cache, or everything at once under the mask."""
-    model, (x, sigma, rows, cond) = made(config), clip(config)
+    model, (x, sigma, _, cond) = made(config), clip(config)
     sigma = torch.cat([torch.zeros(1, BLOCK), sigma[:, BLOCK:]], dim=1)
     first, second = split(cond)
     with torch.no_grad():

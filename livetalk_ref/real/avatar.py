@@ -65,4 +65,4 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
     saved = folder / "text.safetensors"
     text = SavedText(saved, dtype, device) if saved.exists() else load_text(folder, device, dtype)
     return Avatar(model, load_vae(folder / "vae", device, dtype), name, text,
-                  Hearing(speech, ahead), CAUSAL[name], size)
+                  Hearing(speech, ahead), CAUSAL[name], size, GUIDANCE)

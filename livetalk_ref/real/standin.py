@@ -61,6 +61,18 @@ def write_random(path, config=LIVETALK_1P3B, dtype=torch.bfloat16, seed=0):
 
 
 @torch.no_grad()
+def random_dit(config, device, dtype):
+    """A `WanDiT` of random weights, made where it will be."""
+    with torch.device("meta"):
+        model = WanDiT(config)
+    model = model.to_empty(device=device)
+    g = torch.Generator().manual_seed(0)
+    for key, p in model.named_parameters():
+        p.copy_(random_tensor(key, p.shape, g))
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+@torch.no_grad()
 def shaken(module, seed, spread=1.0):
     """A module of diffusers or transformers with random weights in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
