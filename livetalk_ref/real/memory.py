@@ -134,6 +134,7 @@ def measure(config, dtype, size, vae, speech):
         with torch.no_grad():
             _, memory = codec.decode_step(x[:, :1])
             _, memory = codec.decode_step(x[:, :1], memory)
+            model(x, sigma, cond, cache=cache)              # its table of rotations is kept
         everything = model, codec, vars(cond), x, sigma, picture, cache.layers, memory
         sound = torch.empty((WINDOW - 1) * SAMPLES_PER_FRAME)
         phases = {
