@@ -15,7 +15,8 @@ from pathlib import Path
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.progress import Progress, duration, warn
-from livetalk_ref.real.commands import add_prepare, add_weights, photo, prepare, real_avatar
+from livetalk_ref.real.commands import (REAL, add_prepare, add_weights, photo, prepare,
+                                        real_avatar)
 
 STAGES = ("codec", "judges", "sync", "teacher")     # in the order in which they can be trained
 QUICK_CLIPS = 128
@@ -132,7 +133,7 @@ def add_evaluate(c):
 def generate(options):
     """A video from a picture, a sound file and a prompt."""
     from livetalk_ref import generate as g
-    from livetalk_ref.load import REAL, load
+    from livetalk_ref.load import load
     from livetalk_ref.world import prompts
     from livetalk_ref.world.audio import is_silent, load_audio
 

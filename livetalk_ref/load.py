@@ -11,6 +11,7 @@ from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
+from livetalk_ref.real.commands import REAL
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import text
@@ -74,9 +75,6 @@ class Avatar:
     causal: bool = False                # block by block in 4 steps, or whole windows in many?
     size: int = 96                      # pixels a side
     guidance: Guidance = GUIDANCE       # of one that is not causal
-
-
-REAL = ("livetalk-1.3b", "omniavatar-1.3b")         # their weights do not ship
 
 
 def load(name="teacher", device="cpu", path=None, **options):

@@ -13,12 +13,12 @@ from test_real_text import folder  # noqa: F401  a small umT5 as transformers sa
 
 from livetalk_ref import __main__ as cli
 from livetalk_ref import generate
+from livetalk_ref import load as loading
 from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, group_audio
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of, save_portrait
-from livetalk_ref.real import commands
 from livetalk_ref.real.avatar import GUIDANCE
 from livetalk_ref.real.photo import cover, load_photo
 from livetalk_ref.real.standin import PROMPTS, SMALL, write_folder, write_random
@@ -128,7 +128,7 @@ def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, 
     status, out, err = go(monkeypatch, capsys, *words)
     assert (status, out) == (2, "") and "--weights" in err
     words += ["--weights", weights]
-    monkeypatch.setattr(commands, "load", lambda *_: avatar)
+    monkeypatch.setattr(loading, "load", lambda *_: avatar)
     status, out, err = go(monkeypatch, capsys, *words)
     assert (status, out) == (2, "") and "give one with --image" in err
     status, out, err = go(monkeypatch, capsys, *words, "--image", tmp_path / "face.png", "--json")

@@ -1,9 +1,13 @@
-"""What the command line needs for the released weights: their options, and `prepare`."""
+"""What the command line needs for the released weights: their options, and `prepare`.
+
+Like the command line itself, this imports what it needs when it runs.
+"""
 
 from pathlib import Path
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.load import REAL, load
+
+REAL = ("livetalk-1.3b", "omniavatar-1.3b")         # models whose weights do not ship
 
 
 def add_weights(parser):
@@ -39,7 +43,9 @@ def real_avatar(options):
     """The avatar of the released weights on the best device there is."""
     import torch
 
-    return load(options.model, "cuda" if torch.cuda.is_available() else "cpu", options.weights)
+    from livetalk_ref import load
+
+    return load.load(options.model, "cuda" if torch.cuda.is_available() else "cpu", options.weights)
 
 
 def photo(options, avatar):

@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -228,7 +229,7 @@ def measure(bench, dtype):
     """All stages, the indispensable ones first."""
     top = bench.stage("ceilings", lambda: ceilings(bench, dtype))
     exact = standin.random_dit(bench.sizes.config, bench.device, torch.float32)
-    model = standin.random_dit(bench.sizes.config, bench.device, dtype)
+    model = deepcopy(exact).to(dtype)
     bench.stage("bf16 against fp32", lambda exact=exact: agreement(bench, exact, model))
     del exact
     work = bench.stage("floor of a step", lambda: floor(bench, model, dtype, top))
