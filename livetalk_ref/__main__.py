@@ -17,6 +17,8 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.options import (SEED, Parser, add_evaluate, add_json, add_study, add_train,
                                   add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
+from livetalk_ref.real.commands import (REAL, add_prepare, add_weights, photo, prepare,
+                                        real_avatar)
 
 STAGES = ("ear", "codec", "decoder", "judges", "sync", "teacher", "ode")    # in this order
 SIDE = ("teacher_causal",)                          # nothing that ships needs these
@@ -38,6 +40,7 @@ def arguments():
         return made
 
     add_generate(command(generate, "a video from a picture, a sound file and a prompt"))
+    add_prepare(command(prepare, "save prompts' embeddings beside released weights"))
     add_json(command(demo, "outputs/demo.mp4 from shipped weights, and how fast it was made"))
     c = command(portrait, "the drawn portrait of a seed, as a PNG")
     c.add_argument("--identity", type=SEED, required=True, metavar="SEED", help="who")
@@ -70,15 +73,16 @@ def add_generate(c):
     c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
     c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
     c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
-    c.add_argument("--model", default="teacher", metavar="M",
-                   help="teacher, student_ode, student_ode_short, or the path of a checkpoint")
+    c.add_argument("--model", default="teacher", metavar="M", help="teacher, student_ode, "
+                   "student_ode_short, the path of a checkpoint, or livetalk-1.3b")
+    add_weights(c)
     c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
     c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
     weight = number(0, 20, float)
     c.add_argument("--text-weight", type=weight, help="text guidance, 1 is off")
     c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
-    c.add_argument("--scale", type=number(1, 16), default=4, metavar="K",
-                   help="how much larger the picture is shown (4)")
+    c.add_argument("--scale", type=number(1, 16), metavar="K",
+                   help="how much larger the picture is shown (4; 1 with released weights)")
     add_json(c)
 
 
@@ -89,18 +93,21 @@ def generate(options):
     from livetalk_ref.world import prompts
     from livetalk_ref.world.audio import is_silent, load_audio
 
-    prompts.parse(options.prompt)
+    real = options.model in REAL
+    if not real:
+        prompts.parse(options.prompt)
     samples = load_audio(options.audio)
     if is_silent(samples):
         warn("the sound is silent; the avatar will listen.")
-    avatar = load(options.model)
-    picture = reference(options, avatar.codec)
+    avatar = real_avatar(options) if real else load(options.model)
+    picture = photo(options, avatar) if real else reference(options, avatar.codec)
     steps, guidance = g.settle(avatar, options.steps,
                                guidance_of(options.text_weight, options.audio_weight))
+    scale = options.scale or (1 if real else g.SCALE)
     ticks = g.count_ticks(avatar, g.count_frames(samples), steps)
     with Progress("block" if avatar.is_student else "denoising step", ticks) as progress:
         facts = g.make_video(avatar, picture, samples, options.prompt, options.out, options.seed,
-                             steps, guidance, options.scale, progress)
+                             steps, guidance, scale, progress)
     tell(options, facts, f"{facts['out']}: {facts['frames']} frames, "
          f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
 

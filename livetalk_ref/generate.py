@@ -8,7 +8,7 @@ end as they were. Letters as in flow.py; A audio features.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
@@ -18,8 +18,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
                                euler, group_audio)
 from livetalk_ref.media import SCALE, movie
-from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, sound
-from livetalk_ref.world import text
+from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of, sound
 from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
@@ -75,7 +74,7 @@ def settle(avatar, steps=None, guidance=None):
     UserError where a student is asked for others than its own.
     """
     if not avatar.is_student:
-        return steps or TEACHER_STEPS, guidance or GUIDANCE
+        return steps or TEACHER_STEPS, guidance or avatar.guidance
     if steps not in (None, STUDENT_STEPS) or guidance not in (None, PLAIN):
         raise UserError(f"{avatar.name} is a student: it always makes {STUDENT_STEPS} steps a "
                         f"block, without guidance; leave steps and weights out.")
@@ -87,11 +86,16 @@ def count_ticks(avatar, frames, steps):
     return count_blocks(frames) if avatar.is_student else count_windows(frames) * steps
 
 
-def audio_windows(samples):
+def frames_in(windows):
+    """Video frames in a teacher's first so many windows."""
+    return (WINDOW + (windows - 1) * FRESH) * ROWS_PER_LATENT - (ROWS_PER_LATENT - 1)
+
+
+def audio_windows(samples, features=None):
     """Grouped audio rows (1, 21, 4A) of every window of (N,) samples, silence after the end."""
-    features, heard, groups = AudioFeatures(), 0, None
+    features, heard, groups = features or AudioFeatures(), 0, None
     for index in range(count_windows(count_frames(samples))):
-        frames = (WINDOW + index * FRESH) * ROWS_PER_LATENT - (ROWS_PER_LATENT - 1)
+        frames = frames_in(index + 1)
         end = (frames + features.ahead - 1) * SAMPLES_PER_FRAME
         part = samples[heard:end]
         rows = features.push(torch.nn.functional.pad(part, (0, end - heard - len(part))))
@@ -112,8 +116,9 @@ def conditions(avatar, picture, samples, prompt):
     device = next(avatar.model.parameters()).device
     with torch.no_grad():
         ref = avatar.codec.encode(picture[None, None].to(device))[:, 0]  # (1, C, h, w)
-    words, no_words = text.encode([prompt]), text.encode([""])
-    for index, audio in enumerate(audio_windows(samples)):
+    words, no_words = avatar.text([prompt]), avatar.text([""])
+    features = avatar.audio(samples, frames_in(count_windows(count_frames(samples))))
+    for index, audio in enumerate(audio_windows(samples, features)):
         known = torch.zeros(1, WINDOW, dtype=torch.bool)
         known[:, :OVERLAP if index else 1] = True
         yield Cond(ref, audio, words, known, no_words).to(device)
@@ -125,8 +130,11 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
     """Generate video for speech and yield a `Window` at a time, one frame per begun 1000 samples.
 
     Arguments as for `conditions`. `watch` is called with every `flow.Step` of the sampler.
-    The same seed gives the same frames.
+    The same seed gives the same frames. A student has its own steps and no guidance, see `roll`.
     """
+    if avatar.is_student:
+        yield from roll(avatar, picture, samples, prompt, seed, watch)
+        return
     generator = torch.Generator().manual_seed(seed)
     missing = count_frames(samples)
     windows, latents, memory = count_windows(missing), None, None
@@ -148,10 +156,11 @@ def roll(avatar, picture, samples, prompt, seed=0, watch=None):
 
     `watch` is called with every `rollout.Block`.
     """
-    generator = torch.Generator().manual_seed(seed)
-    session = AvatarSession(avatar, picture, prompt, generator, KEPT, undo=0)
     missing = count_frames(samples)
     blocks = count_blocks(missing)
+    whole = replace(avatar, audio=lambda: avatar.audio(samples, frames_of(blocks)))
+    generator = torch.Generator().manual_seed(seed)
+    session = AvatarSession(whole, picture, prompt, generator, avatar.policy, undo=0)
     for block in chain(session.hear(sound(samples)), session.remainder()):
         if watch:
             watch(block)
@@ -182,10 +191,8 @@ def make_video(avatar, picture, samples, prompt, path, seed=0, steps=None, guida
     """
     started, first = time.perf_counter(), None
     steps, guidance = settle(avatar, steps, guidance)
-    windows = roll(avatar, picture, samples, prompt, seed, watch) if avatar.is_student else \
-        stream(avatar, picture, samples, prompt, seed, steps, guidance, watch)
     with movie(path, samples, picture.shape[-1], scale) as made:
-        for window in windows:
+        for window in stream(avatar, picture, samples, prompt, seed, steps, guidance, watch):
             first = first or time.perf_counter() - started
             made.add(window.frames)
     seconds, frames = time.perf_counter() - started, count_frames(samples)

@@ -1,18 +1,23 @@
-"""Shipped weights to ready-made objects: single modules, or a whole `Avatar`."""
+"""Weights to ready-made objects: shipped ones by name, the released ones from a folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from livetalk_ref.cache import Policy
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
+from livetalk_ref.flow import Guidance
+from livetalk_ref.generate import GUIDANCE, KEPT
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
+from livetalk_ref.real.commands import REAL
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import text
 from livetalk_ref.world.ear import CHECKPOINTS, AudioFeatures, Ear, EarConfig
+from livetalk_ref.world.state import SIZE
 
 SAMPLERS = ("euler", "rollout")     # of teachers, of students: the fact "sampler" of their files
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
@@ -55,27 +60,29 @@ def half(tensors):
     return {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
+def drawn_audio(clip=None, frames=None):
+    """The audio features of a new stream; that its clip is known beforehand changes nothing."""
+    return AudioFeatures()
+
+
 @dataclass(frozen=True)
 class Avatar:
-    """A generator with all it needs: DiT, codec, and how it is sampled."""
+    """A generator with all it needs: DiT, codec, encoders, and how it is sampled."""
 
     model: torch.nn.Module
-    codec: Codec
+    codec: torch.nn.Module
     name: str
-    sampler: str = "euler"      # one of SAMPLERS
+    sampler: str = "euler"              # one of SAMPLERS
+    text: callable = text.encode        # prompts -> (B, L, D)
+    audio: callable = drawn_audio       # (clip=None, frames=None) -> features, see stream.py
+    size: int = SIZE                    # pixels a side
+    guidance: Guidance = GUIDANCE       # of a teacher
+    policy: Policy = KEPT               # of a student's cache
 
     @property
     def is_student(self):
         """Does it make block after block in 4 steps, or whole windows with a guided Euler?"""
         return self.sampler == "rollout"
-
-    def text(self, prompts):
-        """Embeddings (B, L, D) of prompts. UserError for unknown words."""
-        return text.encode(prompts)
-
-    def audio(self):
-        """The audio features of a new stream."""
-        return AudioFeatures()
 
 
 def sampler(name):
@@ -87,7 +94,15 @@ def sampler(name):
     return found
 
 
-def load(name="teacher", device="cpu"):
-    """A ready `Avatar` by the name of its generator ("teacher") or a checkpoint's path."""
+def load(name="teacher", device="cpu", path=None, **options):
+    """A ready `Avatar` by the name of its generator ("teacher") or a checkpoint's path.
+
+    "livetalk-1.3b" and "omniavatar-1.3b" take the folder of their weights as path, and options,
+    see real/avatar.py.
+    """
+    if name in REAL:
+        from livetalk_ref.real.avatar import assemble
+
+        return assemble(name, path, device, **options)
     return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name),
                   sampler(name))

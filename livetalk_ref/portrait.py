@@ -29,6 +29,14 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) 
 def load_portrait(path, size=SIZE):
     """An image file -> (3, size, size) in [-1, 1], its largest central square.
 
+    UserError as of `read_image`.
+    """
+    return fit(read_image(path), size)
+
+
+def read_image(path):
+    """An image file as bytes (H, W, 3), upright, laid on white.
+
     UserError for a file that is missing, broken, no image, too small or too large.
     """
     path = os.fspath(path)
@@ -50,7 +58,7 @@ def load_portrait(path, size=SIZE):
                         f"JPEG.") from None
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return fit(pixels.view(image.height, image.width, 3), size)
+    return pixels.view(image.height, image.width, 3)
 
 
 def check_size(path, width, height):

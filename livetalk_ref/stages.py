@@ -123,7 +123,7 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=1024, data=None):
+def teacher_stage(count=3072, data=None):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
     data = data or latents.LatentClips.load(
         list(latents.build(load_module("codec"), "train", count)))
@@ -134,7 +134,8 @@ def teacher_stage(count=1024, data=None):
         noise = torch.randn(x0.shape, generator=g)
         return flow_loss(model, x0, noise, draw_sigma(len(x0), g), cond.known, cond)
 
-    return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, cooldown=0.5))
+    return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, cooldown=0.5,
+                                            weight_decay=0.05))
 
 
 def causal_stage(count=1280):

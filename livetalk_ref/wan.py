@@ -55,9 +55,9 @@ def sinusoid(position, dim):
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
-@lru_cache(maxsize=64)
-def rope_table(frames, height, width, head_dim):
-    """Rotations of every token of a video, complex64 (F h w, head_dim / 2).
+@lru_cache(maxsize=16)         # streams with a window come back to the same few
+def rope_table(frames, height, width, head_dim, device=None):
+    """Rotations of every token of a video, complex64 (F h w, head_dim / 2), on a device.
 
     frames: how many, or a tuple of where each of them stands in time. The channels of a head
     are split over time, height and width; each axis rotates adjacent pairs with its own
@@ -74,7 +74,7 @@ def rope_table(frames, height, width, head_dim):
         shape[axis] = len(places)
         axes.append(angle.view(shape).expand(len(times), height, width, -1))
     angle = torch.cat(axes, dim=-1).flatten(0, 2)
-    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+    return torch.polar(torch.ones_like(angle), angle).to(device, torch.complex64)
 
 
 def rotate(x, table):
@@ -232,8 +232,8 @@ class WanDiT(nn.Module):
         text = self.text_embedding(cond.text)                            # (B, L, D)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)
         places = frames if cache is None else cache.positions(frames)
-        rope = rope_table(places, height, width, self.config.dim // self.config.heads)
-        rope, mask = rope.to(x.device), per_token(mask, frames, height * width)
+        rope = rope_table(places, height, width, self.config.dim // self.config.heads, x.device)
+        mask = per_token(mask, frames, height * width)
         text_mask = cond.text_mask
         if text_mask is not None:                                        # (B, 1, N, L)
             text_mask = text_mask.repeat_interleave(height * width, dim=1)[:, None]

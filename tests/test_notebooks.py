@@ -41,9 +41,10 @@ def parsed(text):
     return ast.parse(MAGIC.sub(r"\1pass", text))
 
 
-def test_numbers_have_no_gap():
-    """The path through the notebooks is their order."""
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02}" for n in range(len(NOTEBOOKS))]
+def test_numbers_are_the_order():
+    """The path through the notebooks is their order; some may still be to come."""
+    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
+    assert numbers[0] == 0 and numbers == sorted(set(numbers))
 
 
 @each_notebook
@@ -153,5 +154,5 @@ def test_file_is_small_and_normalised(path):
 @each_notebook
 def test_last_cell_links_to_the_next(path):
     following = NOTEBOOKS[NOTEBOOKS.index(path) + 1:]
-    if following:
+    if following and int(following[0].name[:2]) == int(path.name[:2]) + 1:
         assert f"({following[0].name})" in source(cells_of(path)[-1])

@@ -120,6 +120,17 @@ def test_embeddings_are_distinct_and_well_formed():
     assert not torch.allclose(encode(["nods sad"]), encode(["sad nods"]))
 
 
+def test_rephrased_prompts_ask_for_the_same_in_other_words():
+    g = torch.Generator().manual_seed(5)
+    for held_out in (False, True):
+        for _ in range(100):
+            prompt = sample_prompt(g, held_out=held_out)
+            other = prompts.rephrase(prompt, g)
+            assert parse(other) == parse(prompt) and is_held_out(other) == held_out
+    said = {prompts.rephrase("a happy person in a blue shirt nods", g) for _ in range(60)}
+    assert len(said) > 25
+
+
 def checksum():
     rows = encode(["", "a person smiles and nods while speaking"])
     return hashlib.sha256((rows * 1e4).round().int().numpy().tobytes()).hexdigest()[:16]

@@ -12,6 +12,7 @@ import torch
 
 from livetalk_ref.flow import Cond, group_audio
 from livetalk_ref.world import clips, ear, shards, text
+from livetalk_ref.world.prompts import rephrase
 from livetalk_ref.world.identity import Identity
 
 WINDOW = 21               # latent frames that a model sees at once
@@ -98,9 +99,10 @@ class LatentClips:
         return rows.unflatten(0, (-1, PROMPTS)).flatten(1, 2), mask
 
     def batch(self, size, g):
-        """A training batch: windows at the start (prefix 1) or in mid-stream (prefix 4),
-        with audio and text dropped at random. -> x0 (size, 21, C, h, w), Cond."""
+        """A training batch: windows at the start (prefix 1) or in mid-stream (prefix 4), prompts
+        in other words, audio and text dropped at random. -> x0 (size, 21, C, h, w), Cond."""
         some = self.select(torch.randint(len(self), (size,), generator=g))
+        some.prompts = [[rephrase(prompt, g) for prompt in pair] for pair in some.prompts]
         last = self.latents.shape[1] - WINDOW
         middle = torch.rand(size, generator=g) < 0.4
         offsets = torch.where(middle, torch.randint(1, last + 1, (size,), generator=g), 0)

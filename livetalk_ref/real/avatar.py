@@ -1,0 +1,69 @@
+"""A folder of released weights to an `Avatar` that `generate` and `AvatarSession` take.
+
+    FOLDER/model.safetensors    LiveTalk-1.3B, or a merged OmniAvatar-1.3B of the same layout
+    FOLDER/vae/                 Wan 2.1's autoencoder as diffusers keeps it
+    FOLDER/wav2vec2/            wav2vec2-base-960h as transformers keeps it
+    FOLDER/text.safetensors     prompts' embeddings, written by the `prepare` command; or else
+    FOLDER/text_encoder/, tokenizer/    umT5-xxl, 11 GB in memory
+"""
+
+from pathlib import Path
+
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import Guidance
+from livetalk_ref.load import Avatar
+from livetalk_ref.real.text import SavedText, load_text
+from livetalk_ref.real.vae import load_vae
+from livetalk_ref.real.wav2vec import AHEAD, LONGEST, SpeechClip, SpeechStream, load_speech
+from livetalk_ref.real.weights import ALPHA, load_dit
+from livetalk_ref.stream import AHIS
+from livetalk_ref.world.state import FPS
+
+SAMPLER = {"livetalk-1.3b": "rollout", "omniavatar-1.3b": "euler"}
+SIZE = 512                          # pixels a side
+GUIDANCE = Guidance(4.5, 4.5)       # of the teacher (OmniAvatar recommends 4 to 6)
+
+
+def best_dtype(device):
+    """bf16 where the device has it, fp16 on older GPUs (a T4), fp32 on a CPU."""
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+
+
+class Hearing:
+    """Makes the audio features of a new stream, or of a clip (N,) that is known as a whole."""
+
+    def __init__(self, speech, ahead=AHEAD):
+        self.speech, self.ahead = speech, ahead
+
+    def __call__(self, clip=None, frames=None):
+        if clip is None or frames > LONGEST * FPS:      # attention over more would not fit
+            return SpeechStream(self.speech, self.ahead)
+        return SpeechClip(self.speech, clip, frames)
+
+
+def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead=AHEAD, size=SIZE):
+    """`load("livetalk-1.3b", path=FOLDER)`: everything of the folder, ready to talk.
+
+    dtype None is the device's best; lora an adapter merged on loading; ahead the video frames
+    of look-ahead of a stream. UserError says what is missing or does not fit.
+    """
+    if path is None:
+        raise UserError(f"The weights of {name} do not ship: give the folder that holds "
+                        f"model.safetensors as path (on the command line: --weights).")
+    folder, dtype = Path(path), dtype or best_dtype(device)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder} with the weights of {name}.")
+    model = load_dit(folder / "model.safetensors", device=device, dtype=dtype, lora=lora,
+                     alpha=alpha)
+    speech = load_speech(folder / "wav2vec2", device, dtype)
+    if speech.width != model.config.audio_dim:
+        raise UserError(f"{folder / 'wav2vec2'} makes rows of {speech.width} numbers, and the "
+                        f"model reads {model.config.audio_dim}: use wav2vec2-base-960h.")
+    saved = folder / "text.safetensors"
+    text = SavedText(saved, dtype, device) if saved.exists() else load_text(folder, device, dtype)
+    return Avatar(model, load_vae(folder / "vae", device, dtype), name, SAMPLER[name], text,
+                  Hearing(speech, ahead), size, GUIDANCE, AHIS)

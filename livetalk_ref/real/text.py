@@ -1,0 +1,85 @@
+"""Prompts to umT5 embeddings, or to ones that were saved beforehand.
+
+umT5-xxl takes 11 GB in bf16, four times the DiT, and is needed once a prompt: `prepare` writes
+the embeddings to a file of a few megabytes, and nothing else has to hold the encoder. 512 rows;
+those behind the prompt's end are zero and are read like any others. LiveTalk section 3.1, Wan 2.1.
+"""
+
+import json
+
+import torch
+import torch.nn.functional as F
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.real.vae import first_line
+from livetalk_ref.real.weights import opened
+from livetalk_ref.train import save
+
+ROWS = 512              # tokens of a prompt
+
+
+class UmT5:
+    """The text encoder itself: `encoder(prompts)` -> (B, 512, 4096)."""
+
+    def __init__(self, tokenizer, model, dtype=torch.float32):
+        self.tokenizer, self.model, self.dtype = tokenizer, model, dtype
+
+    @torch.no_grad()
+    def __call__(self, prompts):
+        prompts = [" ".join(prompt.split()) for prompt in prompts]
+        read = self.tokenizer(prompts, padding="max_length", truncation=True, max_length=ROWS,
+                              return_attention_mask=True, return_tensors="pt")
+        tokens, used = (read[name].to(self.model.device)
+                        for name in ("input_ids", "attention_mask"))
+        rows = self.model(input_ids=tokens, attention_mask=used).last_hidden_state
+        return (rows * used[..., None]).to(self.dtype)                   # (B, 512, 4096)
+
+
+class SavedText:
+    """Embeddings from a file that `prepare` wrote: `saved(prompts)` -> (B, 512, 4096)."""
+
+    def __init__(self, path, dtype=torch.float32, device="cpu"):
+        self.path = path
+        with opened(path, device) as file:
+            names = json.loads((file.metadata() or {}).get("prompts", "[]"))
+            self.rows = {prompt: F.pad(rows, (0, 0, 0, ROWS - len(rows))).to(dtype)
+                         for prompt, rows in ((prompt, file.get_tensor(str(i)))
+                                              for i, prompt in enumerate(names))}
+
+    def __call__(self, prompts):
+        for prompt in prompts:
+            if prompt not in self.rows:
+                known = ", ".join(f"'{name}'" for name in self.rows if name)
+                raise UserError(f"The prompt '{prompt}' is not among the saved ones of "
+                                f"{self.path} ({known}): add it with the 'prepare' command.")
+        return torch.stack([self.rows[prompt] for prompt in prompts])
+
+
+def save_text(path, encoder, prompts, negative=""):
+    """Write the embeddings of prompts, used rows alone, beside that of the dropped prompt.
+
+    negative: what stands for no prompt at all under guidance; the student needs none.
+    """
+    rows = dict.fromkeys(["", *prompts])
+    for prompt in rows:
+        made = encoder([negative if prompt == "" else prompt])[0]        # (512, D)
+        used = made.abs().amax(dim=-1).nonzero()
+        rows[prompt] = made[:int(used.max()) + 1 if len(used) else 1].cpu()
+    save(path, {str(i): value for i, value in enumerate(rows.values())}, prompts=list(rows))
+
+
+def load_text(folder, device="cpu", dtype=torch.float32):
+    """`UmT5` from a folder with text_encoder/ and tokenizer/, safetensors only.
+
+    dtype: of the model and of its embeddings. UserError without it.
+    """
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        model = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype,
+                                                 use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} holds no umT5 (text_encoder/ and tokenizer/): "
+                        f"{first_line(error)}") from error
+    return UmT5(tokenizer, model.to(device).eval().requires_grad_(False), dtype)

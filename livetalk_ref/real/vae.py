@@ -1,0 +1,78 @@
+"""Wan's video autoencoder of diffusers behind the interface of our own codec.
+
+8x in space, 4x in time, 16 channels. Latents are brought to zero mean and unit variance channel
+by channel; encoding takes the mean of the posterior, no sample. Decoding goes latent frame by
+latent frame with the causal convolutions' last inputs as its state, so a stream is the whole
+decode. Letters: B batch, T = 4F - 3 frames, F latent frames, C channels. Wan 2.1 section 4.1.
+"""
+
+import torch
+from torch import nn
+
+from livetalk_ref.errors import UserError
+
+GROUP = 4           # video frames a latent frame
+STRIDE = 8          # pixels a latent cell
+PATCH = 2           # latent cells a token's side
+
+
+class WanCodec(nn.Module):
+    """`encode`, `decode_step` and `decode` as those of `codec.Codec`, by an `AutoencoderKLWan`."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.vae = vae
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(vae.config, f"latents_{name}"))
+            self.register_buffer(name, values.view(-1, 1, 1, 1).to(vae.device))
+
+    def encode(self, x):
+        """Pictures (B, T, 3, H, W) in [-1, 1], T = 4F - 3 -> latents (B, F, C, H/8, W/8).
+
+        UserError for a picture size that does not divide into tokens.
+        """
+        _, t, _, h, w = x.shape
+        if h % (STRIDE * PATCH) or w % (STRIDE * PATCH) or t % GROUP != 1:
+            raise UserError(f"The autoencoder takes 4n + 1 frames with sides that are multiples "
+                            f"of {STRIDE * PATCH}, not {t} frames of {h}x{w}.")
+        x = x.transpose(1, 2).to(self.vae.dtype)                         # (B, 3, T, H, W)
+        z = self.vae.encode(x, return_dict=False)[0].mode()              # (B, C, F, h, w)
+        return ((z.float() - self.mean) / self.std).to(x.dtype).transpose(1, 2)
+
+    def decode_step(self, z, before=None):
+        """One latent frame (B, 1, C, h, w) -> its frames (B, 4, 3, H, W) and the new state.
+
+        Without a state it is the first frame, which is a single picture: (B, 1, 3, H, W).
+        """
+        z = z.transpose(1, 2)                                            # (B, C, 1, h, w)
+        z = self.vae.post_quant_conv((z.float() * self.std + self.mean).to(self.vae.dtype))
+        layers = self.vae._cached_conv_counts["decoder"]
+        state = list(before) if before else [None] * layers              # the decoder writes here
+        x = self.vae.decoder(z, feat_cache=state, feat_idx=[0], first_chunk=before is None)
+        return x.transpose(1, 2).clamp(-1, 1), tuple(state)
+
+    def decode(self, z):
+        """Latents (B, F, C, h, w) -> pictures (B, T, 3, H, W), one latent frame at a time."""
+        frames, before = [], None
+        for part in z.split(1, dim=1):
+            step, before = self.decode_step(part, before)
+            frames.append(step)
+        return torch.cat(frames, dim=1)
+
+
+def load_vae(folder, device="cpu", dtype=torch.float32):
+    """A `WanCodec` from a folder in diffusers' layout, safetensors only. UserError without it."""
+    from diffusers import AutoencoderKLWan
+
+    try:
+        vae = AutoencoderKLWan.from_pretrained(
+            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True,
+            low_cpu_mem_usage=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} holds no autoencoder in diffusers' layout (config.json and "
+                        f"diffusion_pytorch_model.safetensors): {first_line(error)}") from error
+    return WanCodec(vae.to(device).eval().requires_grad_(False))
+
+
+def first_line(error):
+    return str(error).strip().splitlines()[0]

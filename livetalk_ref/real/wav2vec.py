@@ -1,0 +1,166 @@
+"""Speech to audio rows as OmniAvatar reads it: wav2vec 2.0 at the video's rate.
+
+The convolutions' features (about 50 a second) are interpolated to one row a video frame BEFORE
+they are projected, so the transformer runs at 16 rows a second. A row is its last hidden state
+and all 13 hidden states, 14 x 768 channels. The transformer reads the whole clip both ways: a
+stream must cut it. `SpeechClip` knows the clip; `SpeechStream` reads windows of 5 seconds that end
+`ahead` frames behind their newest row. Row i stands for the moment i / 16 s. Sources: wav2vec 2.0
+(Baevski et al. 2020), OmniAvatar, LiveTalk section 4. T rows, A = 14 x 768 channels.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import ROWS_PER_LATENT
+from livetalk_ref.real.vae import first_line
+from livetalk_ref.stream import SAMPLES_PER_FRAME
+
+WINDOW = 81             # rows that a stream's window holds: the clips the DiT was trained on
+AHEAD = 4               # video frames (250 ms) that a stream hears beyond a row
+SHORTEST = 1000         # samples from which the convolutions make at least two features
+TINY_VARIANCE = 1e-7    # of the feature extractor's normalisation
+LONGEST = 60            # seconds of a clip that is read as a whole
+
+
+class Speech:
+    """A wav2vec 2.0 model as rows: `speech(samples, count)` -> (count, 14 x 768)."""
+
+    def __init__(self, model, dtype=torch.float32):
+        self.model, self.dtype = model, dtype
+
+    @property
+    def width(self):
+        """Channels of a row."""
+        return (self.model.config.num_hidden_layers + 2) * self.model.config.hidden_size
+
+    @torch.no_grad()
+    def __call__(self, samples, count):
+        """Normalised (N,) samples, evenly covered by `count` rows from first to last."""
+        weight = next(self.model.parameters())
+        x = self.model.feature_extractor(samples[None].to(weight))       # (1, c, 50 a second)
+        x = F.interpolate(x, size=count, mode="linear", align_corners=True)
+        x = self.model.feature_projection(x.transpose(1, 2))[0]          # (1, count, 768)
+        return torch.cat(self.states(x), dim=-1)[0].to(self.dtype)
+
+    def states(self, x):
+        """The last hidden state, then the transformer's input and the output of every layer."""
+        layers, seen, hooks = self.model.encoder.layers, [], []
+
+        def keep_input(module, args):
+            seen.append(args[0])
+
+        def keep_output(module, args, output):
+            seen.append(output[0] if isinstance(output, tuple) else output)
+
+        hooks = [layers[0].register_forward_pre_hook(keep_input),
+                 *(layer.register_forward_hook(keep_output) for layer in layers)]
+        try:
+            last = self.model.encoder(x)[0]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [last, *seen]
+
+
+def normalised(samples, mean, variance):
+    """Zero mean and unit variance, as the feature extractor does it."""
+    return (samples - mean) / (variance + TINY_VARIANCE) ** 0.5
+
+
+class SpeechClip:
+    """The rows of a clip that is known from the start; hands them out as the sound is pushed.
+
+    samples (N,) are normalised as a whole, silence follows up to `frames` rows; as the authors do.
+    """
+
+    ahead = 1
+
+    def __init__(self, speech, samples, frames):
+        self.heard, self.given = 0, 0
+        needed = max(SHORTEST, (frames - 1) * SAMPLES_PER_FRAME)
+        samples = normalised(samples, samples.mean(), samples.var(unbiased=False))[:needed]
+        self.rows = speech(F.pad(samples, (0, needed - len(samples))), frames)   # (T, A)
+
+    def push(self, samples):
+        """The rows that are due after (N,) more samples."""
+        self.heard += len(samples)
+        first, self.given = self.given, self.heard // SAMPLES_PER_FRAME
+        if self.given > len(self.rows):
+            raise UserError(f"The clip was said to have {len(self.rows)} frames, and more sound "
+                            f"came; start a stream instead.")
+        return self.rows[first:self.given]
+
+
+class SpeechStream:
+    """The rows of a stream: one latent frame's rows at a time, from the sound around them alone.
+
+    A window ends `ahead` frames behind its newest row; its samples are normalised by mean and
+    variance of all that has been heard by then. Windows do not depend on the chunks that come.
+    """
+
+    def __init__(self, speech, ahead=AHEAD):
+        self.speech, self.ahead = speech, ahead
+        self.sound = torch.zeros(0)             # the last samples
+        self.heard = self.made = 0              # samples, and rows
+        self.count, self.total, self.squares = 0, 0.0, 0.0
+
+    def push(self, samples):
+        """(N,) samples -> (n, A) rows now complete, possibly none."""
+        self.sound = torch.cat([self.sound, samples])
+        self.heard += len(samples)
+        rows = [self.nothing()]
+        while self.heard >= self.end() * SAMPLES_PER_FRAME:
+            rows.append(self.step())
+        return torch.cat(rows)
+
+    def nothing(self):
+        weight = next(self.speech.model.parameters())
+        return torch.zeros(0, self.speech.width, dtype=self.speech.dtype, device=weight.device)
+
+    def end(self):
+        """The frame up to which sound must be heard for the next rows."""
+        return self.made + (ROWS_PER_LATENT if self.made else 1) - 1 + self.ahead
+
+    def step(self):
+        """The one fixed step: the next 4 rows (the first time 1)."""
+        end = self.end()
+        start = max(0, end - WINDOW + 1)
+        known = self.heard - len(self.sound)                    # samples that are forgotten
+        self.measure(self.sound[self.count - known:end * SAMPLES_PER_FRAME - known])
+        window = self.sound[start * SAMPLES_PER_FRAME - known:end * SAMPLES_PER_FRAME - known]
+        mean = self.total / self.count
+        window = normalised(window, mean, self.squares / self.count - mean * mean)
+        rows = self.speech(window, end - start + 1)
+        first, self.made = self.made, end - self.ahead + 1
+        keep = max(0, self.end() - WINDOW + 1) * SAMPLES_PER_FRAME
+        self.sound = self.sound[keep - known:].clone()
+        return rows[first - start:self.made - start]
+
+    def measure(self, samples):
+        """Sums over all samples so far; always over the same pieces."""
+        self.count += len(samples)
+        self.total += samples.double().sum().item()
+        self.squares += samples.double().square().sum().item()
+
+
+def difference(speech, samples, ahead):
+    """How far a stream's rows are from those of the whole clip: relative norm of the error."""
+    rows = SpeechStream(speech, ahead).push(samples)
+    whole = SpeechClip(speech, samples, len(samples) // SAMPLES_PER_FRAME).rows[:len(rows)]
+    return ((rows - whole).norm() / whole.norm()).item()
+
+
+def load_speech(folder, device="cpu", dtype=torch.float32):
+    """`Speech` from a folder with wav2vec2-base-960h, safetensors only, which runs in float32.
+
+    dtype is that of the rows. UserError without it.
+    """
+    from transformers import Wav2Vec2Model
+
+    try:
+        model = Wav2Vec2Model.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} holds no wav2vec 2.0 model (config.json and "
+                        f"model.safetensors): {first_line(error)}") from error
+    return Speech(model.float().to(device).eval().requires_grad_(False), dtype)

@@ -1,0 +1,165 @@
+"""The whole road on a folder of random weights at 64x64: session, video, command line."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+
+import av
+import pytest
+import torch
+from PIL import Image
+from test_real_text import folder  # noqa: F401  a small umT5 as transformers saves it
+
+from livetalk_ref import __main__ as cli
+from livetalk_ref import generate
+from livetalk_ref import load as loading
+from livetalk_ref.cache import BLOCK
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import Cond, Guidance, group_audio
+from livetalk_ref.load import load
+from livetalk_ref.portrait import portrait_of, save_portrait
+from livetalk_ref.real.avatar import GUIDANCE
+from livetalk_ref.real.photo import cover, load_photo
+from livetalk_ref.real.standin import PROMPTS, SMALL, write_folder, write_random
+from livetalk_ref.real.wav2vec import SpeechClip
+from livetalk_ref.rollout import sample
+from livetalk_ref.stream import AHIS, AvatarSession, frames_of, samples_for
+
+SIZE = 32
+PICTURE = torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+SOUND = 0.1 * torch.randn(40_000, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture(scope="module")
+def avatar(weights):
+    return load("livetalk-1.3b", path=weights, size=SIZE)
+
+
+@torch.no_grad()
+def offline(avatar, rows, blocks):
+    """The other road: all rows, one rollout, diffusers' own whole decode."""
+    known = torch.arange(BLOCK * blocks)[None] == 0
+    ref = avatar.codec.encode(PICTURE[None, None])[:, 0]
+    cond = Cond(ref, group_audio(rows[None]), avatar.text(PROMPTS[:1]), known, avatar.text([""]))
+    z = sample(avatar.model, cond, torch.Generator().manual_seed(0), AHIS)
+    z = z.transpose(1, 2) * avatar.codec.std + avatar.codec.mean
+    return avatar.codec.vae.decode(z, return_dict=False)[0].transpose(1, 2)[0]
+
+
+def test_a_session_is_the_offline_rollout(avatar):
+    """Sound in chunks, latents block by block, pictures as diffusers decodes them at once."""
+    ahead = avatar.audio().ahead
+    live, made = AvatarSession(avatar, PICTURE, PROMPTS[0]), []
+    sound = SOUND[:samples_for(2, ahead)]
+    for part in sound.split(7_000):
+        made.append(live.push(part).pictures)
+    made = torch.cat(made)
+    rows = avatar.audio().push(sound)
+    assert len(made) == len(rows) == frames_of(2)
+    want = offline(avatar, rows, 2)
+    assert want.std() > 0.05 and (made - want).abs().max() < 1e-4
+
+
+def test_a_known_clip_is_read_as_a_whole(avatar):
+    """`generate` gives the clip to wav2vec at once, one frame per begun 1000 samples."""
+    windows = list(generate.stream(avatar, PICTURE, SOUND[:18_500], PROMPTS[0]))
+    frames = torch.cat([w.frames for w in windows])
+    assert len(frames) == 19 and [w.count for w in windows] == [2, 2]
+    clip = SpeechClip(avatar.audio.speech, SOUND[:18_500], frames_of(2))
+    assert (frames - offline(avatar, clip.rows, 2)[:19]).abs().max() < 1e-4
+
+
+def test_a_teacher_of_the_same_layout_guides(weights):
+    """Windows of 21 latent frames, three evaluations a step, its own guidance."""
+    teacher = load("omniavatar-1.3b", path=weights, size=SIZE)
+    assert teacher.guidance == GUIDANCE == Guidance(4.5, 4.5) and not teacher.is_student
+    window, = generate.stream(teacher, PICTURE, SOUND[:5000], PROMPTS[0], steps=1,
+                              guidance=Guidance(2, 3))
+    assert window.latents.shape == (1, 21, 16, SIZE // 8, SIZE // 8)
+    assert len(window.frames) == 5 and window.frames.isfinite().all()
+
+
+def test_a_long_clip_is_read_in_windows(avatar):
+    assert type(avatar.audio(SOUND, 40)) is SpeechClip
+    assert type(avatar.audio(SOUND, 61 * 16)) is type(avatar.audio())
+
+
+def test_half_precision_runs_and_stays_near(avatar, weights):
+    half = load("livetalk-1.3b", path=weights, size=SIZE, dtype=torch.bfloat16)
+    sound = SOUND[:samples_for(1, half.audio().ahead)]
+    a, b = (AvatarSession(x, PICTURE, PROMPTS[0]).push(sound).pictures for x in (avatar, half))
+    assert half.model.patch_embedding.weight.dtype == torch.bfloat16
+    assert 0 < (a - b).norm() / a.norm() < 0.2
+
+
+def test_a_photograph_covers_the_square_and_is_cut_to_its_centre(tmp_path):
+    pixels = torch.arange(40 * 100 * 3).view(40, 100, 3) % 251
+    assert torch.equal(cover(pixels.byte(), 40, 40), cover(pixels[:, 30:70].byte(), 40, 40))
+    wide = torch.zeros(100, 300, 3, dtype=torch.uint8)
+    wide[:, 100:200] = 255
+    assert cover(wide, 50, 50)[:, :, 3:-3].min() > 0.99                 # halved, white middle
+    assert cover(wide, 200, 100).shape == (3, 200, 100)
+    Image.fromarray(wide.numpy()).save(tmp_path / "a.png")
+    assert load_photo(tmp_path / "a.png", 48).shape == (3, 48, 48)
+
+
+def go(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["livetalk_ref", *map(str, words)])
+    try:
+        cli.main()
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    return status, *capsys.readouterr()
+
+
+def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, capsys):
+    import soundfile
+    soundfile.write(tmp_path / "a.wav", SOUND[:8_500].numpy(), 16_000)
+    save_portrait(portrait_of(7, 96), tmp_path / "face.png")
+    words = ["generate", "--model", "livetalk-1.3b", "--audio", tmp_path / "a.wav", "--prompt",
+             PROMPTS[0], "--out", tmp_path / "o.mp4"]
+    status, out, err = go(monkeypatch, capsys, *words)
+    assert (status, out) == (2, "") and "--weights" in err
+    words += ["--weights", weights]
+    monkeypatch.setattr(loading, "load", lambda *_: avatar)
+    status, out, err = go(monkeypatch, capsys, *words)
+    assert (status, out) == (2, "") and "give one with --image" in err
+    status, out, err = go(monkeypatch, capsys, *words, "--image", tmp_path / "face.png", "--json")
+    facts = json.loads(out)
+    assert status == 0 and "block 1/1" in err
+    assert (facts["frames"], facts["windows"], facts["evaluations"]) == (9, 1, 5)
+    with av.open(str(tmp_path / "o.mp4")) as file:
+        assert len(list(file.decode(video=0))) == 9 and file.streams.video[0].width == SIZE
+
+
+def test_prepare_makes_the_text_encoder_superfluous(folder, tmp_path, monkeypatch,  # noqa: F811
+                                                    capsys):
+    for name in os.listdir(folder):
+        (tmp_path / name).symlink_to(folder / name)
+    prompts = ["--prompt", "a person talks", "--prompt", "nods"]
+    status, out, _ = go(monkeypatch, capsys, "prepare", "--weights", tmp_path, *prompts)
+    assert status == 0 and out.strip() == str(tmp_path / "text.safetensors")
+    for name in os.listdir(folder):
+        os.remove(tmp_path / name)
+    write_folder(tmp_path / "all")
+    os.replace(tmp_path / "text.safetensors", tmp_path / "all" / "text.safetensors")
+    made = load("livetalk-1.3b", path=tmp_path / "all", size=SIZE)
+    assert made.text(["nods"]).shape == (1, 512, 32)
+    with pytest.raises(UserError, match="not among the saved ones"):
+        made.text(["other"])
+
+
+def test_speech_that_does_not_fit_the_model_is_one_sentence(weights, tmp_path):
+    for name in os.listdir(weights):
+        (tmp_path / name).symlink_to(weights / name)
+    os.remove(tmp_path / "model.safetensors")
+    write_random(tmp_path / "model.safetensors", replace(SMALL, audio_dim=80), torch.float32)
+    with pytest.raises(UserError, match="rows of 64 numbers, and the model reads 80"):
+        load("livetalk-1.3b", path=tmp_path)

@@ -1,0 +1,80 @@
+"""Wan's autoencoder as a stream: equal to diffusers' whole decode, its state a value."""
+
+import pytest
+import torch
+from test_wan import worst
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.real.standin import SMALL_VAE, random_vae
+from livetalk_ref.real.vae import WanCodec, load_vae
+
+CODEC = WanCodec(random_vae(**SMALL_VAE))
+G = torch.Generator().manual_seed(0)
+MEAN = torch.tensor(CODEC.vae.config.latents_mean).view(1, -1, 1, 1, 1)
+STD = torch.tensor(CODEC.vae.config.latents_std).view(1, -1, 1, 1, 1)
+LATENTS = torch.randn(1, 4, 16, 2, 4, generator=G)
+
+
+@torch.no_grad()
+def whole(z):
+    """diffusers' own decode of everything at once."""
+    z = z.transpose(1, 2) * STD + MEAN
+    return CODEC.vae.decode(z, return_dict=False)[0].transpose(1, 2)
+
+
+@torch.no_grad()
+def test_streamed_block_by_block_is_the_whole_decode():
+    """Blocks of 3 latent frames, as a session shows them."""
+    made, before = [], None
+    for z in LATENTS.split(1, dim=1):
+        frames, before = CODEC.decode_step(z, before)
+        made.append(frames)
+    assert [f.shape[1] for f in made] == [1, 4, 4, 4]
+    want = whole(LATENTS)
+    assert want.shape == (1, 13, 3, 16, 32) and 0.1 < want.std() and want.abs().max() < 1
+    assert worst(torch.cat(made, dim=1), want) < 1e-5
+    assert worst(CODEC.decode(LATENTS), want) < 1e-5
+
+
+@torch.no_grad()
+def test_a_state_kept_is_the_undo():
+    """The same step from the same state gives the same bits, whatever was decoded in between."""
+    _, before = CODEC.decode_step(LATENTS[:, :1])
+    first, _ = CODEC.decode_step(LATENTS[:, 1:2], before)
+    CODEC.decode_step(LATENTS[:, 2:3], before)
+    again, _ = CODEC.decode_step(LATENTS[:, 1:2], before)
+    assert torch.equal(first, again)
+
+
+@torch.no_grad()
+def test_encoding_is_the_normalised_mean_of_the_posterior():
+    x = torch.rand(1, 5, 3, 16, 32, generator=G) * 2 - 1
+    moments = CODEC.vae._encode(x.transpose(1, 2))
+    want = ((moments.chunk(2, dim=1)[0] - MEAN) / STD).transpose(1, 2)
+    assert worst(CODEC.encode(x), want) < 1e-5
+    assert CODEC.encode(x).shape == (1, 2, 16, 2, 4)
+
+
+@torch.no_grad()
+def test_the_future_does_not_reach_the_past():
+    other = LATENTS.clone()
+    other[:, 2:] += 1
+    change = (CODEC.decode(other) - CODEC.decode(LATENTS)).abs().amax(dim=(0, 2, 3, 4))
+    assert change[:5].max() == 0 and change[5:].min() > 1e-3
+
+
+def test_half_precision_stays_near():
+    """bf16 weights take latents and pictures of any dtype, and return their own."""
+    codec = WanCodec(random_vae(**SMALL_VAE).bfloat16())
+    with torch.no_grad():
+        got = codec.decode(LATENTS[:, :2].bfloat16())
+        assert codec.encode(got[:, :1]).dtype == got.dtype == torch.bfloat16
+    assert worst(got.float(), whole(LATENTS)[:, :5]) < 0.1
+
+
+def test_what_does_not_fit_is_one_sentence(tmp_path):
+    for shape in ((1, 1, 3, 24, 32), (1, 1, 3, 32, 40), (1, 4, 3, 32, 32)):
+        with pytest.raises(UserError, match="multiples of 16"):
+            CODEC.encode(torch.zeros(shape))
+    with pytest.raises(UserError, match="holds no autoencoder"):
+        load_vae(tmp_path)

@@ -1,0 +1,151 @@
+"""The real model's arithmetic, at small and at full width, against roads of its own.
+
+All with re-randomised weights in float32: diffusers' transformer (text path), a straight line of
+float64 arithmetic (audio, a noise level for every frame, block-causal), the cache, the sampler.
+"""
+
+import functools
+from dataclasses import replace
+
+import pytest
+import torch
+from straight import Straight
+from test_wan import SMALL, example, shake, to_diffusers, worst
+
+from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
+from livetalk_ref.flow import Cond, group_audio
+from livetalk_ref.rollout import denoise, draw, remember, split
+from livetalk_ref.wan import LIVETALK_1P3B, WanDiT
+
+WIDE = replace(LIVETALK_1P3B, layers=2)
+HEARING = replace(LIVETALK_1P3B, layers=4)         # the fewest layers into which sound is added
+MORE = replace(SMALL, layers=8)
+BOUNDS = {MORE: 1e-5, HEARING: 1e-4}
+
+
+@functools.cache
+def made(config):
+    """A model of random weights by its config."""
+    with torch.device("meta"):
+        model = WanDiT(config)
+    return shake(model.to_empty(device="cpu")).requires_grad_(False)
+
+
+def clip(config, frames=6, size=4, seed=1):
+    """One clip: noisy latents, a noise level a frame, audio rows, and all as a condition."""
+    x, sigma, cond = example(config, 1, frames, size, seed)
+    rows = torch.randn(1, 4 * frames - 3, config.audio_dim,
+                       generator=torch.Generator().manual_seed(seed))
+    return x, sigma, rows, replace(cond, audio=group_audio(rows))
+
+
+def straight(model, x, sigma, rows, cond, block):
+    """The other road to the velocity of one clip, (1, F, C, h, w)."""
+    frames, _, h, w = x.shape[1:]
+    unknown = (~cond.known[0]).double().view(1, frames, 1, 1).expand(1, frames, h, w)
+    y = torch.cat([cond.ref[0][:, None].expand(-1, frames, h, w).double(), unknown])
+    dtype = torch.float64 if model.config.dim < 1000 else torch.float32
+    road = Straight(model.state_dict(), model.config.heads, dtype)
+    return road(x[0].transpose(0, 1), y, sigma[0], rows[0], cond.text[0],
+                block).transpose(0, 1)[None]
+
+
+def test_text_path_equals_diffusers_at_full_width():
+    from diffusers import WanTransformer3DModel
+    c = WIDE
+    with torch.device("meta"):
+        ours = WanDiT(c).requires_grad_(False)
+    state = {key: made(HEARING).state_dict()[key] for key in ours.state_dict()}
+    weight = state["patch_embedding.weight"] = state["patch_embedding.weight"].clone()
+    weight[:, c.latent_channels:] = 0                                   # reference and mask off
+    ours.load_state_dict(state, assign=True)
+    with torch.device("meta"):
+        theirs = WanTransformer3DModel(
+            patch_size=(1, 2, 2), num_attention_heads=c.heads, attention_head_dim=128,
+            in_channels=16, out_channels=16, text_dim=c.text_dim, freq_dim=c.freq_dim,
+            ffn_dim=c.ffn_dim, num_layers=c.layers)
+    theirs.load_state_dict(to_diffusers(ours.state_dict(), c), assign=True)
+    theirs.rope = type(theirs.rope)(128, (1, 2, 2), 1024)               # buffers, not stored
+    x, _, cond = example(c, batch=1, frames=4)
+    with torch.no_grad():
+        want = theirs.eval()(x.transpose(1, 2), torch.tensor([937.5]), cond.text,
+                             return_dict=False)[0].transpose(1, 2)
+        got = ours(x, torch.full((1, 4), 0.9375), cond)
+    assert worst(got, want) < 1e-4
+
+
+@pytest.mark.parametrize("config, block", [
+    pytest.param(MORE, BLOCK, id="small, block-causal"),
+    pytest.param(MORE, 6, id="small, bidirectional"),
+    pytest.param(HEARING, BLOCK, id="full width, block-causal")])
+def test_sound_levels_and_mask_equal_the_straight_line(config, block):
+    """Audio path, a noise level for every frame, and who may read whom."""
+    model, (x, sigma, rows, cond) = made(config), clip(config)
+    mask = block_causal_mask(6, 1, block)
+    want = straight(model, x, sigma, rows, cond, block)
+    with torch.no_grad():
+        got = model(x, sigma, cond, mask=mask)
+        deaf = model(x, sigma, cond.drop("audio"), mask=mask)
+    assert worst(got, want) < BOUNDS[config]
+    assert worst(deaf, want) > 100 * BOUNDS[config]                     # so the sound was in it
+
+
+@pytest.mark.parametrize("config", [MORE, HEARING], ids=["small", "full width"])
+def test_cached_equals_uncached(config):
+    """Block by block behind the cache, or everything at once under the mask."""
+    model, (x, sigma, _, cond) = made(config), clip(config)
+    sigma = torch.cat([torch.zeros(1, BLOCK), sigma[:, BLOCK:]], dim=1)
+    first, second = split(cond)
+    with torch.no_grad():
+        whole = model(x, sigma, cond, mask=block_causal_mask(6, 1, BLOCK))
+        cache = remember(model, x[:, :BLOCK], first, EMPTY)
+        got, _ = model(x[:, BLOCK:], sigma[:, BLOCK:], second, cache=cache)
+    assert worst(got, whole[:, BLOCK:]) < BOUNDS[config]
+
+
+def nearest(t, table):
+    """The released code's noise level of a timestep: the nearest of 1000 shifted ones."""
+    return table[(1000 * table - t).abs().argmin()]
+
+
+def test_sampler_is_the_papers():
+    """Four steps at shifted 1000, 750, 500, 250; x0 = x - sigma v; fresh noise in between."""
+    model = shake(WanDiT(SMALL)).requires_grad_(False)
+    x, _, rows, cond = clip(SMALL, frames=3)
+    noise = draw(cond, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        got = denoise(model, noise, cond, EMPTY)
+
+    base = torch.linspace(1, 0, 1001, dtype=torch.float64)[:-1]
+    table = 5 * base / (1 + 4 * base)
+    levels = [nearest(t, table) for t in (1000, 937.5, 2500 / 3, 625)]
+    road = Straight(model.state_dict(), SMALL.heads)
+    ref = cond.ref[0].double()                                           # (C, h, w)
+    y = torch.cat([ref[:, None].expand(-1, 3, 4, 4), torch.ones(1, 3, 4, 4)])
+    y[-1, 0] = 0
+    state = noise[0, 0].double().transpose(0, 1)                         # (C, F, h, w)
+    for step, sigma in enumerate(levels):
+        state[:, 0] = ref
+        clean = state - sigma * road(state, y, [sigma] * 3, rows[0], cond.text[0], 3)
+        clean[:, 0] = ref
+        if step < 3:
+            fresh = noise[step + 1, 0].double().transpose(0, 1)
+            state = (1 - levels[step + 1]) * clean + levels[step + 1] * fresh
+    assert worst(got[0].transpose(0, 1), clean) < 1e-5
+    assert [round(1000 * float(s), 2) for s in levels] == [1000, 937.5, 833.33, 625]
+
+
+def test_shapes_at_full_size_on_no_memory():
+    """One block of 512x512 behind a full window, on the meta device."""
+    with torch.device("meta"):
+        model = WanDiT(LIVETALK_1P3B)
+        cond = Cond(torch.empty(1, 16, 64, 64), torch.empty(1, 3, 4 * 10752),
+                    torch.empty(1, 512, 4096), torch.zeros(1, 3, dtype=torch.bool),
+                    torch.empty(1, 512, 4096))
+        x, cache = torch.empty(1, 3, 16, 64, 64), EMPTY
+        for _ in range(2):
+            v, new = model(x, torch.empty(1, 3), cond, cache=cache)
+            cache = cache.append(new)
+    assert v.shape == x.shape
+    assert len(cache.layers) == 30
+    assert all(t.shape == (1, 12, 6, 1024, 128) for pair in cache.layers for t in pair)

@@ -1,0 +1,131 @@
+"""wav2vec 2.0 at the video's rate against transformers' own hidden states; the stream's windows."""
+
+from copy import copy
+
+import pytest
+import torch
+from test_wan import worst
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.real.standin import SMALL_SPEECH, random_speech
+from livetalk_ref.real.wav2vec import (WINDOW, Speech, SpeechClip, SpeechStream, difference,
+                                       load_speech)
+
+MODEL = random_speech(**SMALL_SPEECH)
+SPEECH = Speech(MODEL)
+G = torch.Generator().manual_seed(0)
+SOUND = 0.1 * torch.randn(112_000, generator=G) * torch.rand(112, generator=G).repeat_interleave(
+    1000)
+
+
+def theirs(features):
+    """transformers' forward behind its convolutions: [last state, then every hidden state]."""
+    whole, inner = MODEL.feature_extractor, torch.nn.Identity()
+    MODEL.feature_extractor = inner
+    try:
+        with torch.no_grad():
+            out = MODEL(features, output_hidden_states=True)
+    finally:
+        MODEL.feature_extractor = whole
+    return torch.cat([out.last_hidden_state, *out.hidden_states], dim=-1)[0]
+
+
+def interpolated(x, count):
+    """(1, c, n) -> (1, c, count) by hand: ends on ends, straight lines between neighbours."""
+    columns = []
+    for i in range(count):
+        place = i * (x.shape[-1] - 1) / (count - 1)
+        low = min(int(place), x.shape[-1] - 2)
+        columns.append(x[..., low] * (low + 1 - place) + x[..., low + 1] * (place - low))
+    return torch.stack(columns, dim=-1)
+
+
+def test_rows_are_transformers_hidden_states():
+    """At the convolutions' own rate nothing is interpolated, and the model runs as it is."""
+    samples = SOUND[:8000]
+    with torch.no_grad():
+        count = MODEL.feature_extractor(samples[None]).shape[-1]
+        out = MODEL(samples[None], output_hidden_states=True)
+    want = torch.cat([out.last_hidden_state, *out.hidden_states], dim=-1)[0]
+    rows = SPEECH(samples, count)
+    assert rows.shape == (count, SPEECH.width) == (24, 4 * 16)
+    assert worst(rows, want) < 1e-5
+    assert torch.equal(rows[:, :16], rows[:, -16:])         # the last state is there twice
+
+
+def test_interpolation_comes_before_the_transformer():
+    samples = SOUND[:15_000]
+    with torch.no_grad():
+        features = MODEL.feature_extractor(samples[None])
+    assert worst(SPEECH(samples, 16), theirs(interpolated(features, 16))) < 1e-5
+    late = interpolated(theirs(features).T[None], 16)[0].T              # the other order
+    assert worst(late, SPEECH(samples, 16)) > 1e-2
+
+
+def test_a_clip_is_normalised_as_a_whole_and_followed_by_silence():
+    """As transformers' feature extractor does it, on 20 rows of which 16 hold sound."""
+    from transformers import Wav2Vec2FeatureExtractor
+    extract = Wav2Vec2FeatureExtractor(do_normalize=True)
+    sound = extract(SOUND[:15_000].numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+    want = SPEECH(torch.nn.functional.pad(sound[0], (0, 4000)), 20)
+    clip = SpeechClip(SPEECH, SOUND[:15_000], 20)
+    rows = torch.cat([clip.push(torch.zeros(0)), clip.push(SOUND[:9500]),
+                      clip.push(torch.zeros(10_500))])
+    assert worst(rows, want) < 1e-4
+    with pytest.raises(UserError, match="said to have 20 frames"):
+        clip.push(torch.zeros(1000))
+
+
+def pushed(sizes, ahead, samples=SOUND):
+    stream, rows, start = SpeechStream(SPEECH, ahead), [], 0
+    while start < len(samples):
+        size = sizes[len(rows) % len(sizes)]
+        rows.append(stream.push(samples[start:start + size]))
+        start += size
+    return torch.cat(rows), stream
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_chunks_do_not_matter_and_rows_come_when_they_are_due(ahead):
+    whole, _ = pushed([10 ** 9], ahead)
+    assert torch.equal(pushed([4_999, 1, 12_000, 777], ahead)[0], whole)
+    due = len(SOUND) // 1000 - ahead + 1                    # in groups of one latent frame
+    assert len(whole) == due - (due - 1) % 4
+    for blocks in (1, 2, 5):                                # a block's rows: 9, 21, 57
+        frames = 12 * blocks - 3
+        assert len(pushed([10 ** 9], ahead, SOUND[:(frames + ahead - 1) * 1000])[0]) == frames
+
+
+def test_a_window_is_a_clip_of_what_was_heard():
+    """While all fits in the window, the newest rows are those of the clip so far."""
+    ahead = 4
+    rows, _ = pushed([6000], ahead)
+    for first in (0, 5, 21, 61):
+        last = first + 4 if first else 1
+        end = last - 1 + ahead
+        clip = SpeechClip(SPEECH, SOUND[:end * 1000], end + 1)
+        assert worst(rows[first:last], clip.rows[first:last]) < 1e-4
+
+
+def test_memory_is_flat_and_a_copy_goes_its_own_way():
+    stream, sizes = SpeechStream(SPEECH, 4), []
+    for part in SOUND.split(4000):
+        stream.push(part)
+        sizes.append(len(stream.sound))
+    assert max(sizes) <= (WINDOW + 4) * 1000 and len(set(sizes[-5:])) == 1
+    other = copy(stream)
+    a = stream.push(SOUND[:8000])
+    assert torch.equal(other.push(SOUND[:8000]), a)
+
+
+def test_what_a_stream_costs_in_accuracy_falls_with_what_it_hears_ahead():
+    """Relative difference to the whole clip: the figures of data/results are made likewise."""
+    errors = [difference(SPEECH, SOUND, ahead) for ahead in (1, 48)]
+    assert errors[0] > errors[1] > 0
+
+
+def test_silence_is_no_trouble():
+    rows, _ = pushed([1000], 4, torch.zeros(30_000))
+    assert rows.isfinite().all()
+    with pytest.raises(UserError, match="no wav2vec 2.0 model"):
+        load_speech("nowhere")

@@ -1,0 +1,183 @@
+"""Loading the released layout: what is read, what is told, what is merged, what it holds."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from repo import ROOT
+from safetensors.torch import load_file, save_file
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.load import load
+from livetalk_ref.real.standin import SMALL, write_random
+from livetalk_ref.real.weights import ALPHA, Misfit, compare, load_dit, shapes_of, stored_shapes
+from livetalk_ref.wan import LIVETALK_1P3B, WanDiT
+
+QUERY = "blocks.1.self_attn.q.weight"
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "model.safetensors"
+    write_random(file, SMALL, torch.float32)
+    return file
+
+
+def same(model, tensors):
+    state = model.state_dict()
+    return state.keys() == tensors.keys() and all(torch.equal(state[k], tensors[k]) for k in state)
+
+
+def test_every_tensor_is_the_files(path):
+    """Against safetensors' own reader; a model needs nothing else."""
+    model = load_dit(path)
+    assert model.config == SMALL and same(model, load_file(path))
+    assert not model.training and not any(p.requires_grad for p in model.parameters())
+    half = load_dit(path, dtype=torch.bfloat16)
+    assert same(half, {k: v.bfloat16() for k, v in load_file(path).items()})
+
+
+def test_a_file_without_metadata_must_have_the_released_layout(path):
+    save_file(load_file(path), path)
+    with pytest.raises(UserError, match=r"missing: .*misshapen: .* is 64x64, not 1536x1536"):
+        load_dit(path)
+    assert same(load_dit(path, SMALL), load_file(path))
+
+
+def test_the_released_layout_is_857_tensors():
+    with torch.device("meta"):
+        shapes = shapes_of(WanDiT(LIVETALK_1P3B))
+    assert len(shapes) == 857 and not compare(shapes, shapes)
+
+
+def test_each_key_that_does_not_fit_is_named(path):
+    tensors = load_file(path)
+    del tensors["head.head.bias"], tensors["blocks.0.modulation"]
+    tensors["blocks.9.modulation"] = torch.zeros(1)
+    tensors[QUERY] = torch.zeros(5, 64)
+    save_file(tensors, path)
+    with pytest.raises(UserError) as error:
+        load_dit(path, SMALL)
+    assert str(error.value) == (
+        f"{path} does not have the layout of this model: 2 missing: blocks.0.modulation, "
+        f"head.head.bias; 1 unexpected: blocks.9.modulation; 1 misshapen: {QUERY} is 5x64, not "
+        f"64x64.")
+
+
+def test_a_long_list_is_cut_and_counted():
+    keys = tuple(f"k{i:02}" for i in range(25))
+    assert str(Misfit(missing=keys)).endswith("k18, k19 and 5 more")
+    assert str(Misfit(unexpected=("a",))) == "1 unexpected: a" and not Misfit()
+
+
+class Trap:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_refused_and_runs_nothing(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(pickle.dumps(Trap(tmp_path / "run")))
+    with pytest.raises(UserError, match="never unpickled"):
+        load_dit(tmp_path / "model.safetensors")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="There is no file"):
+        load_dit(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("style", ["base_model.model.{}.lora_{}.default.weight",
+                                   "{}.lora_{}.weight", "pipe.dit.{}.lora_{}.weight"])
+def test_lora_is_merged_while_reading(path, tmp_path, style):
+    """Pairs are added to their weight, whole tensors replace theirs, in any usual naming; the
+    base lacks what OmniAvatar adds to Wan."""
+    g = torch.Generator().manual_seed(0)
+    tensors = load_file(path)
+    new = {k: torch.randn(v.shape, generator=g) for k, v in tensors.items()
+           if k.startswith("audio") or k == "patch_embedding.weight"}
+    base = {k: v for k, v in tensors.items() if not k.startswith("audio")}
+    base["patch_embedding.weight"] = torch.zeros(64, 16, 1, 2, 2)
+    save_file(base, path)
+    down, up = torch.randn(4, 64, generator=g), torch.randn(64, 4, generator=g)
+    pair = {style.format(QUERY.removesuffix(".weight"), part): value
+            for part, value in (("A", down), ("B", up))}
+    prefix = style.partition("{}")[0]
+    save_file(pair | {prefix + k: v for k, v in new.items()}, tmp_path / "lora.safetensors")
+
+    model = load_dit(path, SMALL, lora=tmp_path / "lora.safetensors", alpha=8.0)
+    want = base | new
+    want[QUERY] = base[QUERY] + torch.einsum("or,ri->oi", up, down) * 8.0 / 4
+    state = model.state_dict()
+    assert all((state[k] - want[k]).abs().max() < 1e-5 for k in state)
+    assert (want[QUERY] - base[QUERY]).abs().max() > 1 and ALPHA == 64
+
+
+def test_a_lora_that_does_not_fit_is_named(path, tmp_path):
+    lora = tmp_path / "lora.safetensors"
+    layer = QUERY.removesuffix(".weight")
+    pair = {f"{layer}.lora_A.weight": torch.zeros(4, 32), f"{layer}.lora_B.weight":
+            torch.zeros(64, 4)}
+    save_file(pair, lora)
+    with pytest.raises(UserError, match=f"does not fit: 1 misshapen: {QUERY} is 64x32"):
+        load_dit(path, lora=lora)
+    save_file({k.replace("blocks.1", "blocks.7"): v for k, v in pair.items()}, lora)
+    with pytest.raises(UserError, match="1 unexpected: blocks.7.self_attn.q.weight"):
+        load_dit(path, lora=lora)
+    del pair[f"{layer}.lora_B.weight"]
+    save_file(pair, lora)
+    with pytest.raises(UserError, match=f"only one of two matrices for {QUERY}"):
+        load_dit(path, lora=lora)
+
+
+def test_the_file_that_is_written_is_one_that_safetensors_reads(tmp_path):
+    """Without metadata for the released size, as the real file is."""
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        write_random(tmp_path / "a.safetensors", SMALL, dtype)
+        tensors = load_file(tmp_path / "a.safetensors")
+        assert {t.dtype for t in tensors.values()} == {dtype}
+    shapes, facts = stored_shapes(tmp_path / "a.safetensors")
+    assert set(facts) == {"config"} and shapes == {k: tuple(v.shape) for k, v in tensors.items()}
+    gains = tensors["blocks.0.self_attn.norm_q.weight"]
+    assert 0.9 < gains.mean() < 1.1 and tensors[QUERY].std() < 0.2
+
+
+PEAK = """
+import sys, torch
+from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
+from livetalk_ref.real.weights import load_dit
+dtype = {"same": None, "half": torch.bfloat16}[sys.argv[2]]
+reset_peak_memory()
+before = peak_memory()
+model = load_dit(sys.argv[1], dtype=dtype)
+size = sum(p.numel() * p.element_size() for p in model.parameters()) / 2 ** 20
+print(peak_memory() - before, size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak cannot be reset elsewhere")
+@pytest.mark.parametrize("how", ["same", "half"])
+def test_loading_holds_no_second_copy(tmp_path, how):
+    """The most memory that loading takes, measured in a process of its own: 1.2 times the model,
+    whether it stays in the file's dtype or not."""
+    wide = replace(SMALL, dim=512, heads=4, ffn_dim=2048, layers=12)
+    write_random(tmp_path / "a.safetensors", wide, torch.float32)
+    done = subprocess.run([sys.executable, "-c", PEAK, tmp_path / "a.safetensors", how], cwd=ROOT,
+                          capture_output=True, text=True, check=True)
+    peak, size = map(float, done.stdout.split())
+    assert size > 90 and peak < 1.2 * size
+
+
+def test_what_is_missing_in_a_folder_is_one_sentence(path, tmp_path):
+    with pytest.raises(UserError, match="do not ship"):
+        load("livetalk-1.3b")
+    with pytest.raises(UserError, match="There is no folder"):
+        load("livetalk-1.3b", path=tmp_path / "nowhere")
+    with pytest.raises(UserError, match="no wav2vec 2.0 model"):
+        load("livetalk-1.3b", path=tmp_path)
