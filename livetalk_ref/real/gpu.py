@@ -146,7 +146,8 @@ def agreement(bench, exact, rough):
         v, _ = model(noise[0], torch.ones_like(noise[0][:, :, 0, 0, 0]), cond, cache=EMPTY)
         out.append((v.float(), denoise(model, noise, cond, EMPTY).float()))
     errors = [((b - a).norm() / a.norm()).item() for a, b in zip(*out)]
-    return {"velocity": short(errors[0]), "block": short(errors[1]), "finite": all(x.isfinite().all().item() for pair in out for x in pair)}
+    finite = all(x.isfinite().all().item() for x in out[1])
+    return {"velocity": short(errors[0]), "block": short(errors[1]), "finite": finite}
 
 
 @torch.no_grad()
@@ -283,8 +284,7 @@ def main(words=None):
     if options.pack:
         subprocess.run([*pip, "download", "--no-deps", "-d", options.pack, *WHEELS], check=True)
         return
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
+    (out := Path(options.out)).mkdir(parents=True, exist_ok=True)
     if options.wheels:
         site, files = out / "site", sorted(Path(options.wheels).glob("*.whl"))
         subprocess.run([*pip, "install", "--no-index", "--no-deps", "--target", site, *files],
