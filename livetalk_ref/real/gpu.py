@@ -38,10 +38,9 @@ from livetalk_ref.rollout import denoise, draw, remember
 from livetalk_ref.stream import AvatarSession, samples_for
 from livetalk_ref.wan import LIVETALK_1P3B
 
-WHEELS = ("diffusers==0.42.1", "importlib_metadata", "zipp", "pillow")
-AHIS = POLICIES["ahis"]
-FRAMES = 12                                 # video frames a block
-TEACHER_FRAMES, TEACHER_STEPS, OMNI = 21, 48, Guidance(4.5, 4.5)
+WHEELS, AHIS = ("diffusers==0.42.1", "importlib_metadata", "zipp", "pillow"), POLICIES["ahis"]
+FRAMES, TEACHER_FRAMES, TEACHER_STEPS = 12, 21, 48      # video frames a block, latent ones
+OMNI = Guidance(4.5, 4.5)
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION,
             "cudnn": SDPBackend.CUDNN_ATTENTION, "math": SDPBackend.MATH}
 FULL = SimpleNamespace(config=LIVETALK_1P3B, vae={}, speech={}, size=512, matrix=8192,
@@ -248,7 +247,7 @@ def measure(bench, dtype):
         bench.stage("dit", lambda m=made: dit_speed(bench, m, dtype, model, work), mode=name)
         avatar.model = made
         bench.stage("session", lambda: live(bench, avatar), mode=name)
-    modes.clear()
+    avatar.model = made = modes = model             # lets go of the graphs
     slow = bench.stage("teacher", lambda: teacher(bench, model, dtype,
                                                   decode.get("ms_per_block", 0)), mode="eager")
     for name, backend in BACKENDS.items():
