@@ -4,8 +4,8 @@ Results go to stdout, warnings and progress to stderr. Bad input ends with exit 
 sentence, Ctrl-C with 130. Commands import what they need when they run, so that help is quick.
 """
 
-import argparse
 import json
+import os
 import shlex
 import signal
 import sys
@@ -14,38 +14,19 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.options import (SEED, Parser, add_evaluate, add_json, add_study, add_train,
+                                  add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
 from livetalk_ref.real.commands import (REAL, add_prepare, add_weights, photo, prepare,
                                         real_avatar)
 
-STAGES = ("codec", "judges", "sync", "teacher")     # in the order in which they can be trained
-QUICK_CLIPS = 128
-QUICK = {"codec": 300, "judges": 200, "sync": 200, "teacher": 500}   # updates of `weights --quick`
-SETS = ("studio", "wild", "celeb")
+STAGES = ("ear", "codec", "decoder", "judges", "sync", "teacher", "ode")    # in this order
+SIDE = ("teacher_causal",)                          # nothing that ships needs these
+QUICK_CLIPS = 128                                   # of `weights --quick`
+QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "teacher": 500,
+         "ode": 100}                                # its updates
+ODE = ("recipe", "variant", "count", "teacher", "seed")     # options of `train ode` alone
 PROMPT = "a happy person smiles and nods while speaking"
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line like any other bad input."""
-
-    def error(self, message):
-        raise UserError(f"{message[0].upper()}{message[1:]}; see '{self.prog} -h'.")
-
-
-def number(low, high, kind=int):
-    """An argparse type: a number from low to high."""
-    def parse(word):
-        try:
-            value = kind(word)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"'{word}' is not a number from {low} to {high}")
-        return value
-    return parse
-
-
-SEED = number(0, 2 ** 63 - 1)
 
 
 def arguments():
@@ -66,26 +47,22 @@ def arguments():
     c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
     c = command(bench, "latency, throughput and memory of the generator")
     c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
-    c.add_argument("--steps", type=number(1, 1000), default=48, help="Euler steps (48)")
+    c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
     c.add_argument("--runs", type=number(1, 1000),
                    help="warm runs of the latency (20, or fewer where a run takes many seconds)")
     add_json(c)
     add_evaluate(command(evaluate, "judge clips on a benchmark: numbers, intervals and cost"))
-    c = command(train, "train one stage in runs/STAGE")
-    c.add_argument("stage", choices=STAGES)
-    c.add_argument("--steps", type=number(1, 10 ** 9), help="updates, instead of the stage's own")
-    c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE)")
-    c.add_argument("--resume", action="store_true", help="continue what is in that folder")
+    add_train(command(train, "train one stage in runs/STAGE"), STAGES + SIDE)
+    add_trajectories(command(trajectories, "the teacher's denoising paths, which students learn"))
+    add_study(command(study, "how the student converges: every figure of the ODE stage"))
     c = command(report, "make a figure of data/results again")
-    c.add_argument("name", choices=("codec", "teacher", "guidance", "gate", "teacher_curve"))
+    c.add_argument("name", choices=("ear", "codec", "latents", "teacher", "guidance", "gate",
+                                     "teacher_curve", "render", "straightness"))
     c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
-    c.add_argument("--quick", action="store_true", help="the whole chain in minutes, much worse")
+    c.add_argument("--quick", action="store_true",
+                   help="the whole chain at 64x64 in minutes, much worse")
     return parser
-
-
-def add_json(parser):
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
 
 def add_generate(c):
@@ -96,37 +73,16 @@ def add_generate(c):
     c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
     c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
     c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
-    c.add_argument("--model", default="teacher", metavar="teacher|FILE",
-                   help="a shipped model, the path of a checkpoint, or livetalk-1.3b")
+    c.add_argument("--model", default="teacher", metavar="M", help="teacher, student_ode, "
+                   "student_ode_short, the path of a checkpoint, or livetalk-1.3b")
     add_weights(c)
     c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
-    c.add_argument("--steps", type=number(1, 1000), default=48, help="Euler steps (48)")
+    c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
     weight = number(0, 20, float)
     c.add_argument("--text-weight", type=weight, help="text guidance, 1 is off")
     c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
     c.add_argument("--scale", type=number(1, 16), metavar="K",
                    help="how much larger the picture is shown (4; 1 with released weights)")
-    add_json(c)
-
-
-def add_evaluate(c):
-    what = c.add_mutually_exclusive_group()
-    what.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
-                      "model, a checkpoint's path, or truth, codec (truth through it), rule "
-                      "(loudness opens the mouth)")
-    what.add_argument("--videos", metavar="DIR",
-                      help="judge the videos there, SET-000.mp4 .. SET-099.mp4, instead")
-    what.add_argument("--export", metavar="DIR", help="only write the set's pictures, sounds and "
-                      "prompts there, from which another program can make such videos")
-    c.add_argument("--set", choices=SETS, required=True, help="the benchmark")
-    c.add_argument("--steps", type=number(1, 1000), help="Euler steps (48)")
-    weight = number(0, 20, float)
-    c.add_argument("--text-guidance", type=weight, metavar="W", help="1 is off (2)")
-    c.add_argument("--audio-guidance", type=weight, metavar="W", help="1 is off (2)")
-    c.add_argument("--clips", type=number(2, 100), default=100, metavar="N",
-                   help="only the first N clips (100)")
-    c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
-    c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
     add_json(c)
 
 
@@ -145,12 +101,13 @@ def generate(options):
         warn("the sound is silent; the avatar will listen.")
     avatar = real_avatar(options) if real else load(options.model)
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
-    guidance = guidance_of(options.text_weight, options.audio_weight) or avatar.guidance
+    steps, guidance = g.settle(avatar, options.steps,
+                               guidance_of(options.text_weight, options.audio_weight))
     scale = options.scale or (1 if real else g.SCALE)
-    parts, name = g.parts(avatar, samples, options.steps)
-    with Progress(name, parts) as progress:
+    ticks = g.count_ticks(avatar, g.count_frames(samples), steps)
+    with Progress("block" if avatar.is_student else "denoising step", ticks) as progress:
         facts = g.make_video(avatar, picture, samples, options.prompt, options.out, options.seed,
-                             options.steps, guidance, scale, progress)
+                             steps, guidance, scale, progress)
     tell(options, facts, f"{facts['out']}: {facts['frames']} frames, "
          f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
 
@@ -230,8 +187,41 @@ def train(options):
     """Train one stage."""
     from livetalk_ref import stages
 
+    named = {name: vars(options)[name] for name in ODE if vars(options)[name] is not None}
+    if named and options.stage != "ode":
+        raise UserError("--recipe, --variant, --pairs, --teacher and --seed are options of the "
+                        "stage ode; leave them out.")
     follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
-                                           options.resume))
+                                           options.resume, options.start, options.rate,
+                                           options.compile, **named))
+
+
+def trajectories(options):
+    """Generate trajectories of a shipped teacher, continuing what an earlier call began."""
+    from livetalk_ref import trajectories as t
+
+    with Progress("trajectories:") as progress:
+        shards = t.count_shards(options.count)
+        steps, place = t.STEPS[options.teacher], [1, 0]     # shard and step under way
+
+        def watch(step):
+            place[1] += 1
+            progress.say(f"shard {place[0]} of {shards}, step {place[1]} of {steps}")
+
+        if options.sample:
+            print(t.write_sample(watch=watch))
+            return
+        for path in t.from_shipped(options.count, options.split, options.teacher, watch):
+            print(path)
+            place[:] = place[0] + 1, 0
+
+
+def study(options):
+    """The convergence study, piece by piece."""
+    from livetalk_ref.judge import convergence
+
+    for line in convergence.run(options.quick, options.minutes, options.list):
+        print(line, flush=True)
 
 
 def report(options):
@@ -243,11 +233,13 @@ def report(options):
 
 def weights(options):
     """Train and export every stage in order, continuing what an earlier call began."""
-    from livetalk_ref import load, stages
+    folder = Path("runs/quick" if options.quick else "runs")
+    world = {"LIVETALK_SIZE": "64", "LIVETALK_WEIGHTS": str(folder / "checkpoints")}
+    if options.quick:       # a smaller world, read from here by the modules that are imported now
+        os.environ.update(world)
+    from livetalk_ref import stages
 
-    hours, folder = {}, Path("runs/quick" if options.quick else "runs")
-    if options.quick:                                  # the shipped weights stay as they are
-        load.CHECKPOINTS = folder / "checkpoints"
+    hours = {}
     for name in STAGES:
         began = time.monotonic()
         few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
@@ -256,6 +248,8 @@ def weights(options):
         hours[name] = (time.monotonic() - began) / 3600
     for name, value in hours.items():
         print(f"{name:8} {value:6.2f} h")
+    if options.quick:
+        print("To see it:", *(f"{k}={v}" for k, v in world.items()), "make demo")
 
 
 def follow(name, states):

@@ -211,11 +211,13 @@ class Codec(nn.Module):
 
 
 def codec_loss(y, x, z, weight):
-    """L1 on pixels and on their gradients, weighted by a map, and a leash on the latents' size.
+    """L1 and squares of pixels, weighted by a map, L1 of their gradients, and a leash on the
+    latents' size.
 
     y, x (B, T, 3, H, W), z latents, weight (B, T, 1, H, W) is larger where detail matters.
     """
-    pixel = ((y - x).abs() * weight).mean()
+    wrong = y - x
+    pixel = ((wrong.abs() + 2 * wrong.square()) * weight).mean()
     edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (1, 3, 4))
     leash = (z.square().mean() - 1).clamp(min=0) + z.mean().square()
     return pixel + 0.2 * edges + 0.01 * leash

@@ -1,4 +1,4 @@
-"""The two drawings of the tour: what happens between sound and face, and the road of notebooks.
+"""Drawings: between sound and face, the road of notebooks, bent paths, mask and cache.
 
 Figures in viz.py's style, on one sheet whose units are inches. Frames are (T, 3, H, W) in
 [-1, 1]; samples (N,) at 16 kHz.
@@ -7,6 +7,7 @@ Figures in viz.py's style, on one sheet whose units are inches. Frames are (T, 3
 from textwrap import fill
 
 from livetalk_ref import viz
+from livetalk_ref.cache import block_causal_mask
 from livetalk_ref.judge.results import ROOT
 
 # number, file name, what happens there; the ones that are not written yet are drawn hollow
@@ -137,4 +138,51 @@ def road():
         label(ax, x, 1.2, fill(name, 12), 10, viz.INK if here else viz.SOFT, weight="bold",
               va="top")
         label(ax, x, 0.72, fill(what, 14), 9, viz.INK if here else viz.SOFT, va="top")
+    return made
+
+
+def bends(rows):
+    """Deviation from the chord and curvature along sigma. -> figure
+
+    rows: as `report straightness` makes them; one line for every value of "guidance".
+    """
+    made, axes = viz.figure(12, 3.1, 1, 2)
+    drawn = (("deviation", "sigma", "squared distance of the velocity from the chord's"),
+             ("curvature", "bend", "change of the velocity per unit of sigma"))
+    for ax, (name, place, title) in zip(axes, drawn):
+        for label, colour in zip(dict.fromkeys(row["guidance"] for row in rows), viz.COLOURS):
+            some = [row for row in rows if row["guidance"] == label and name in row]
+            band = list(zip(*(row[f"{name} 95%"] for row in some)))
+            viz.curve(ax, [row[place] for row in some], [row[name] for row in some], label, band,
+                      colour)
+        ax.set(xlabel="sigma", xlim=(1.01, 0), title=title, ylim=(0, None))
+    axes[0].legend(loc="upper left")
+    return made
+
+
+def memory(frames, block, policy, at, heights=(3.4, 1.5)):
+    """The mask of one pass beside the cache while it fills. -> figure
+
+    frames: latent frames in all; at: the number of the block under work. Left: which frame may
+    read which, the rows of this block framed. Right: what the cache holds when the block begins.
+    """
+    mask = block_causal_mask(frames, 1, block, policy)
+    here, kept = at * block, [f for f in range(at * block) if policy.keeps(f, at * block)]
+    made, (left, right) = viz.figure(12, sum(heights), 1, 2,
+                                     gridspec_kw={"width_ratios": (1, 2.1)})
+    left.imshow(mask, cmap="Greys", vmin=0, vmax=2.2)
+    left.grid(False)
+    left.set(title=f"the mask: row {here} .. {here + block - 1} reads", xlabel="is read",
+             ylabel="reads")
+    left.add_patch(viz.plt.Rectangle((-0.5, here - 0.5), frames, block, fill=False,
+                                     edgecolor=viz.CORAL, linewidth=2))
+    shares = {"cached, clean": (kept, viz.TEAL), "this block, noisy": (
+        range(here, here + block), viz.CORAL)}
+    for name, (numbers, colour) in shares.items():
+        right.bar(list(numbers), 1, 0.9, color=colour, label=name)
+    later = [f for f in range(frames) if f not in kept and not here <= f < here + block]
+    right.bar(later, 1, 0.9, color=viz.RULE, label="forgotten, or not there yet")
+    right.set(xlim=(-0.6, frames - 0.4), ylim=(0, 1.6), yticks=[], xlabel="latent frame",
+              title=f"the cache before block {at}: {len(kept)} frames")
+    right.legend(loc="upper left", ncols=3)
     return made

@@ -1,28 +1,33 @@
-"""Speech, a picture and a prompt to video: window after window, or block after block.
+"""Speech, a picture and a prompt to video: a model at work, window after window.
 
-The teacher's window is 21 latent frames. The first one starts from the reference picture, every
-later one from the last 4 latent frames of the window before, given clean. A causal avatar is
-streamed by a session, and its window is a block of 3 latent frames. Sound, noise and decoding go
-forward only, so memory does not grow with the length and a longer sound leaves the windows
-before its end as they were. Letters as in flow.py; A audio features.
+A teacher's window is 21 latent frames. The first one starts from the reference picture, every
+later one from the last 4 latent frames of the window before, given clean. A student's window is
+a block of 3 latent frames behind the cache of those before. Sound, noise and decoding go forward
+only, so memory does not grow with the length and a longer sound leaves the windows before its
+end as they were. Letters as in flow.py; A audio features.
 """
 
 import time
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
+from livetalk_ref.cache import BLOCK, Policy
+from livetalk_ref.errors import UserError
 from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
                                euler, group_audio)
 from livetalk_ref.media import SCALE, movie
-from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of, samples_for
-from livetalk_ref.world.audio import AudioFeatures
+from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of, sound
+from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
 
 TEXT_WEIGHT, AUDIO_WEIGHT = 2.0, 2.0
 GUIDANCE = Guidance(TEXT_WEIGHT, AUDIO_WEIGHT)
+PLAIN = Guidance()
 FRESH = WINDOW - OVERLAP       # latent frames that a later window adds
+KEPT = Policy(BLOCK, WINDOW - 2 * BLOCK)    # a student reads no more frames than in training
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,36 @@ def evaluations(windows, steps, guidance):
     return windows * steps * (2 if guidance.text == guidance.audio else 3)
 
 
+def count_blocks(frames):
+    """A student's blocks that cover so many video frames."""
+    return -(-(frames + MISSING) // FRAMES)
+
+
+def passes(blocks):
+    """Times that a student is run on a block: the last one's clean pass is not needed."""
+    return blocks * (STUDENT_STEPS + 1) - 1
+
+
+def settle(avatar, steps=None, guidance=None):
+    """(steps, guidance) to sample with: what was asked for, else the model's own.
+
+    UserError where a student is asked for others than its own.
+    """
+    if not avatar.is_student:
+        return steps or TEACHER_STEPS, guidance or avatar.guidance
+    if steps not in (None, STUDENT_STEPS) or guidance not in (None, PLAIN):
+        raise UserError(f"{avatar.name} is a student: it always makes {STUDENT_STEPS} steps a "
+                        f"block, without guidance; leave steps and weights out.")
+    return STUDENT_STEPS, PLAIN
+
+
+def count_ticks(avatar, frames, steps):
+    """How often `watch` is called for so many video frames: blocks, or steps of all windows."""
+    return count_blocks(frames) if avatar.is_student else count_windows(frames) * steps
+
+
 def frames_in(windows):
-    """Video frames in the first so many windows."""
+    """Video frames in a teacher's first so many windows."""
     return (WINDOW + (windows - 1) * FRESH) * ROWS_PER_LATENT - (ROWS_PER_LATENT - 1)
 
 
@@ -97,10 +130,10 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
     """Generate video for speech and yield a `Window` at a time, one frame per begun 1000 samples.
 
     Arguments as for `conditions`. `watch` is called with every `flow.Step` of the sampler.
-    The same seed gives the same frames. A causal avatar has its own steps and no guidance.
+    The same seed gives the same frames. A student has its own steps and no guidance, see `roll`.
     """
-    if avatar.causal:
-        yield from stream_blocks(avatar, picture, samples, prompt, seed, watch)
+    if avatar.is_student:
+        yield from roll(avatar, picture, samples, prompt, seed, watch)
         return
     generator = torch.Generator().manual_seed(seed)
     missing = count_frames(samples)
@@ -118,36 +151,24 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
         yield Window(index, windows, latents, frames)
 
 
-def parts(avatar, samples, steps):
-    """How often `watch` will be called, and what each of them is."""
-    frames = count_frames(samples)
-    if avatar.causal:
-        return count_blocks(frames), "block"
-    return count_windows(frames) * steps, "denoising step"
+def roll(avatar, picture, samples, prompt, seed=0, watch=None):
+    """The same from a student: a `Window` is a block, made in 4 steps without guidance.
 
-
-def count_blocks(frames):
-    """Blocks that cover so many video frames."""
-    return -(-(frames + MISSING) // FRAMES)
-
-
-def stream_blocks(avatar, picture, samples, prompt, seed=0, watch=None):
-    """`stream` of a causal avatar: a `Window` for every block of a session that hears the clip.
-
-    `watch` is called with every block.
+    `watch` is called with every `rollout.Block`.
     """
     missing = count_frames(samples)
-    count = count_blocks(missing)
-    whole = replace(avatar, audio=lambda: avatar.audio(samples, frames_of(count)))
+    blocks = count_blocks(missing)
+    whole = replace(avatar, audio=lambda: avatar.audio(samples, frames_of(blocks)))
     generator = torch.Generator().manual_seed(seed)
-    live = AvatarSession(whole, picture, prompt, generator, undo=0)
-    silence = samples_for(count, live.ahead) - len(samples)
-    for block in live.hear(torch.nn.functional.pad(samples, (0, silence))):
-        frames = live.decode(block).pictures[:missing]
-        missing -= len(frames)
+    session = AvatarSession(whole, picture, prompt, generator, avatar.policy, undo=0)
+    for block in chain(session.hear(sound(samples)), session.remainder()):
         if watch:
             watch(block)
-        yield Window(block.index, count, block.x0, frames)
+        frames = session.decode(block).pictures[:missing]
+        missing -= len(frames)
+        yield Window(block.index, blocks, block.x0, frames)
+        if not missing:                             # nobody would read the last clean pass
+            return
 
 
 def decode(codec, latents, memory, most):
@@ -162,24 +183,25 @@ def decode(codec, latents, memory, most):
     return torch.cat(pictures), memory
 
 
-def make_video(avatar, picture, samples, prompt, path, seed=0, steps=TEACHER_STEPS,
-               guidance=GUIDANCE, scale=SCALE, watch=None):
+def make_video(avatar, picture, samples, prompt, path, seed=0, steps=None, guidance=None,
+               scale=SCALE, watch=None):
     """Generate an mp4 with sound and return what it took, as a dict.
 
-    The file appears when it is complete. UserError when it cannot be written.
+    The file appears when it is complete. UserError when it cannot be written, and as `settle`.
     """
     started, first = time.perf_counter(), None
+    steps, guidance = settle(avatar, steps, guidance)
     with movie(path, samples, picture.shape[-1], scale) as made:
         for window in stream(avatar, picture, samples, prompt, seed, steps, guidance, watch):
             first = first or time.perf_counter() - started
             made.add(window.frames)
     seconds, frames = time.perf_counter() - started, count_frames(samples)
-    if avatar.causal:
-        steps, guidance = STUDENT_STEPS + 1, Guidance()                 # and the clean pass
+    runs = passes(window.count) if avatar.is_student else \
+        evaluations(window.count, steps, guidance)
     return {"out": str(path), "model": avatar.name, "prompt": prompt, "seed": seed,
             "steps": steps, "text_weight": guidance.text, "audio_weight": guidance.audio,
             "frames": frames, "video_seconds": frames / FPS, "windows": window.count,
-            "evaluations": evaluations(window.count, steps, guidance),
+            "evaluations": runs,
             "threads": torch.get_num_threads(), "seconds": seconds,
             "first_frame_seconds": first, "frames_per_second": frames / seconds,
             "real_time_factor": seconds * FPS / frames}

@@ -5,21 +5,23 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref.cache import Policy
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
-from livetalk_ref.generate import GUIDANCE
+from livetalk_ref.generate import GUIDANCE, KEPT
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.real.commands import REAL
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import text
-from livetalk_ref.world.audio import AudioFeatures
+from livetalk_ref.world.ear import CHECKPOINTS, AudioFeatures, Ear, EarConfig
+from livetalk_ref.world.state import SIZE
 
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
+SAMPLERS = ("euler", "rollout")     # of teachers, of students: the fact "sampler" of their files
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
-         "sync": (SyncNet, SyncConfig)}                                     # else a WanDiT
+         "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig)}            # else a WanDiT
 
 
 def checkpoint(name):
@@ -70,11 +72,26 @@ class Avatar:
     model: torch.nn.Module
     codec: torch.nn.Module
     name: str
+    sampler: str = "euler"              # one of SAMPLERS
     text: callable = text.encode        # prompts -> (B, L, D)
     audio: callable = drawn_audio       # (clip=None, frames=None) -> features, see stream.py
-    causal: bool = False                # block by block in 4 steps, or whole windows in many?
-    size: int = 96                      # pixels a side
-    guidance: Guidance = GUIDANCE       # of one that is not causal
+    size: int = SIZE                    # pixels a side
+    guidance: Guidance = GUIDANCE       # of a teacher
+    policy: Policy = KEPT               # of a student's cache
+
+    @property
+    def is_student(self):
+        """Does it make block after block in 4 steps, or whole windows with a guided Euler?"""
+        return self.sampler == "rollout"
+
+
+def sampler(name):
+    """How a DiT's checkpoint says it is sampled; one that says nothing is a teacher."""
+    found = read(checkpoint(name))[1].get("sampler", SAMPLERS[0])
+    if found not in SAMPLERS:
+        raise UserError(f"{name} asks for the sampler '{found}'; this version knows "
+                        f"{' and '.join(SAMPLERS)}.")
+    return found
 
 
 def load(name="teacher", device="cpu", path=None, **options):
@@ -87,4 +104,5 @@ def load(name="teacher", device="cpu", path=None, **options):
         from livetalk_ref.real.avatar import assemble
 
         return assemble(name, path, device, **options)
-    return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name))
+    return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name),
+                  sampler(name))

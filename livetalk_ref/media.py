@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, SIZE
 
 NOTE = "Synthetic media made with livetalk_ref"
 SCALE = 4               # how much larger than generated a picture is shown
@@ -56,7 +56,7 @@ def placed(path):
 
 
 @contextmanager
-def movie(path, samples, size=96, scale=SCALE):
+def movie(path, samples, size=SIZE, scale=SCALE):
     """Write an mp4 piece by piece: `with movie(path, samples) as m: m.add(frames)`.
 
     samples (N,) is the whole 16 kHz sound; frame i goes with samples 1000 i .. 1000 i + 999.
@@ -126,7 +126,7 @@ def audio_frame(block):
     return frame
 
 
-def read_video(path, size=96):
+def read_video(path, size=SIZE):
     """A video file -> (T, 3, size, size) in [-1, 1], 16 frames/s, cut to its central square.
 
     UserError for a file that is missing, broken, without pictures or of another frame rate.

@@ -17,16 +17,16 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.media import blame, fit, placed
 from livetalk_ref.world.face import render
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.state import COL
+from livetalk_ref.world.state import COL, SIZE
 from livetalk_ref.world.still import reference_state
 
 SMALLEST, LARGEST = 32, 10_000      # pixels a side
-DRAWN = 22.5                        # dB that the codec restores of every drawn portrait
+DRAWN = 25.5                        # dB that the codec restores of every drawn portrait
 FRIENDLY = {"happy": 0.45}
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # Pillow's
 
 
-def load_portrait(path, size=96):
+def load_portrait(path, size=SIZE):
     """An image file -> (3, size, size) in [-1, 1], its largest central square.
 
     UserError as of `read_image`.
@@ -67,7 +67,7 @@ def check_size(path, width, height):
                         f"{SMALLEST} to {LARGEST}.")
 
 
-def portrait_of(seed, size=96):
+def portrait_of(seed, size=SIZE):
     """The portrait of `--identity seed`: (3, size, size) in [-1, 1].
 
     It looks at the viewer, friendly, with its mouth closed and its hands down; light and

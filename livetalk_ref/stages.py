@@ -6,20 +6,21 @@ of the stages before them, so each can be redone alone.
 
 import ctypes
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from livetalk_ref import load
+from livetalk_ref import load, trajectories
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.flow import draw_sigma, flow_loss
 from livetalk_ref.judge import sync
 from livetalk_ref.judge.reader import Reader, reader_loss
 from livetalk_ref.load import half, load_module
-from livetalk_ref.train import TrainConfig, read, save, train
+from livetalk_ref.ode import ode_loss, teacher_forced_loss
+from livetalk_ref.train import TrainConfig, kept, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
-from livetalk_ref.world import latents, snippets
+from livetalk_ref.world import ear, latents, shards, snippets
 
 @dataclass
 class Stage:
@@ -29,9 +30,10 @@ class Stage:
     loss: callable
     config: TrainConfig
     finish: callable = lambda model: None      # measures what the shipped file holds besides
+    facts: dict = field(default_factory=dict)  # what its checkpoints say besides
 
 
-def codec_stage(count=2048):
+def codec_stage(count=1536):
     """Codec on rendered snippets; mouths count more."""
     data = snippets.Snippets.load(list(snippets.build("train", count)))
     model = Codec().to(memory_format=torch.channels_last)
@@ -55,6 +57,14 @@ def codec_stage(count=2048):
                                           weight_decay=0.1), finish)
 
 
+def decoder_stage(count=1536):
+    """The shipped codec's decoder alone: its latents, and what was trained on them, stay valid."""
+    stage = codec_stage(count)
+    model = load_module("codec").to(memory_format=torch.channels_last)
+    model.decoder.requires_grad_(True)
+    return Stage(model, stage.loss, replace(stage.config, lr=5e-4, muon=0.006))
+
+
 @torch.inference_mode()
 def through(codec, data, count):
     """The first `count` snippets as the codec shows them, again in 8 bits."""
@@ -65,7 +75,7 @@ def through(codec, data, count):
                    identity=data.identity[:count], degraded=data.degraded[:count])
 
 
-def reader_stage(count=2048):
+def reader_stage(count=1536):
     """Face reader on rendered frames, a third of them through the codec."""
     data = snippets.Snippets.load(list(snippets.build("train", count)))
     coded = through(load_module("codec"), data, count // 4)
@@ -100,9 +110,23 @@ def sync_stage(count=608):
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.02, cooldown=0.4))
 
 
-def teacher_stage(count=1280):
+def ear_stage(count=2400):
+    """Audio encoder on spoken stretches, one row of mel frames at a time."""
+    data, _ = shards.load(list(ear.build("train", count)))
+    mels, mouth, phone = (data[name].flatten(0, 1) for name in ("mels", "mouth", "phone"))
+
+    def loss(model, g):
+        some = torch.randint(len(mels), (512,), generator=g)
+        return ear.ear_loss(model, mels[some].float(), mouth[some], phone[some], g)
+
+    return Stage(ear.Ear(), loss, TrainConfig(steps=4000, lr=2e-3, cooldown=1.0,
+                                              weight_decay=0.05))
+
+
+def teacher_stage(count=3072, data=None):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
-    data = latents.LatentClips.load(list(latents.build(load_module("codec"), "train", count)))
+    data = data or latents.LatentClips.load(
+        list(latents.build(load_module("codec"), "train", count)))
     model = WanDiT(TINY)
 
     def loss(model, g):
@@ -110,24 +134,82 @@ def teacher_stage(count=1280):
         noise = torch.randn(x0.shape, generator=g)
         return flow_loss(model, x0, noise, draw_sigma(len(x0), g), cond.known, cond)
 
-    return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, ema=0.999))
+    return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, cooldown=0.5,
+                                            weight_decay=0.05))
+
+
+def causal_stage(count=1280):
+    """The teacher, tuned to be autoregressive: noisy blocks behind clean ones (teacher forcing).
+
+    It serves the question whose trajectories a causal student should learn.
+    """
+    data = latents.LatentClips.load(list(trajectories.clean_clips("train", count)))
+    model = load_module("teacher").requires_grad_(True)
+
+    def loss(model, g):
+        some = data.select(torch.randint(len(data), (8,), generator=g))
+        x0, cond = some.window(0, 1)
+        cond = latents.drop_some(cond, torch.rand(len(some), generator=g))
+        return teacher_forced_loss(model, (x0, cond), g)
+
+    return Stage(model, loss, TrainConfig(steps=3000, lr=2e-4, ema=0.99, save_every=30.0),
+                 facts={"mask": "teacher forcing"})
+
+
+def ode_stage(count=2000, recipe="converged", variant="livetalk", teacher="bidirectional", seed=0,
+              keep=None):
+    """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
+
+    The rate is constant, as in the paper, so that the short recipe is the converged one's first
+    fifth, weight for weight, and averaged weights are kept all along.
+    """
+    data = trajectories.Trajectories.load(
+        list(trajectories.from_shipped(count, teacher=teacher))).select(torch.arange(count))
+    model = trajectories.load_teacher(teacher).requires_grad_(True)
+
+    def loss(model, g):
+        return ode_loss(model, data.batch(8, g), g, variant)
+
+    config = TrainConfig(ODE_STEPS[recipe], lr=2e-4, cooldown=0.0, ema=0.99, weight_decay=0.0,
+                         betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=keep or ODE_KEPT)
+    return Stage(model, loss, config, facts={
+        "sampler": "rollout", "pairs": count, "variant": variant, "teacher": teacher})
 
 
 FEW = 64               # clips that are enough to measure what `finish` does
-SHIPPED = {"codec": "codec", "judges": "reader", "sync": "sync", "teacher": "teacher"}
-STAGES = {"codec": codec_stage, "judges": reader_stage, "sync": sync_stage,
-          "teacher": teacher_stage}
+ODE_STEPS = {"short": 400, "converged": 2000}       # 1 : 5, as the paper's 4k and 20k
+ODE_KEPT = (25, 50, 100, 200, 400, 700, 1000, 1500, 2000)
+SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader", "sync": "sync",
+           "teacher": "teacher", "ode": "student_ode"}
+STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
+          "judges": reader_stage, "sync": sync_stage, "teacher": teacher_stage,
+          "ode": ode_stage, "teacher_causal": causal_stage}
 
 
 def export(name, folder=None):
     """Ship the averaged weights of a run as fp16 under data/checkpoints; returns the path."""
-    tensors, facts = read(Path(folder or f"runs/{name}") / "ema.safetensors")
+    folder = Path(folder or f"runs/{name}")
+    if name == "ode":
+        return export_students(folder)
+    tensors, facts = read(folder / "ema.safetensors")
     stage = STAGES[name](count=FEW)
     stage.model.load_state_dict(tensors)
     stage.finish(stage.model.eval())
     path = load.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
     save(path, half(stage.model.state_dict()), **facts)
     return path
+
+
+def export_students(folder):
+    """The student as it ended, and as it was after the short recipe; returns the first path."""
+    parts = {"student_ode_short": kept(folder, ODE_STEPS["short"]),
+             "student_ode": folder / "ema.safetensors"}
+    for shipped, path in parts.items():
+        if path.is_file():              # a trial run may be too short for a short recipe
+            tensors, facts = read(path)
+            out = load.CHECKPOINTS / f"{shipped}.safetensors"
+            save(out, half(tensors), **facts)
+    return out
 
 
 def keep_memory():
@@ -138,11 +220,20 @@ def keep_memory():
             ctypes.CDLL(None).mallopt(option, value)
 
 
-def run_stage(name, out=None, steps=None, resume=False, **options):
-    """Train one stage in out (default runs/NAME), yielding the loop's states."""
+def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
+              compiled=False, **options):
+    """Train one stage in out (default runs/NAME), yielding the loop's states.
+
+    start: the checkpoint to begin with instead of chance; rate multiplies the learning rates;
+    compiled: through torch.compile.
+    """
     keep_memory()
+    torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
-    if steps:
-        stage.config = replace(stage.config, steps=steps)
+    c = stage.config
+    stage.config = replace(c, steps=steps or c.steps, lr=rate * c.lr, muon=rate * c.muon,
+                           compiled=compiled)
+    if start:
+        stage.model.load_state_dict(load_module(start, SHIPPED[name]).state_dict())
     yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
-                     {"config": stage.model.config})
+                     {"config": stage.model.config, "start": start, **stage.facts})

@@ -3,7 +3,7 @@
 A stream is a `State`, a value that every block replaces by a newer one: an old one kept is the
 undo. Blocks come from the functions of rollout.py, whatever the sound's chunks, so a stream is
 the offline rollout bit for bit. A block needs the sound of all its frames and the look-ahead
-of their audio rows, `ahead` video frames (1, 62.5 ms, for those of `world.audio`), no more:
+of their audio rows, `ahead` video frames (1, 62.5 ms, for those of `world.ear`), no more:
 
     N samples give b = (N // 1000 - (ahead - 1) + 3) // 12 blocks, and 12 b - 3 frames (b > 0);
     frame i is shown while samples 1000 i .. 1000 i + 999 are heard.

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class TrainConfig:
     clip: float = 1.0           # largest gradient norm
     weight_decay: float = 0.01
     betas: tuple = (0.9, 0.99)
+    compiled: bool = False      # through torch.compile: needs a C++ compiler, and minutes first
     save_every: float = 120.0   # seconds between checkpoints
+    keep: tuple = ()            # updates whose averaged weights stay, see `kept`
 
 
 @dataclass
@@ -100,27 +103,6 @@ def ema_update(average, model, decay):
                 slow.lerp_(fast.to(slow.dtype), 1 - decay)
 
 
-class Muon(torch.optim.Muon):
-    """Muon (Jordan et al. 2024) for matrices and for convolutions, a kernel (out, in, h, w)
-    being the matrix (out, in h w)."""
-
-    def __init__(self, weights, lr, **options):
-        self.weights, self.matrices = weights, [nn.Parameter(as_matrix(w.data, w)) for w in weights]
-        super().__init__(self.matrices, lr, **options)
-
-    def step(self):
-        for matrix, weight in zip(self.matrices, self.weights):
-            matrix.grad = as_matrix(weight.grad, weight)
-        super().step()
-
-
-def as_matrix(values, weight):
-    """The values of a weight as a matrix with one row for each output; of the weight, a view."""
-    if weight.ndim == 4 and not weight.is_contiguous():
-        values = values.permute(0, 2, 3, 1)                 # as channels-last kernels lie
-    return values.flatten(1)
-
-
 def hidden(name, weight):
     """Does Muon train it? Matrices of transformer blocks and kernels of convolutions."""
     return weight.ndim == 4 or weight.ndim == 2 and name.startswith("blocks.")
@@ -128,8 +110,9 @@ def hidden(name, weight):
 
 def make_optimizers(model, c):
     """AdamW for everything, or Muon for the hidden weights and AdamW for the rest."""
-    turned = [p for name, p in model.named_parameters() if c.muon and hidden(name, p)]
-    rest = [p for p in model.parameters() if not any(p is q for q in turned)]
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    turned = [p for name, p in trained if c.muon and hidden(name, p)]
+    rest = [p for _, p in trained if not any(p is q for q in turned)]
     made = [torch.optim.AdamW(rest, c.lr, c.betas, weight_decay=c.weight_decay)]
     if turned:
         made.append(Muon(turned, c.muon, weight_decay=c.weight_decay))
@@ -164,6 +147,11 @@ def unpack(tensors, model, average, optimizers):
     return int(tensors["step"])
 
 
+def kept(out, step):
+    """The file of the averaged weights that a run kept after an update."""
+    return Path(out) / f"ema-{step:06d}.safetensors"
+
+
 def trim_metrics(path, step):
     """Drop the rows of metrics.jsonl after `step`."""
     if path.exists():
@@ -191,7 +179,8 @@ def best_precision(device):
     kind = torch.device(device).type
     if kind == "cuda":
         return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
-    return "bf16" if kind == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if kind == "cpu" and fast else "fp32"
 
 
 def train(model, loss, config, out=None, resume=False, facts=None):
@@ -206,6 +195,7 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     optimizers = make_optimizers(model, config)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    forward = torch.compile(model) if config.compiled else model
     run = Run(out, config, facts or {})
     first = run.restore(model, average, optimizers) if resume else 0
     run.forget_after(first)
@@ -215,7 +205,7 @@ def train(model, loss, config, out=None, resume=False, facts=None):
         for optimizer, peak in zip(optimizers, peaks):
             optimizer.param_groups[0]["lr"] = peak * pace(step, config)
         with autocast(device, precision):
-            value = loss(model, step_generator(config.seed, step))
+            value = loss(forward, step_generator(config.seed, step))
         value.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         for optimizer in optimizers:
@@ -257,10 +247,12 @@ class Run:
             return
         with open(self.out / "metrics.jsonl", "a") as file:
             file.write(json.dumps(dataclasses.asdict(state)) + "\n")
+        about = {"train": self.config, "step": state.step, **self.facts}
+        if state.step in self.config.keep:
+            save(kept(self.out, state.step), average, **about)
         due = time.monotonic() - self.saved > self.config.save_every
         if due or state.step == self.config.steps:
             save(self.out / "last.safetensors", pack(model, average, optimizers, state.step),
                  train=self.config)
-            save(self.out / "ema.safetensors", average, train=self.config, step=state.step,
-                 **self.facts)
+            save(self.out / "ema.safetensors", average, **about)
             self.saved = time.monotonic()

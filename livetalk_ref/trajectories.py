@@ -3,7 +3,10 @@
 Every shard of the latent cache gives one shard of trajectories, which holds its conditions,
 seeds and guidance too. Shards appear when they are complete, so a killed build continues where
 it was and a longer one adds to it. They live in runs/trajectories/KEY/, where KEY names the
-latent cache, the teacher's weights and the guidance.
+latent cache, the teacher's weights and the guidance. Conditions are clean here: no picture is
+spoiled, since a student has nothing to learn from a teacher that draws what is spoiled.
+
+    python -m livetalk_ref trajectories --sample    # the few that ship in data/trajectories
 """
 
 from dataclasses import dataclass, replace
@@ -11,13 +14,23 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref.cache import BLOCK
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.load import load_module
-from livetalk_ref.ode import trajectory
+from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.ode import causal_trajectory, trajectory
 from livetalk_ref.train import save
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
+
+
+CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
+SAMPLE = CHECKPOINTS.parent / "trajectories" / "sample.safetensors"
+SAMPLE_BYTES = 1_500_000
+WALKS = {"bidirectional": trajectory, "causal": causal_trajectory}
+STEPS = {"bidirectional": TEACHER_STEPS, "causal": TEACHER_STEPS * WINDOW // BLOCK}    # a shard
 
 
 @dataclass
@@ -82,7 +95,7 @@ def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=tr
     `ode.causal_trajectory` for an autoregressive teacher. `watch` is called with every
     `flow.Step`, 48 a shard (or 48 a block).
     """
-    who = f"{shards.world_key(teacher)}-text{guidance.text:g}-audio{guidance.audio:g}"
+    who = f"{shards.world_key(teacher.state_dict())}-text{guidance.text:g}-audio{guidance.audio:g}"
     for path in map(Path, paths):
         out = Path(folder) / f"{path.parent.name}-{who}" / path.name
         if not out.exists():
@@ -92,8 +105,50 @@ def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=tr
         yield out
 
 
-def from_shipped(count, device="cpu", watch=None, **options):
-    """Trajectories of the shipped teacher for the first `count` training clips (rounded up to
-    shards of 32), yielding shard paths. Options go to `latents.build`."""
-    clips = latents.build(load_module("codec"), "train", count, **options)
-    yield from build(load_module("teacher", device=device), clips, watch=watch)
+def count_shards(count):
+    """Shards that hold so many clips."""
+    return -(-count // shards.SHARD)
+
+
+def load_teacher(kind="bidirectional", device="cpu"):
+    """The teacher whose trajectories are wanted: the shipped one, or the autoregressive one that
+    `train teacher_causal` made. UserError for another kind, and where it was not trained yet."""
+    if kind not in WALKS:
+        raise UserError(f"There is no teacher '{kind}'; choose {' or '.join(WALKS)}.")
+    if kind == "bidirectional":
+        return load_module("teacher", device=device)
+    run = Path("runs/teacher_causal/ema.safetensors")
+    if not run.is_file():
+        raise UserError("The causal teacher has no weights yet; run 'python -m livetalk_ref train "
+                        "teacher_causal' first.")
+    return load_module(run, device=device)
+
+
+def clean_clips(split, count):
+    """Shards of the first `count` clips of a split, 81 frames each, yielding their paths."""
+    yield from latents.build(load_module("codec"), split, count, CLEAN, frames=FRAMES,
+                             degraded=0.0)
+
+
+def from_shipped(count, split="train", teacher="bidirectional", watch=None):
+    """Trajectories of a teacher for the first `count` clean clips of a split (rounded up to
+    shards of 32), yielding shard paths. `watch` as for `build`."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_teacher(teacher, device)
+    yield from build(model, clean_clips(split, count), walk=WALKS[teacher], watch=watch)
+
+
+def write_sample(path=None, watch=None):
+    """Write as many trajectories of the first training clips as fit into what may ship; returns
+    the path of the file."""
+    clips = LatentClips.load(list(clean_clips("train", shards.SHARD)))
+    some = range(min(len(clips), SAMPLE_BYTES // bytes_each(clips)))
+    data = make(load_teacher(), clips.select(some), 0, GUIDANCE, watch=watch)
+    data.save(path or SAMPLE, guidance=GUIDANCE)
+    return path or SAMPLE
+
+
+def bytes_each(clips):
+    """Bytes that one trajectory of such clips takes, generously."""
+    x, rows, state = clips.latents[0, :WINDOW], clips.audio[0, :FRAMES], clips.state[0, :FRAMES]
+    return 2 * (6 * x.numel() + rows.numel() + state.numel()) + 4096

@@ -7,7 +7,7 @@ from tiny import write_checkpoints
 from livetalk_ref import generate, load
 from livetalk_ref.judge import bench
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.world.audio import AudioFeatures
+from livetalk_ref.world.ear import AudioFeatures
 
 
 @pytest.fixture(scope="module")

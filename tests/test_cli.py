@@ -233,23 +233,25 @@ def test_the_module_from_a_shell():
 def test_train_follows_a_stage(go, monkeypatch):
     asked = []
 
-    def run_stage(name, out=None, steps=None, resume=False, **options):
-        asked.append((name, str(out), steps, resume, *options.values()))
+    def run_stage(name, out=None, steps=None, resume=False, *more, **options):
+        asked.append((name, str(out), steps, resume, *more, *options.values()))
         yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
 
     exported = []
     monkeypatch.setattr(stages, "run_stage", run_stage)
     monkeypatch.setattr(stages, "export", lambda *words: exported.append(words), raising=False)
     status, _, err = go("train", "codec", "--steps", "9", "--out", "here", "--resume")
-    assert status == 0 and asked == [("codec", "here", 9, True)]
+    assert status == 0 and asked == [("codec", "here", 9, True, None, 1.0, False)]
     assert "codec step 1, loss 0.5000, 7 s left" in err
     asked.clear()
-    monkeypatch.setattr(load, "CHECKPOINTS", load.CHECKPOINTS)         # put back afterwards
+    for name in ("LIVETALK_SIZE", "LIVETALK_WEIGHTS"):
+        monkeypatch.setenv(name, "")                                   # put back afterwards
     status, out, _ = go("weights", "--quick")
     assert status == 0 and [a[0] for a in asked] == list(cli.STAGES) == [e[0] for e in exported]
-    assert asked[0] == ("codec", "runs/quick/codec", cli.QUICK["codec"], True,
-                        cli.QUICK_CLIPS)
-    assert [line.split()[0] for line in out.splitlines()] == list(cli.STAGES)
+    assert asked[0] == ("ear", "runs/quick/ear", cli.QUICK["ear"], True, cli.QUICK_CLIPS)
+    *hours, hint = out.splitlines()
+    assert [line.split()[0] for line in hours] == list(cli.STAGES)
+    assert hint == "To see it: LIVETALK_SIZE=64 LIVETALK_WEIGHTS=runs/quick/checkpoints make demo"
     refused(go("train", "nothing"), "invalid choice: 'nothing'")
 
 

@@ -7,7 +7,7 @@ import pytest
 from test_benchmark import random_reader, scripted
 from test_cli import checkpoints, go, place, refused  # noqa: F401
 
-from livetalk_ref import __main__ as cli
+from livetalk_ref import options
 from livetalk_ref.judge import sets
 from livetalk_ref.judge.reader import ReaderConfig
 from livetalk_ref.media import movie
@@ -82,7 +82,7 @@ def test_evaluate_refuses(go, place, checkpoints):  # noqa: F811
 
 
 def test_the_sets_are_those_of_the_benchmarks():
-    assert cli.SETS == tuple(sets.FIRST)
+    assert options.SETS == tuple(sets.FIRST)
 
 
 def test_bench(go):  # noqa: F811

@@ -7,7 +7,7 @@ from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.flow import group_audio
 from livetalk_ref.wan import TINY
 from livetalk_ref.world import clips, latents, shards, snippets, text
-from livetalk_ref.world.audio import AUDIO_DIM
+from livetalk_ref.world.ear import AUDIO_DIM
 from livetalk_ref.world.identity import Identity
 from livetalk_ref.world.speech import VOICES
 from livetalk_ref.world.state import COL, S
@@ -65,7 +65,7 @@ def test_batches_hide_audio_and_text_as_often_as_said():
 
 
 def test_dropped_audio_is_not_silence():
-    from livetalk_ref.world.audio import AudioFeatures
+    from livetalk_ref.world.ear import AudioFeatures
     silence = AudioFeatures().rows(torch.zeros(4000))
     assert silence[:, -1].eq(1).all() and silence.abs().sum() > 0
 

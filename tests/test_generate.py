@@ -10,7 +10,7 @@ from livetalk_ref.flow import Guidance, group_audio
 from livetalk_ref.generate import (audio_windows, conditions, count_frames, count_windows,
                                    evaluations, stream)
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.world.audio import AudioFeatures
+from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
 
 PROMPT = "a happy person nods"

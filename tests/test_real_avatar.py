@@ -78,7 +78,7 @@ def test_a_known_clip_is_read_as_a_whole(avatar):
 def test_a_teacher_of_the_same_layout_guides(weights):
     """Windows of 21 latent frames, three evaluations a step, its own guidance."""
     teacher = load("omniavatar-1.3b", path=weights, size=SIZE)
-    assert teacher.guidance == GUIDANCE == Guidance(4.5, 4.5) and not teacher.causal
+    assert teacher.guidance == GUIDANCE == Guidance(4.5, 4.5) and not teacher.is_student
     window, = generate.stream(teacher, PICTURE, SOUND[:5000], PROMPTS[0], steps=1,
                               guidance=Guidance(2, 3))
     assert window.latents.shape == (1, 21, 16, SIZE // 8, SIZE // 8)

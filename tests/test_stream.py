@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import shake
 
 from livetalk_ref import stream
@@ -16,7 +17,8 @@ from livetalk_ref.rollout import sample
 from livetalk_ref.stream import AHIS, AvatarSession, count_blocks, frames_of, samples_for
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import state, text
-from livetalk_ref.world.audio import AUDIO_DIM, AudioFeatures
+from livetalk_ref.world.audio import MelRows
+from livetalk_ref.world.ear import AUDIO_DIM, AudioFeatures
 
 SMALL = Config(dim=24, ffn_dim=32, heads=2, layers=4, text_dim=text.TEXT_DIM, audio_dim=AUDIO_DIM,
                latent_channels=4, audio_hidden=8, freq_dim=32)
@@ -28,11 +30,11 @@ AVATAR = SimpleNamespace(model=shake(WanDiT(SMALL), 1).requires_grad_(False), co
 HAPPY, ANGRY = "a happy person nods", "an angry man"
 
 
-class FarSighted(AudioFeatures):
-    """Rows with any look-ahead, cut to the model's width: the newest sound, and the constant."""
+class FarSighted(MelRows):
+    """Rows with any look-ahead, cut to the model's width: the newest sound, and a constant."""
 
     def push(self, samples):
-        return super().push(samples)[:, -AUDIO_DIM:]
+        return F.pad(super().push(samples)[:, 1 - AUDIO_DIM:], (0, 1), value=1.0)
 
 
 def seeded(seed=0):

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.train import Muon, TrainConfig, ema_update, pace, read, save, train
+from livetalk_ref.muon import Muon
+from livetalk_ref.train import TrainConfig, ema_update, pace, read, save, train
 
 SCRIPT = """
 import sys, time, torch
@@ -77,6 +78,21 @@ def test_training_lowers_the_loss_and_reports_it():
     assert states[-1].step == 300 and states[-1].seconds_left == 0
     assert states[-1].loss < 0.01 * states[0].loss
     assert states[0].grad_norm > 1
+
+
+def test_muon_is_pytorchs_with_matrices_of_a_shape_together():
+    g = torch.Generator().manual_seed(0)
+    shapes = [(6, 8), (6, 8), (9, 4), (6, 8)]
+    ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    optimizers = Muon(ours, 0.02), torch.optim.Muon(theirs, 0.02)
+    for _ in range(3):
+        for a, b in zip(ours, theirs):
+            a.grad = b.grad = torch.randn(a.shape, generator=g)
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, atol=3e-3, rtol=0)     # bf16
+        assert (a - 1).abs().mean() > 0.005
 
 
 @pytest.mark.parametrize("layout", (torch.contiguous_format, torch.channels_last))

@@ -3,10 +3,10 @@
 Latency is defined here, once. The first GENERATED frame is frame 1, for frame 0 is the reference
 picture and free. The clock starts when the sound that the first block needs has been heard, with
 picture and prompt known, and stops when the pixels of frame 1 are there. Its parts are the audio
-features, each denoising step, the pass that fills the cache (for a model that has one; the
-teacher has none) and decoding up to frame 1. `warm` is the median and the 95th percentile of
-many runs. `cold` is the first run in a process, and also counts loading the weights and encoding
-picture and prompt, which is needed once.
+features, each denoising step and decoding up to frame 1; the pass that fills a student's cache
+comes when the frame is out, so it counts for the throughput alone. `warm` is the median and the
+95th percentile of many runs. `cold` is the first run in a process, and also counts loading the
+weights and encoding picture and prompt, which is needed once.
 
 The algorithmic latency stands beside it and no machine can shorten it: the sound of the first
 block, which must be heard before work on it begins, and the look-ahead. Live, a listener waits
@@ -19,11 +19,15 @@ from dataclasses import replace
 import torch
 
 from livetalk_ref import generate
-from livetalk_ref.flow import ROWS_PER_LATENT, Cond, euler
+from livetalk_ref.cache import BLOCK, EMPTY
+from livetalk_ref.flow import ROWS_PER_LATENT, TEACHER_STEPS, Cond, euler, group_audio
+from livetalk_ref.flow import sample as sample_windows
 from livetalk_ref.judge.cost import peak_memory
 from livetalk_ref.judge.results import hardware
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.rollout import denoise, draw, remember, sample
+from livetalk_ref.stream import frames_of, samples_for
 from livetalk_ref.world import text
 from livetalk_ref.world.audio import AHEAD
 from livetalk_ref.world.latents import WINDOW
@@ -32,6 +36,7 @@ from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
 PROMPT = "a happy person smiles and nods while speaking"
 WINDOWS = 2              # of the throughput's video
 RUNS, FEWEST = 20, 3     # warm runs: as many as usual, and at least
+MANY = 16                # clips at once
 PATIENCE = 120.0         # seconds of warm runs after which there are fewer of them
 
 
@@ -74,6 +79,40 @@ def first_frame(avatar, cond, steps):
                        "cache": None, "decode": end - last}
 
 
+class Timed:
+    """A model that notes the seconds of every call."""
+
+    def __init__(self, model):
+        self.model, self.took = model, []
+
+    def __call__(self, *inputs, **more):
+        began = time.perf_counter()
+        result = self.model(*inputs, **more)
+        self.took.append(time.perf_counter() - began)
+        return result
+
+
+@torch.no_grad()
+def first_block_frame(avatar, cond, steps):
+    """The same of a student: frame 1 of its first block; "block" decodes the rest of it too."""
+    features, model = avatar.audio(), Timed(avatar.model)
+    heard = tone(frames_of(1) + features.ahead)[:samples_for(1, features.ahead)]
+    generator = torch.Generator().manual_seed(0)
+    began = time.perf_counter()
+    cond = replace(cond, known=cond.known[:, :BLOCK],
+                   audio=group_audio(features.push(heard)[None]))
+    ready = time.perf_counter()
+    x0 = denoise(model, draw(cond, generator), cond, EMPTY)
+    last = time.perf_counter()
+    frames, memory = generate.decode(avatar.codec, x0[:, :2], None, 2)
+    end = time.perf_counter()
+    avatar.codec.decode_step(x0[:, 2:], memory)
+    whole, took = time.perf_counter() - last, model.took[:steps]
+    remember(model, x0, cond, EMPTY)
+    return frames[1], {"seconds": end - began, "features": ready - began, "steps": took,
+                       "cache": model.took[-1], "decode": end - last, "block": whole}
+
+
 def spread(values):
     """Median and 95th percentile of a list of seconds; None if there are none."""
     values = [v for v in values if v is not None]
@@ -86,41 +125,78 @@ def spread(values):
 
 def warm_runs(avatar, cond, steps, runs=None):
     """Figures of many runs. If `runs` is not given there are 20, or fewer if they take long."""
-    made = [first_frame(avatar, cond, steps)[1]]
+    first = first_block_frame if avatar.is_student else first_frame
+    made = [first(avatar, cond, steps)[1]]
     runs = runs or max(FEWEST, min(RUNS, int(PATIENCE / made[0]["seconds"])))
-    made += [first_frame(avatar, cond, steps)[1] for _ in range(runs - 1)]
-    parts = {name: spread([run[name] for run in made])
-             for name in ("seconds", "features", "cache", "decode")}
+    made += [first(avatar, cond, steps)[1] for _ in range(runs - 1)]
+    parts = {name: spread([run.get(name) for run in made])
+             for name in ("seconds", "features", "cache", "decode", "block")}
     return {"runs": runs, "step": spread([s for run in made for s in run["steps"]])} | parts
 
 
 def throughput(avatar, picture, steps):
-    """Frames a second over several windows, decoding included."""
+    """Frames a second of one long video, decoding included."""
     frames = 4 * (WINDOW + (WINDOWS - 1) * generate.FRESH) - 3
+    windows = generate.roll(avatar, picture, tone(frames), PROMPT) if avatar.is_student else \
+        generate.stream(avatar, picture, tone(frames), PROMPT, steps=steps)
     began = time.perf_counter()
-    for _ in generate.stream(avatar, picture, tone(frames), PROMPT, steps=steps):
-        pass
+    *_, last = windows
     seconds = time.perf_counter() - began
+    runs = generate.passes(last.count) if avatar.is_student else \
+        generate.evaluations(last.count, steps, generate.GUIDANCE)
     return {"frames": frames, "seconds": seconds, "frames_per_second": frames / seconds,
-            "real_time_factor": seconds * FPS / frames,
-            "evaluations": generate.evaluations(WINDOWS, steps, generate.GUIDANCE)}
+            "real_time_factor": seconds * FPS / frames, "evaluations": runs}
 
 
-def measure(model, steps, runs=None):
-    """All figures of one generator, as a dict; seconds everywhere. runs: of the warm latency."""
+@torch.no_grad()
+def many_at_once(avatar, cond, steps, batch=MANY):
+    """Frames a second of so many clips of 81 frames in one batch, decoding included."""
+    cond = Cond.cat([replace(cond, audio=next(generate.audio_windows(tone(81))))] * batch)
+    generator = torch.Generator().manual_seed(0)
+    began = time.perf_counter()
+    if avatar.is_student:
+        latents = sample(avatar.model, cond, generator)
+    else:
+        noise = torch.randn(batch, WINDOW, *cond.ref.shape[1:], generator=generator)
+        latents = sample_windows(avatar.model, noise, cond.ref[:, None], cond, steps=steps,
+                                 guidance=generate.GUIDANCE)
+    frames = sum(len(avatar.codec.decode(z[None])[0]) for z in latents)
+    seconds = time.perf_counter() - began
+    return {"batch": batch, "seconds": seconds, "frames_per_second": frames / seconds}
+
+
+def measure(model, steps=None, runs=None):
+    """All figures of one generator, as a dict; seconds everywhere. runs: of the warm latency.
+
+    Those of a student hold the guided teacher's, measured in the same run, and both ratios.
+    """
     began = time.perf_counter()
     avatar = load(model)
     loading, picture = time.perf_counter() - began, portrait_of(0)
+    steps, _ = generate.settle(avatar, steps)
+    first = first_block_frame if avatar.is_student else first_frame
+    heard = algorithmic(BLOCK - 1, BLOCK) if avatar.is_student else algorithmic()
     began = time.perf_counter()
     cond = prepare(avatar, picture)
     once = time.perf_counter() - began
-    _, cold = first_frame(avatar, cond, steps)
+    _, cold = first(avatar, cond, steps)
     cold |= {"load": loading, "picture_and_prompt": once, "first_step": cold["steps"][0],
              "steps": sum(cold["steps"]), "seconds": cold["seconds"] + loading + once}
-    return {"model": avatar.name, "hardware": hardware(), "threads": torch.get_num_threads(),
-            "steps": steps, "cold": cold, "warm": warm_runs(avatar, cond, steps, runs),
-            "algorithmic": algorithmic(), "throughput": throughput(avatar, picture, steps),
-            "peak_memory_mib": peak_memory()}
+    facts = {"model": avatar.name, "hardware": hardware(), "threads": torch.get_num_threads(),
+             "steps": steps, "cold": cold, "warm": warm_runs(avatar, cond, steps, runs),
+             "algorithmic": heard, "throughput": throughput(avatar, picture, steps),
+             "many": many_at_once(avatar, cond, steps), "peak_memory_mib": peak_memory()}
+    return against(facts, measure("teacher", TEACHER_STEPS, runs)) if avatar.is_student else facts
+
+
+def against(facts, teacher):
+    """A student's figures with the teacher's, and how many times better they are."""
+    return facts | {"teacher": teacher, "times": {
+        "first frame": teacher["warm"]["seconds"]["median"] / facts["warm"]["seconds"]["median"],
+        "frames a second": facts["throughput"]["frames_per_second"]
+        / teacher["throughput"]["frames_per_second"],
+        "frames a second, many": facts["many"]["frames_per_second"]
+        / teacher["many"]["frames_per_second"]}}
 
 
 def table(facts):
@@ -133,15 +209,21 @@ def table(facts):
              f"first frame, warm   {both(warm['seconds'])}: median / p95 of {warm['runs']} "
              f"runs{few}"]
     for name, label in (("features", "audio features"), ("step", "each denoising step"),
-                        ("cache", "cache pass"), ("decode", "decoding")):
+                        ("cache", "cache pass"), ("decode", "decoding"),
+                        ("block", "decoding the block")):
         lines.append(f"  {label:19} {both(warm[name])}")
     lines.append(f"algorithmic latency {wait['seconds']:.2f} s of sound: a first block of "
                  f"{wait['first_block']:.2f} s and {1000 * wait['look_ahead']:.1f} ms ahead")
     t = facts["throughput"]
     lines.append(f"throughput          {t['frames_per_second']:.2f} frames/s, real-time factor "
                  f"{t['real_time_factor']:.2f}, {t['evaluations']} model evaluations")
+    lines.append(f"  {facts['many']['batch']} clips at once  "
+                 f"{facts['many']['frames_per_second']:.2f} frames/s")
     if facts["peak_memory_mib"]:
         lines.append(f"peak memory         {facts['peak_memory_mib']:.0f} MiB")
+    if "times" in facts:
+        lines += ["", table(facts["teacher"]), "", "times the teacher: " + ", ".join(
+            f"{name} {value:.1f}" for name, value in facts["times"].items())]
     return "\n".join(lines)
 
 

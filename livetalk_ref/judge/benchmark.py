@@ -13,18 +13,19 @@ from dataclasses import dataclass, field
 import torch
 
 from livetalk_ref import load
+from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import TEACHER_STEPS
-from livetalk_ref.generate import GUIDANCE
+from livetalk_ref.generate import settle
 from livetalk_ref.judge import cost, rule, sets, stats, videos
 from livetalk_ref.judge.distances import distances
-from livetalk_ref.judge.evaluate import BATCH, batches
+from livetalk_ref.judge.evaluate import BATCH, batches, rolled
 from livetalk_ref.judge.panel import Judges, Yardstick, yardstick
 from livetalk_ref.judge.results import commit, hardware
 from livetalk_ref.judge.table import DEFINITIONS
 from livetalk_ref.progress import Progress, warn
 from livetalk_ref.world import shards
 from livetalk_ref.world.clips import FRAMES
+from livetalk_ref.world.latents import WINDOW
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ class Maker:
     films: Callable
     model: torch.nn.Module | None = None
     settings: dict = field(default_factory=dict)
+    ticks: int = 0              # how often `watch` is called for a batch
 
     def count_steps(self, clips):
-        """Denoising steps that `watch` will see."""
-        return math.ceil(clips / BATCH) * self.settings.get("steps", 0)
+        """Denoising steps, or blocks, that `watch` will see."""
+        return math.ceil(clips / BATCH) * self.ticks
 
 
 def truth_films(bench, batch, watch):
@@ -59,20 +61,25 @@ WITHOUT_MODEL = {"truth": truth_films, "codec": codec_films, "rule": rule_films}
 def maker(model, steps=None, guidance=None, seed=0):
     """The `Maker` of a name in WITHOUT_MODEL, or of a shipped DiT or checkpoint file.
 
-    UserError for an unknown model, and for steps or guidance where none are taken.
+    A teacher makes whole windows by a guided Euler sampler, a student block after block by the
+    rollout. UserError for an unknown model, and for steps or guidance where none are taken.
     """
     if model in WITHOUT_MODEL:
         refuse(f"the maker '{model}'", steps, guidance)
         return Maker(model, WITHOUT_MODEL[model])
-    steps, guidance = steps or TEACHER_STEPS, guidance or GUIDANCE
-    dit = load.load(model).model
+    avatar = load.load(model)
+    dit, (steps, guidance) = avatar.model, settle(avatar, steps, guidance)
 
     def films(bench, batch, watch):
-        for latents in batches(dit, bench, steps, guidance, seed, batch, watch):
+        made = rolled(dit, bench, seed, batch, watch) if avatar.is_student else \
+            batches(dit, bench, steps, guidance, seed, batch, watch)
+        for latents in made:
             yield from bench.decode(latents)
 
-    return Maker(str(model), films, dit, {"steps": steps, "text_guidance": guidance.text,
-                                          "audio_guidance": guidance.audio})
+    settings = {"steps": steps, "text_guidance": guidance.text, "audio_guidance": guidance.audio}
+    if avatar.is_student:
+        settings["block"] = BLOCK
+    return Maker(str(model), films, dit, settings, WINDOW // BLOCK if avatar.is_student else steps)
 
 
 def video_maker(folder, name, count, steps=None, guidance=None):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from livetalk_ref.world import clips
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.state import SAMPLES_PER_FRAME
+from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 
 SHUFFLED = 8 * SAMPLES_PER_FRAME    # samples of the windows that change places: half a second
 LATEST = 8 * SAMPLES_PER_FRAME      # samples by which sound is delayed at most
@@ -95,7 +95,7 @@ def keep_first(frames, damaged):
     return torch.cat([frames[:1], damaged[1:].clamp(-1, 1)])
 
 
-def another_face(clip, generator, size=96):
+def another_face(clip, generator, size=SIZE):
     """Somebody else who does all that the person in a scripted clip does: (T, 3, size, size)."""
     return clips.film(replace(clip, identity=sample_identities(1, generator)), size)
 

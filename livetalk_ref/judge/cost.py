@@ -35,7 +35,7 @@ def count_flops(work):
 def counted(model):
     """`with counted(model) as seen:`, after which sum(seen) is the model's evaluations."""
     seen = []
-    hook = model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    hook = model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     try:
         yield seen
     finally:

@@ -4,12 +4,15 @@ Conditions are a `HeldOut` here, whose prompts change within a clip, or a benchm
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
+from livetalk_ref.cache import FULL, KVCache
 from livetalk_ref.flow import Guidance, euler
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.panel import expression_right
+from livetalk_ref.rollout import LAST, rollout, split
 from livetalk_ref.world import clips as world
 from livetalk_ref.world import latents
 from livetalk_ref.world.state import COL
@@ -66,6 +69,26 @@ def batches(model, held_out, steps=48, guidance=PLAIN, seed=0, batch=BATCH, watc
             if watch:
                 watch(step)
         yield step.x
+
+
+@torch.no_grad()
+def rolled(model, held_out, seed=0, batch=BATCH, watch=None, policy=FULL, frames=latents.WINDOW,
+           exit=LAST):
+    """The same from a student: block after block behind its cache, in 4 steps, without guidance.
+
+    Latents (batch, frames, C, h, w); watch is called with every `rollout.Block`.
+    """
+    for first in range(0, len(held_out.data), batch):
+        some = held_out.data.select(torch.arange(first, min(first + batch, len(held_out.data))))
+        conds = list(split(some.window(0, 1, frames)[1]))
+        dice = [torch.Generator().manual_seed(noise_seed(seed, first + i))
+                for i in range(len(some))]
+        made = []
+        for block in islice(rollout(model, conds, dice, KVCache(policy), exit), len(conds)):
+            made.append(block.x0)
+            if watch:
+                watch(block)
+        yield torch.cat(made, dim=1)
 
 
 def generate(model, held_out, **options):

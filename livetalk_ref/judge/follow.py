@@ -4,12 +4,13 @@ Two yardsticks for the opening that the face reader sees: the loudness of the so
 visemes of its phones, which an acoustic model finds: well where the words are known (forced
 alignment), roughly where they are not. T video frames; a positive lag means a late mouth.
 
-    python -m livetalk_ref.judge.follow --video V.mp4 [--text "the words spoken"]
+    python -m livetalk_ref.judge.follow --video V.mp4 [--text "the words spoken"] [--keep NAME]
 """
 
 import argparse
 import json
 import re
+import shlex
 import sys
 from importlib.util import find_spec
 
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.metrics import correlation
+from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
 from livetalk_ref.media import read_video
 from livetalk_ref.world.audio import is_silent, load_audio
@@ -164,11 +166,17 @@ def main(words=None):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", required=True, metavar="V.mp4", help="with its sound")
     parser.add_argument("--text", metavar="T", help="the words spoken, if known")
+    parser.add_argument("--keep", metavar="NAME", help="write data/results/NAME.json as well")
     options = parser.parse_args(words)
     try:
         frames, samples = read_video(options.video), load_audio(options.video)
-        print(json.dumps({"video": options.video, "text": options.text,
-                          **follow(frames, samples, options.text)}))
+        row = {"video": options.video, "text": options.text,
+               **follow(frames, samples, options.text)}
+        if options.keep:
+            command = shlex.join(["python", "-m", "livetalk_ref.judge.follow",
+                                  *(words or sys.argv[1:])])
+            write_result(options.keep, command, [row])
+        print(json.dumps(row))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS
-from livetalk_ref.world.state import COL, EXPRESSIONS
+from livetalk_ref.world.state import COL, EXPRESSIONS, SIZE
 
 READ = ("mouth_open", "mouth_width", "mouth_round", "blink", "gaze_x", "gaze_y",
         "turn", "nod", "tilt", *EXPRESSIONS[1:])
@@ -42,7 +42,7 @@ class Reader(nn.Module):
                        nn.Conv2d(out, out, 3, padding=1), nn.SiLU()]
             width = out
         self.trunk = nn.Sequential(*layers, nn.Flatten(),
-                                   nn.Linear(36 * width, config.hidden), nn.SiLU())
+                                   nn.Linear((SIZE // 16) ** 2 * width, config.hidden), nn.SiLU())
         self.state = nn.Linear(config.hidden, len(READ))
         self.identity = nn.Linear(config.hidden, len(CONTINUOUS) + sum(OPTIONS))
         self.register_buffer("mean", torch.zeros(config.hidden))

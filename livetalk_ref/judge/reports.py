@@ -8,17 +8,21 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.judge import evaluate, metrics
+from livetalk_ref.judge import evaluate, metrics, spectra
+from livetalk_ref.judge.ode_reports import straightness_report
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
-from livetalk_ref.world import clips, snippets
+from livetalk_ref.world import clips, ear, latents, shards, snippets
 from livetalk_ref.world.face import mouth_box
+from livetalk_ref.world.state import SIZE
 
 CLIPS = 64
+TRAINED_ON = 1024     # clips that the short teachers of `latents_report` see
 SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (2, 3)]     # text, audio
 STEPS = (1, 2, 4, 8, 48)
 
@@ -40,6 +44,34 @@ def codec_report(count=CLIPS):
         mean, low, high = metrics.bootstrap([row[key] for row in rows])
         line[key], line[f"{key} 95%"] = round(mean, 3), [round(low, 3), round(high, 3)]
     return [line], {}
+
+
+def ear_report(count=320):
+    """What the audio encoder hears of voices and sentences that it was not trained on: the mouth
+    by a linear map of mel rows, by one of its features, and by its own heads, and the phone."""
+    module = load_module("ear")
+    train, held_out = (shards.load(list(ear.build(split, n)))[0]
+                       for split, n in (("train", 2 * count), ("held_out", count)))
+    with torch.inference_mode():
+        (mels, features), (test_mels, test) = (
+            (x, module(x)) for x in (t["mels"].flatten(0, 1).float() for t in (train, held_out)))
+        truth = held_out["mouth"].flatten(0, 1)
+        found = {"mel rows": linear(mels, train["mouth"].flatten(0, 1), test_mels),
+                 "features": linear(features, train["mouth"].flatten(0, 1), test),
+                 "its heads": module.mouth(test)}
+        phone = module.phone(test).argmax(1) == held_out["phone"].flatten(0, 1)
+    rows = [{"reader": name, "stretches": count} |
+            {f"{part} correlation": round(metrics.correlation(mouth[:, i], truth[:, i]), 4)
+             for i, part in enumerate(("open", "width", "round"))}
+            for name, mouth in found.items()]
+    rows[-1]["phone right"] = round(phone.float().mean().item(), 4)
+    return rows, {}
+
+
+def linear(x, y, test, strength=10.0):
+    """Ridge regression from rows x (N, A) to y (N, 3), applied to test (M, A): (M, 3)."""
+    x, test = (F.pad(t, (0, 1), value=1.0) for t in (x, test))
+    return test @ torch.linalg.solve(x.T @ x + strength * torch.eye(x.shape[1]), x.T @ y)
 
 
 def border_flicker(y, x):
@@ -70,9 +102,9 @@ class Bench:
     def generated(self, name, model, **options):
         """The line of a model's clips, and the seconds they took."""
         start = time.perf_counter()
-        latents = evaluate.generate(model, self.held_out, **options)
+        made = evaluate.generate(model, self.held_out, **options)
         seconds = round(time.perf_counter() - start, 1)
-        return self.line(name, self.judge(self.held_out.decode(latents))), seconds
+        return self.line(name, self.judge(self.held_out.decode(made))), seconds
 
 
 def teacher_report(count=CLIPS):
@@ -109,6 +141,25 @@ def gate_report(count=CLIPS):
     return rows, cost
 
 
+def render_report(count=8):
+    """How fast the world is drawn: clips of 81 frames, one after the other, all cores."""
+    films = [clips.script("held_out", number, clips.FRAMES) for number in range(count)]
+    speeds = []
+    for clip in [films[0], *films]:                                     # the first one warms up
+        start = time.perf_counter()
+        frames = len(clips.film(clip))
+        speeds.append(round(frames / (time.perf_counter() - start), 1))
+    speeds = sorted(speeds[1:])
+    cost = {"median frames/s": speeds[count // 2], "slowest": speeds[0], "fastest": speeds[-1]}
+    return [{"clips": count, "frames": clips.FRAMES, "size": SIZE}], cost
+
+
+def latents_report(count=spectra.HELD_OUT):
+    """Teachers of a few hundred updates on four kinds of latents."""
+    paths = list(latents.build(load_module("codec"), "train", TRAINED_ON))
+    return spectra.compare(latents.LatentClips.load(paths), clips=count), {}
+
+
 def curve_report(every=50, run="runs/teacher"):
     """The teacher's loss while it was trained, averaged over `every` updates."""
     lines = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
@@ -120,8 +171,10 @@ def curve_report(every=50, run="runs/teacher"):
     return rows, {"seconds": round(sum(line["seconds"] for line in lines))}
 
 
-REPORTS = {"codec": codec_report, "teacher_curve": curve_report, "teacher": teacher_report,
-           "guidance": guidance_report, "gate": gate_report}
+REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
+           "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
+           "latents": latents_report, "render": render_report,
+           "straightness": straightness_report}
 
 
 def make_report(name, count=None):

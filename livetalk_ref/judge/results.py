@@ -33,13 +33,14 @@ def commit():
         return None
 
 
-def write_result(name, made_by, rows, seeds=(), cost=None):
+def write_result(name, made_by, rows, seeds=(), cost=None, folder=None):
     """Write one result atomically and return its path. Timings belong into cost."""
+    folder = folder or RESULTS
     result = {"made_by": made_by, "code": commit(), "hardware": hardware(),
               "date": datetime.date.today().isoformat(), "seeds": list(seeds), "rows": rows,
               "cost": cost or {}}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path, temporary = RESULTS / f"{name}.json", RESULTS / f".{name}.{os.getpid()}.tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    path, temporary = folder / f"{name}.json", folder / f".{name}.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(result, indent=1) + "\n")
     os.replace(temporary, path)
     return path

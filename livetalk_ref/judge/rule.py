@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from livetalk_ref.judge.follow import loudness
 from livetalk_ref.world import clips
-from livetalk_ref.world.state import COL
+from livetalk_ref.world.state import COL, SIZE
 from livetalk_ref.world.still import MOUTH
 
 
@@ -30,6 +30,6 @@ def act(clip):
     return state
 
 
-def film(clip, size=96):
+def film(clip, size=SIZE):
     """The rule's pictures of a `Clip`, drawn by the world's renderer: (T, 3, size, size)."""
     return clips.film(replace(clip, state=act(clip)), size)

@@ -27,7 +27,7 @@ from livetalk_ref.world.audio import coloured_noise, reverberate
 from livetalk_ref.world.clips import FRAMES, Clip, chance, uniform
 from livetalk_ref.world.degrade import Degradation, sample_degradation
 from livetalk_ref.world.identity import Identity, sample_identities
-from livetalk_ref.world.latents import NEVER, LatentClips
+from livetalk_ref.world.latents import NEVER, LatentClips, cache_key
 from livetalk_ref.world.motion import motion
 from livetalk_ref.world.state import COL
 from livetalk_ref.world.visemes import visemes
@@ -44,16 +44,17 @@ ECHO, SPOILT = 0.5, 0.5             # shares of clips
 SNR = (0.0, 15.0)                   # dB; in training 5 to 35, and half of the sounds are clean
 
 
-def script(name, number):
+def script(name, number, frames=FRAMES):
     """Everything of clip `number` of a set but its picture: a `Clip`. 0 .. 99 are the benchmark.
 
+    A clip of another length shows the same face and says and does something else.
     Sounds are rounded to 16 bits, as they are in the files that other programs get.
     """
     g = clips.clip_generator("check", FIRST[name] + number)
     identity = sample_identities(1, g, shifted=name == "celeb")
-    samples, phones = clips.soundtrack(FRAMES, g, "held_out")
-    prompts = clips.draw_prompts(FRAMES, g, held_out=True)[:1]
-    state = motion(visemes(phones, FRAMES), clips.speaking(phones, FRAMES), prompts, g)
+    samples, phones = clips.soundtrack(frames, g, "held_out")
+    prompts = clips.draw_prompts(frames, g, held_out=True)[:1]
+    state = motion(visemes(phones, frames), clips.speaking(phones, frames), prompts, g)
     samples = sixteen_bits(samples) / FULL
     clip = Clip(samples, samples, phones, state, prompts, identity, None)
     return in_the_wild(clip, g) if name == "wild" else clip
@@ -128,7 +129,11 @@ def freeze(path=FROZEN):
 
 def encode_clip(codec, name, first, split, number):
     """Script, film and encode one clip -> the tensors and facts that a shard keeps."""
-    clip = script(name, first + number)
+    return encode(codec, script(name, first + number))
+
+
+def encode(codec, clip):
+    """Film and encode a scripted clip -> the tensors and facts that a shard keeps."""
     with torch.inference_mode():
         latents = codec.encode(clips.film(clip)[None])[0]                # (F, C, h, w)
     row = {"latents": latents.half(), "audio": clip.audio.half(), "state": clip.state,
@@ -173,8 +178,8 @@ class Benchmark:
 
 
 def cache(codec, folder="runs/latents"):
-    """Where clips are kept, as long as the world's sources and the codec's weights stay."""
-    return Path(folder) / shards.world_key(codec)
+    """Where clips are kept, as long as the world, the ear and the codec's encoder stay."""
+    return Path(folder) / cache_key(codec)
 
 
 def build(codec, name, folder, count=CLIPS, second=False, workers=None):

@@ -19,13 +19,13 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.audio import FLOOR, GATE, HOP, LOUDEST_GAIN, MEAN, MELS, SCALE, STEPS
 from livetalk_ref.world.audio import TARGET, WINDOW
-from livetalk_ref.world.state import SAMPLE_RATE, SAMPLES_PER_FRAME
+from livetalk_ref.world.state import SAMPLE_RATE, SAMPLES_PER_FRAME, SIZE
 
 FRAMES = 5                      # video frames of a window
 REACH = 15                      # offsets of -15 .. 15 frames are tried, as in the original
 SHORTEST = FRAMES - 1 + 2 * (REACH + 1)     # frames of a clip: 2.25 s
-SIZE = 96                       # of the pictures that are judged
-TOP, BOTTOM, LEFT, RIGHT = 44, 92, 8, 88    # the crop
+CROPS = {96: (44, 92, 8, 88), 64: (28, 60, 8, 56)}
+TOP, BOTTOM, LEFT, RIGHT = CROPS[SIZE]      # the part of a picture where the mouth always is
 LENGTH = 65                     # frames of a training clip
 LOUDER = 0.15                   # mel units by which speech, not noise, rises over its ground
 SPOKEN = 16                     # frames of speech a clip needs, or it has no sync: 1 s

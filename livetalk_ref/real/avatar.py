@@ -18,9 +18,10 @@ from livetalk_ref.real.text import SavedText, load_text
 from livetalk_ref.real.vae import load_vae
 from livetalk_ref.real.wav2vec import AHEAD, LONGEST, SpeechClip, SpeechStream, load_speech
 from livetalk_ref.real.weights import ALPHA, load_dit
+from livetalk_ref.stream import AHIS
 from livetalk_ref.world.state import FPS
 
-CAUSAL = {"livetalk-1.3b": True, "omniavatar-1.3b": False}
+SAMPLER = {"livetalk-1.3b": "rollout", "omniavatar-1.3b": "euler"}
 SIZE = 512                          # pixels a side
 GUIDANCE = Guidance(4.5, 4.5)       # of the teacher (OmniAvatar recommends 4 to 6)
 
@@ -66,4 +67,5 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
     saved = folder / "text.safetensors"
     text = SavedText(saved, dtype, device) if saved.exists() else load_text(folder, device, dtype)
     codec = load_vae(folder / "vae", device, vae_dtype or dtype, dtype)
-    return Avatar(model, codec, name, text, Hearing(speech, ahead), CAUSAL[name], size, GUIDANCE)
+    return Avatar(model, codec, name, SAMPLER[name], text, Hearing(speech, ahead), size, GUIDANCE,
+                  AHIS)

@@ -1,10 +1,9 @@
-"""Sound in: files to samples, samples to the audio rows the models see, at the video's rate.
+"""Sound in: files to samples, samples to rows of log-mel frames at the video's rate.
 
 Row i describes the sound from 125 ms before video frame i to LOOKAHEAD_MS after it: log-mel
-frames, loudness-normalised, stacked. The last channel is a constant 1, so that silence (rows of
-quiet mel values and a 1) and "no audio" (all zeros) differ. `AudioFeatures` does constant work
-for every 1000 samples and never looks back; a whole file goes through the same fixed-size step
-as a stream, so both give the same bits.
+frames, loudness-normalised, stacked. `MelRows` does constant work for every 1000 samples and
+never looks back; a whole file goes through the same fixed-size step as a stream, so both give
+the same bits. What the models see of a row is made by ear.py.
 """
 
 import math
@@ -24,7 +23,7 @@ HOP, WINDOW, MELS = 250, 512, 32            # samples, samples, bands
 STEPS = SAMPLES_PER_FRAME // HOP            # mel frames a video frame
 BEHIND, AHEAD = 2, 1                        # video frames of context before and after
 LOOKAHEAD_MS = 1000 * AHEAD / FPS           # 62.5, measured by lookahead.py
-AUDIO_DIM = MELS * STEPS * (BEHIND + AHEAD) + 1
+ROW = MELS * STEPS * (BEHIND + AHEAD)
 FLOOR = 1e-2                                # mel power below which everything is silence
 MEAN, SCALE = -1.2, 3.0                     # of log-mel over the training voices
 TARGET, GATE = 0.1, 0.003                   # RMS that speech is brought to; RMS that is speech
@@ -149,7 +148,7 @@ def scaled_log(power):
     return ((np.log(power + FLOOR) - MEAN) / SCALE).astype(np.float32)
 
 
-class AudioFeatures:
+class MelRows:
     """Streaming log-mel rows at the video's rate: push samples, get the rows that are complete.
 
     `ahead` (at least 1) is the look-ahead in video frames; lookahead.py measures other values.
@@ -162,6 +161,7 @@ class AudioFeatures:
         self.bank = melscale_fbanks(WINDOW // 2 + 1, 60.0, SAMPLE_RATE / 2, MELS,
                                     SAMPLE_RATE).numpy()                            # (257, MELS)
         self.reset()
+        self.none = self.row(torch.from_numpy(self.mels.reshape(1, -1)))[:0]        # (0, A)
 
     def reset(self):
         """Forget everything heard: as if silence had gone before."""
@@ -173,17 +173,21 @@ class AudioFeatures:
         self.samples = self.steps = 0
 
     def push(self, samples):
-        """(N,) samples of any count -> (n, AUDIO_DIM) rows now complete, possibly none."""
+        """(N,) samples of any count -> (n, A) rows now complete, possibly none."""
         self.samples += len(samples)
         waiting = np.concatenate([self.waiting, samples.numpy()])
         whole = len(waiting) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
         self.waiting = waiting[whole:].copy()
-        rows = np.ones((whole // SAMPLES_PER_FRAME, self.mels.size + 1), np.float32)    # (n, A)
         early = max(0, self.ahead - 1 - self.steps)         # steps whose row lies before frame 0
-        for row, block in zip(rows, waiting[:whole].reshape(-1, SAMPLES_PER_FRAME)):
+        rows = []
+        for block in waiting[:whole].reshape(-1, SAMPLES_PER_FRAME):
             self.step(block)
-            row[:-1] = self.mels.reshape(-1)
-        return torch.from_numpy(rows[early:])
+            rows.append(self.row(torch.from_numpy(self.mels.reshape(1, -1).copy())))
+        return torch.cat([self.none, *rows[early:]])                                # (n, A)
+
+    def row(self, mels):
+        """What a row shows of the mel frames in reach, (1, ROW) -> (1, A): here all of them."""
+        return mels
 
     def finish(self):
         """The rows still owed, as if silence followed: in all, one per begun 1000 samples."""
@@ -192,7 +196,7 @@ class AudioFeatures:
         return self.push(torch.zeros(missing if frames else 0))
 
     def rows(self, samples, frames=None):
-        """(N,) -> (T, AUDIO_DIM): one row per begun 1000 samples, or exactly `frames` rows."""
+        """(N,) -> (T, A): one row per begun 1000 samples, or exactly `frames` rows."""
         self.reset()
         if frames is None:
             frames = -(-len(samples) // SAMPLES_PER_FRAME)

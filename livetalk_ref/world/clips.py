@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from livetalk_ref.world.audio import AudioFeatures, augment
+from livetalk_ref.world.audio import augment
 from livetalk_ref.world.degrade import Degradation, degrade, sample_degradation
+from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.face import render_clip
 from livetalk_ref.world.identity import Identity, sample_identities
 from livetalk_ref.world.motion import motion
 from livetalk_ref.world.prompts import sample_prompt
 from livetalk_ref.world.speech import VOICES, say, sentences, voices
-from livetalk_ref.world.state import SAMPLES_PER_FRAME
+from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 from livetalk_ref.world.visemes import visemes
 
 FRAMES = 81           # what a model sees at once: 21 latent frames
@@ -25,7 +26,9 @@ IDLE = 0.10           # share of clips without any speech; pauses make it a fift
 DEGRADED = 0.30       # share of raw training clips that are spoiled, with their reference
 VAGUE = 0.20          # share of prompts that name only looks
 SWITCH = 0.25         # share of clips whose prompt changes on the way
-NATURAL = 0.30        # share of spoken clips with a voice of the natural engine
+NATURAL = 0.30        # share of spoken clips with a voice of the natural engine ..
+RARE, PATIENCE = 0.05, 1024     # .. and what it is after so many clips, for that engine is slow
+MIXED = 0.5           # share of training sentences that are random words of several
 SPLITS = {"train": 0, "held_out": 1, "check": 2}   # check: a second, disjoint held-out set
 
 
@@ -57,7 +60,8 @@ def script(split, number, frames=LONG_FRAMES, degraded=DEGRADED, shifted=False, 
     g = clip_generator(split, number, seed)
     held_out = split != "train"
     identity = sample_identities(1, g, shifted)
-    samples, phones = soundtrack(frames, g, "held_out" if held_out else "train")
+    samples, phones = soundtrack(frames, g, "held_out" if held_out else "train",
+                                 NATURAL if number < PATIENCE or held_out else RARE)
     mouth = visemes(phones, frames)                                      # (T, 3)
     prompts = draw_prompts(frames, g, held_out)
     state = motion(mouth, speaking(phones, frames), prompts, g)
@@ -66,7 +70,7 @@ def script(split, number, frames=LONG_FRAMES, degraded=DEGRADED, shifted=False, 
     return Clip(samples, heard, phones, state, prompts, identity, spoiled)
 
 
-def film(clip, size=96):
+def film(clip, size=SIZE):
     """The picture of a scripted clip: (T, 3, size, size) in [-1, 1]."""
     frames = render_clip(clip.identity, clip.state, size)
     if clip.degradation is None:
@@ -86,16 +90,19 @@ def pick(g, options):
     return options[torch.randint(len(options), (), generator=g).item()]
 
 
-def soundtrack(frames, g, split):
-    """Sentences of one voice with pauses between: (1000 T,) samples and all phones."""
+def soundtrack(frames, g, split, natural=NATURAL):
+    """Sentences of one voice with pauses between: (1000 T,) samples and all phones.
+
+    natural: the chance of a voice of the natural engine.
+    """
     samples = torch.zeros(frames * SAMPLES_PER_FRAME)
     phones, position = [], round(16_000 * uniform(g, 0.0, 0.9))
     if chance(g, IDLE):
         return samples, phones
-    voice, rate, pitch = pick_voice(g, split), uniform(g, 0.85, 1.2), uniform(g, 0.85, 1.2)
+    voice, rate, pitch = pick_voice(g, split, natural), uniform(g, 0.85, 1.2), uniform(g, 0.85, 1.2)
     loudness = uniform(g, 0.3, 1.0)
     while position < len(samples):
-        spoken = say(pick(g, sentences(split)), voice, rate, pitch)
+        spoken = say(line(g, split), voice, rate, pitch)
         part = spoken.samples[:len(samples) - position]
         samples[position:position + len(part)] = loudness * part
         start = position / 16_000
@@ -104,9 +111,17 @@ def soundtrack(frames, g, split):
     return samples, phones
 
 
-def pick_voice(g, split):
+def line(g, split):
+    """What is said: a sentence of the split or, in training, words of many: more neighbours for
+    every sound than the sentences have."""
+    if split == "held_out" or not chance(g, MIXED):
+        return pick(g, sentences(split))
+    return " ".join(pick(g, pick(g, sentences(split)).split()) for _ in range(8))
+
+
+def pick_voice(g, split, natural):
     """A voice of the split; the few natural ones come up more often than their number says."""
-    engine = "natural" if chance(g, NATURAL) else "espeak"
+    engine = "natural" if chance(g, natural) else "espeak"
     return pick(g, [name for name in voices(split) if VOICES[name][0] == engine])
 
 

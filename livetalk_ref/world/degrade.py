@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.world.jumps import Dice
+from livetalk_ref.world.paint import soften
 
 KINDS = ("occlusion", "blur", "dark", "bright", "low_contrast", "noise", "compression")
 CLASHES = ({"dark", "bright"},)
@@ -54,17 +55,7 @@ def degrade(frames, degradation, generator):
 
 def _blur(frames, strength, fixed, fresh):
     """A Gaussian of 0.6 to 3 pixels at 96 pixels: at half strength teeth are gone."""
-    sigma = (0.6 + 2.4 * strength) * frames.shape[-1] / 96
-    down, across = (_gaussian(side, sigma).to(frames) for side in frames.shape[-2:])
-    return down @ frames @ across.T                                     # (T, 3, H, W)
-
-
-def _gaussian(side, sigma):
-    """The blur of a line of pixels as a matrix (side, side) whose rows sum to 1."""
-    place = torch.arange(float(side))
-    far = (place[:, None] - place).abs() / sigma
-    weight = torch.exp(-0.5 * far ** 2) * (far < 4)         # no denormals: they are slow
-    return weight / weight.sum(1, keepdim=True)
+    return soften(frames, (0.6 + 2.4 * strength) * frames.shape[-1] / 96)
 
 
 def _dark(frames, strength, fixed, fresh):

@@ -8,10 +8,11 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.world import background, body, eyes, hair, head, mouth
-from livetalk_ref.world.paint import Canvas
+from livetalk_ref.world.paint import Canvas, soften
 from livetalk_ref.world.rig import Rig, palette
 from livetalk_ref.world.state import S
 
+LENS = 0.6              # pixels at 96: the blur of a lens, without which edges alias in motion
 CHUNK = 16              # frames drawn at once; more would fall out of the processor's cache
 
 
@@ -67,7 +68,7 @@ def draw(rig):
     eyes.glasses(canvas, rig)
     body.earrings(canvas, rig)
     body.hands(canvas, rig)
-    return key_light(canvas, rig) * 2 - 1
+    return soften(key_light(canvas, rig), LENS * rig.size / 96) * 2 - 1
 
 
 def key_light(canvas, rig):

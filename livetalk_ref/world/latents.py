@@ -1,7 +1,7 @@
 """The latent cache: every clip is rendered and encoded once, and training reads only this.
 
-Shards live in runs/latents/KEY/, where KEY is a hash of the world's sources and of the codec's
-weights, so a change of either starts afresh.
+Shards live in runs/latents/KEY/, where KEY is a hash of the world's sources, of the ear and of
+the codec's encoder, so a change of any starts afresh; another decoder changes nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.flow import Cond, group_audio
-from livetalk_ref.world import clips, shards, text
+from livetalk_ref.world import clips, ear, shards, text
+from livetalk_ref.world.prompts import rephrase
 from livetalk_ref.world.identity import Identity
 
 WINDOW = 21               # latent frames that a model sees at once
@@ -34,9 +35,16 @@ def encode_clip(codec, options, split, number):
     return row, [prompt for _, prompt in clip.prompts]
 
 
+def cache_key(codec):
+    """Names the folder of latents and audio rows that this codec and the shipped ear make."""
+    weights = {k: v for k, v in codec.state_dict().items() if not k.startswith("decoder.")}
+    heard = {f"ear.{k}": v for k, v in ear.shipped().state_dict().items()}
+    return shards.world_key(weights | heard)
+
+
 def build(codec, split, count, folder="runs/latents", workers=None, **options):
     """Make the first `count` clips of a split, yielding shard paths; options go to `script`."""
-    folder = Path(folder) / shards.world_key(codec)
+    folder = Path(folder) / cache_key(codec)
     yield from shards.build(folder, partial(encode_clip, codec, options), split, count, workers)
 
 
@@ -70,15 +78,15 @@ class LatentClips:
                            self.identity[index], self.starts[index], self.degraded[index],
                            [self.prompts[i] for i in index.tolist()])
 
-    def window(self, first, prefix):
+    def window(self, first, prefix, frames=WINDOW):
         """Latents (N, 21, C, h, w) from latent frame `first` on, and their `Cond`.
 
         The first `prefix` frames are known; the reference is always the clip's own frame 0.
         """
-        x0 = self.latents[:, first:first + WINDOW].float()
+        x0 = self.latents[:, first:first + frames].float()
         known = torch.zeros(x0.shape[:2], dtype=torch.bool)
         known[:, :prefix] = True
-        audio = group_audio(self.audio.float())[:, first:first + WINDOW]
+        audio = group_audio(self.audio.float())[:, first:first + frames]
         prompts, mask = self.text(first, x0.shape[1])
         return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, text.encode([""]), mask)
 
@@ -91,9 +99,10 @@ class LatentClips:
         return rows.unflatten(0, (-1, PROMPTS)).flatten(1, 2), mask
 
     def batch(self, size, g):
-        """A training batch: windows at the start (prefix 1) or in mid-stream (prefix 4),
-        with audio and text dropped at random. -> x0 (size, 21, C, h, w), Cond."""
+        """A training batch: windows at the start (prefix 1) or in mid-stream (prefix 4), prompts
+        in other words, audio and text dropped at random. -> x0 (size, 21, C, h, w), Cond."""
         some = self.select(torch.randint(len(self), (size,), generator=g))
+        some.prompts = [[rephrase(prompt, g) for prompt in pair] for pair in some.prompts]
         last = self.latents.shape[1] - WINDOW
         middle = torch.rand(size, generator=g) < 0.4
         offsets = torch.where(middle, torch.randint(1, last + 1, (size,), generator=g), 0)

@@ -8,6 +8,7 @@ look-ahead, on held-out sentences. AHEAD of audio.py is the smallest that gets n
 import time
 
 import torch
+import torch.nn.functional as F
 
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.world import audio
@@ -22,14 +23,14 @@ MOUTH = ("open", "width", "round")
 
 def pairs(split, count, ahead, generator):
     """Rows with `ahead` frames of look-ahead and the mouth's truth, over random sentences."""
-    features, lines, names = audio.AudioFeatures(ahead), sentences(split), voices("train")
+    features, lines, names = audio.MelRows(ahead), sentences(split), voices("train")
     names = [name for name in names if VOICES[name][0] == "espeak"]     # the others are slow
     rows, truth = [], []
     for _ in range(count):
         line, name, rate, pitch = torch.rand(4, generator=generator).tolist()
         spoken = say(lines[int(line * len(lines))], names[int(name * len(names))],
                      0.85 + 0.3 * rate, 0.85 + 0.3 * pitch)
-        rows.append(features.rows(spoken.samples))                                  # (T, A)
+        rows.append(F.pad(features.rows(spoken.samples), (0, 1), value=1.0))        # (T, A)
         truth.append(visemes(spoken.phones, len(rows[-1])))                         # (T, 3)
     return torch.cat(rows), torch.cat(truth)
 

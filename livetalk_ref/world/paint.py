@@ -16,6 +16,20 @@ def grid(size, like):
     return axis.expand(1, size, size), axis[:, None].expand(size, size)[None]
 
 
+def soften(pictures, sigma):
+    """Gaussian blur of pictures (..., H, W), sigma in pixels: a product with two matrices."""
+    down, across = (gaussian(side, sigma).to(pictures) for side in pictures.shape[-2:])
+    return down @ pictures @ across.T                                   # (..., H, W)
+
+
+def gaussian(side, sigma):
+    """The blur of a line of pixels as a matrix (side, side) whose rows sum to 1."""
+    place = torch.arange(float(side))
+    far = (place[:, None] - place).abs() / sigma
+    weight = torch.exp(-0.5 * far ** 2) * (far < 4)         # no denormals: they are slow
+    return weight / weight.sum(1, keepdim=True)
+
+
 # ---- shapes ----
 
 def ellipse(x, y, rx, ry):

@@ -173,6 +173,28 @@ def is_held_out(prompt):
     return any(zlib.crc32(" ".join(pair).encode()) % 6 == 0 for pair in pairs)
 
 
+def rephrase(prompt, generator):
+    """Another prompt that asks for the very same: words give way to others of their meaning.
+
+    It stays on its side of `is_held_out`. A model that never reads one clip's prompt twice has to
+    learn what words mean instead of which clip they belong to.
+    """
+    said = [_pick(SAME[word], generator) if word in SAME else word for word in words(prompt)]
+    other = " ".join(said)
+    return other if is_held_out(other) == is_held_out(prompt) else prompt
+
+
+def _same():
+    """Words that may stand for each other: {word: all words of its meaning}."""
+    groups = {}
+    for table in (EXPRESSION_WORDS, MOTION_WORDS, ENERGY_WORDS):
+        for word, meaning in table.items():
+            groups.setdefault((id(table), meaning), []).append(word)
+    groups |= {"colours": COLOURS, "things": THINGS, "who": ("person", "man", "woman", "speaker")}
+    return {word: group for group in groups.values() for word in group}
+
+
+SAME = _same()
 SUBJECTS = ("a person", "the person", "a man", "a woman", "someone", "the speaker")
 VERBS = {"happy": ("smiles", "grins"), "sad": ("pouts",), "angry": ("frowns", "scowls"),
          "surprised": ("gasps",), "neutral": ()}

@@ -14,23 +14,34 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.train import read, save
+from livetalk_ref.world.state import SIZE
 
 SHARD = 32
 
 
-def world_key(codec=None):
-    """Ten hex digits that change when the world's sources, or the codec's weights, do."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    for name, value in sorted(codec.state_dict().items()) if codec else ():
+def world_key(weights=None):
+    """Ten hex digits that change when the world's sources, or some weights by name, do."""
+    names = sorted(source.stem for source in Path(__file__).parent.glob("*.py"))
+    return sources_key(*names, weights=weights)
+
+
+def sources_key(*names, weights=None):
+    """The same for the world's files of these names only."""
+    digest = hashlib.sha256(b"" if SIZE == 96 else str(SIZE).encode())
+    for name in names:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    for name, value in sorted((weights or {}).items()):
         digest.update(name.encode() + value.half().cpu().numpy().tobytes())
     return digest.hexdigest()[:10]
 
 
+def shard_path(folder, split, shard):
+    return Path(folder) / f"{split}-{shard:05d}.safetensors"
+
+
 def build_shard(folder, make, split, shard):
     """Make one shard unless it is there; returns its path."""
-    path = Path(folder) / f"{split}-{shard:05d}.safetensors"
+    path = shard_path(folder, split, shard)
     if not path.exists():
         made = [make(split, shard * SHARD + i) for i in range(SHARD)]
         tensors = {k: torch.stack([row[k] for row, _ in made]) for k in made[0][0]}
@@ -45,6 +56,10 @@ def build(folder, make, split, count, workers=None):
     """
     job = partial(build_shard, folder, make, split)
     shards = range(-(-count // SHARD))
+    paths = [shard_path(folder, split, shard) for shard in shards]
+    if all(path.exists() for path in paths):
+        yield from paths
+        return
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         yield from pool.map(job, shards)

@@ -65,7 +65,7 @@ def detail(box, size):
     """Weight of every pixel in the codec's loss (..., 1, size, size): faces and, most, mouths."""
     x0, y0, x1, y1 = box.unbind(-1)
     face = torch.stack([x0, y0 - 1.1 * (y1 - y0), x1, y1], -1)
-    return 1 + 3 * box_mask(face, size) + box_mask(box, size)
+    return 1 + box_mask(face, size) + box_mask(box, size)
 
 
 def box_mask(box, size):

@@ -5,6 +5,9 @@ Everything that moves is one of these numbers; everything that stays is an `Iden
 ground truth that every judge is measured against.
 """
 
+import os
+
+SIZE = int(os.environ.get("LIVETALK_SIZE", 96))     # pixels a side; `weights --quick` takes 64
 FPS = 16                # video frames a second
 SAMPLE_RATE = 16_000    # audio samples a second
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS

@@ -1,0 +1,295 @@
+"""How a student converges: every figure of the ODE stage, made in pieces of any length.
+
+A list of jobs, in an order in which they can be done. A job's work is a generator that yields now
+and then, so that it can be stopped, and returns {result: rows}, kept in FOLDER/jobs/NAME.json.
+Training goes on from its last checkpoint; any other job is begun again, none takes many minutes.
+When all jobs that a result needs are done, data/results/RESULT.json is written.
+
+    python -m livetalk_ref study --minutes 10       # as often as it takes
+
+    ode_training    held-out error, distance and sharpness along training, for several seeds and
+                    set sizes at equal training; the teacher for comparison; blur step by step
+    ode_benchmarks  short, converged and the teacher on three benchmarks, with comparisons
+    ode_blocks      quality against block index, over 7 blocks and over 21
+    ode_whose       a student of an autoregressive teacher's trajectories instead
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+from livetalk_ref import load, stages, trajectories
+from livetalk_ref.generate import GUIDANCE, PLAIN
+from livetalk_ref.judge import benchmark, long, students
+from livetalk_ref.judge.results import RESULTS, write_result
+from livetalk_ref.progress import Progress
+from livetalk_ref.train import kept
+
+EVERY = 50      # updates that one point of a loss curve averages
+TRAINING, BENCHMARKS, BLOCKS, WHOSE = "ode_training", "ode_benchmarks", "ode_blocks", "ode_whose"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything."""
+
+    pairs: tuple = (250, 1000, 2000)
+    seeds: tuple = (0, 1, 2)                # of the largest set; the others get the first
+    steps: int = stages.ODE_STEPS["converged"]
+    short: int = stages.ODE_STEPS["short"]
+    kept: tuple = stages.ODE_KEPT
+    held_out: int = 64                      # trajectories for the error
+    judged: int = 48                        # held-out clips along training
+    sets: tuple = ("studio", "wild", "celeb")
+    clips: int = 100                        # of a benchmark
+    long: int = 24                          # long clips of a benchmark
+    causal_pairs: int = 1000                # one of `pairs`
+    causal_clips: int = 1280                # that the autoregressive teacher is trained on
+    causal_steps: int = 3000
+
+
+FULL = Size()
+QUICK = Size(pairs=(16, 32), seeds=(0, 1), steps=4, short=1, kept=(1, 4), held_out=4, judged=4,
+             sets=("studio",), clips=4, long=2, causal_pairs=16, causal_clips=32, causal_steps=4)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of the study: into which results its rows go, and its work."""
+
+    name: str
+    into: tuple
+    work: Callable
+
+
+class Study:
+    """All jobs of one size in one folder; their methods are generators that return rows."""
+
+    def __init__(self, size, folder, results=RESULTS):
+        self.size, self.folder, self.results = size, Path(folder), Path(results)
+        self.grounds = {}
+
+    def jobs(self):
+        """Every job, in order."""
+        s = self.size
+        most, first = s.pairs[-1], s.seeds[0]
+        made = [Job("trajectories", (), partial(self.walk, most, "train")),
+                Job("held-out-trajectories", (), partial(self.walk, s.held_out, "held_out")),
+                Job("reference", (TRAINING,), self.reference)]
+        for pairs, seed in [(most, n) for n in s.seeds] + [(n, first) for n in s.pairs[:-1]]:
+            made += self.training(f"pairs{pairs}-seed{seed}", TRAINING,
+                                  {"count": pairs, "seed": seed})
+        made += [Job(f"exits-{step}", (TRAINING,), partial(self.exits, step))
+                 for step in (s.short, s.steps)]
+        for name in s.sets:
+            made += [Job(f"{name}-{model}", (BENCHMARKS, BLOCKS), partial(self.judge, name, model))
+                     for model in self.models]
+            made += [Job(f"compare-{name}", (BENCHMARKS,), partial(self.compare, name))]
+            made += [Job(f"long-{name}-{model}", (BLOCKS,), partial(self.roll, name, model))
+                     for model in self.models]
+        causal = {"count": s.causal_pairs, "seed": first, "teacher": "causal"}
+        made += [Job("teacher_causal", (), self.tune),
+                 Job("causal-trajectories", (), partial(self.walk, s.causal_pairs, "train",
+                                                        "causal")),
+                 Job("causal-reference", (WHOSE,), self.causal_reference)]
+        return made + self.training(f"causal-pairs{s.causal_pairs}-seed{first}", WHOSE, causal)
+
+    def training(self, label, into, options):
+        """One run, and a job for each of its kept weights."""
+        return [Job(f"train-{label}", (into,), partial(self.train, label, into, options)),
+                *(Job(f"{label}-{step}", (into,), partial(self.snapshot, label, step, into,
+                                                          options)) for step in self.size.kept)]
+
+    @cached_property
+    def models(self):
+        """{name: (checkpoint, steps, guidance)} of what the benchmarks compare."""
+        found = {"teacher": ("teacher", None, None), "teacher-4": ("teacher", 4, None),
+                 "teacher-4-plain": ("teacher", 4, PLAIN)}
+        for seed in self.size.seeds:
+            run = self.folder / f"pairs{self.size.pairs[-1]}-seed{seed}"
+            for name, step in (("student_ode_short", self.size.short),
+                               ("student_ode", self.size.steps)):
+                found[f"{name}-{seed}"] = kept(run, step), None, None
+        return found
+
+    @cached_property
+    def bench(self):
+        return students.HeldOutBench(self.size.judged)
+
+    @cached_property
+    def held_out(self):
+        paths = trajectories.from_shipped(self.size.held_out, "held_out")
+        return trajectories.Trajectories.load(list(paths)).select(range(self.size.held_out))
+
+    def ground(self, name):
+        """A benchmark's clips and judges, with judges that see every block too."""
+        if name not in self.grounds:
+            self.grounds[name] = benchmark.Ground.make(name, self.size.clips)
+        return self.grounds[name]
+
+    # The jobs.
+
+    def walk(self, count, split, teacher="bidirectional"):
+        with Progress(f"trajectories, {split}, {teacher}: shard",
+                      trajectories.count_shards(count)) as progress:
+            for _ in trajectories.from_shipped(count, split, teacher):
+                progress()
+                yield
+        return {}
+
+    def train(self, label, into, options):
+        states = stages.run_stage("ode", self.folder / label, self.size.steps, resume=True,
+                                  keep=self.size.kept, **options)
+        yield from followed(label, states)
+        return {into: loss_curve(self.folder / label, options)}
+
+    def tune(self):
+        states = stages.run_stage("teacher_causal", steps=self.size.causal_steps, resume=True,
+                                  count=self.size.causal_clips)
+        yield from followed("teacher_causal", states)
+        return {}
+
+    def snapshot(self, label, step, into, options):
+        yield
+        model = load.load_module(kept(self.folder / label, step), "dit")
+        return {into: [options | {"update": step} | students.level_errors(model, self.held_out)
+                       | self.bench.student("student", model)]}
+
+    def exits(self, step):
+        """What the student believes after each of its four steps: how much does it blur?"""
+        yield
+        run = self.folder / f"pairs{self.size.pairs[-1]}-seed{self.size.seeds[0]}"
+        model = load.load_module(kept(run, step), "dit")
+        return {TRAINING: [{"update": step, "exit": k + 1}
+                           | self.bench.student("exit", model, exit=k) for k in range(4)]}
+
+    def reference(self):
+        yield
+        model, rows = load.load_module("teacher"), [self.bench.truth()]
+        for name, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
+            for steps in (4, 48):
+                rows.append(self.bench.teacher(f"teacher, {name}, {steps} steps", model,
+                                               steps=steps, guidance=guidance)
+                            | {"steps": steps, "guidance": name})
+        return {TRAINING: rows}
+
+    def causal_reference(self):
+        yield
+        model = trajectories.load_teacher("causal")
+        return {WHOSE: [self.bench.causal_teacher("autoregressive teacher", model, GUIDANCE)]}
+
+    def judge(self, name, model):
+        """A model on a benchmark: its line there, and one for each of its 7 blocks."""
+        yield
+        ground, judges = self.ground(name), students.BlockJudges.of(self.ground(name).judges)
+        made = replace(benchmark.maker(*self.models[model]), name=model)
+        facts, judged = benchmark.evaluate(made, replace(ground, judges=judges))
+        students.keep(self.folder / f"judged-{name}-{model}.safetensors", judged)
+        price = {key: facts["cost"][key] for key in ("evaluations_per_clip", "flops_per_frame")}
+        lines = long.by_block(model, judges.seen, judged.features, ground.truth.rendered.features)
+        return {BENCHMARKS: [{"set": name} | facts["rows"][0] | price],
+                BLOCKS: [{"set": name, "blocks": 7} | line for line in lines]}
+
+    def compare(self, name):
+        """Who is better, paired over the clips of a set."""
+        yield
+        truth, rows, pairs = self.ground(name).truth.rendered, [], []
+        for seed in self.size.seeds:
+            pairs += [(f"student_ode-{seed}", other) for other in (
+                "teacher-4", "teacher-4-plain", "teacher", f"student_ode_short-{seed}")]
+        for pair in pairs:
+            ours, theirs = (students.kept_judged(self.folder / f"judged-{name}-{model}.safetensors")
+                            for model in pair)
+            rows += [{"set": name} | row for row in students.compare(
+                " against ".join(pair), ours, theirs, truth)]
+        return {BENCHMARKS: rows}
+
+    def roll(self, name, model):
+        """A model on a set's long clips, block by block; so is the truth, once."""
+        yield
+        path, steps, guidance = self.models[model]
+        lines = students.long_lines(model, load.load(path), name, self.size.long, self.folder,
+                                    steps, guidance)
+        return {BLOCKS: [{"set": name, "blocks": long.BLOCKS} | line for line in lines]}
+
+    # How they are kept.
+
+    def place(self, job):
+        return self.folder / "jobs" / f"{job.name}.json"
+
+    def keep(self, job, rows, seconds):
+        path = self.place(job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"seconds": round(seconds, 1), "rows": rows}))
+        temporary.replace(path)
+
+    def finish(self, result):
+        """Write a result if all of its jobs are done; returns its path or None."""
+        jobs = [job for job in self.jobs() if result in job.into]
+        if not all(self.place(job).is_file() for job in jobs):
+            return None
+        done = [json.loads(self.place(job).read_text()) for job in jobs]
+        rows = [row for one in done for row in one["rows"].get(result, ())]
+        return write_result(result, "python -m livetalk_ref study", rows, self.size.seeds,
+                            {"seconds": round(sum(one["seconds"] for one in done))}, self.results)
+
+
+def followed(label, states):
+    """Pass a training loop's states on, showing its loss."""
+    with Progress(label) as progress:
+        for state in states:
+            progress.say(f"update {state.step}, loss {state.loss:.4f}")
+            yield
+
+
+def loss_curve(run, options):
+    """The training loss of a run, averaged over 50 updates, as rows."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    parts = [lines[first:first + EVERY] for first in range(0, len(lines), EVERY)]
+    return [options | {"step": part[-1]["step"],
+                       "loss": round(sum(line["loss"] for line in part) / len(part), 5)}
+            for part in parts]
+
+
+def key():
+    """Names the folder: other weights begin another study."""
+    files = (load.checkpoint(name).read_bytes() for name in ("codec", "teacher"))
+    return hashlib.sha256(b"".join(files)).hexdigest()[:10]
+
+
+def run(quick=False, minutes=None, only_list=False, size=None, folder="runs/study"):
+    """Work through the jobs for so many minutes, yielding a line for every one that is done."""
+    end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
+    folder = Path(f"{folder}-quick" if quick else folder) / key()
+    study = Study(size or (QUICK if quick else FULL), folder,
+                  folder / "results" if quick else RESULTS)
+    for job in study.jobs():
+        if only_list or study.place(job).is_file():
+            yield f"{'done' if study.place(job).is_file() else 'to do'}  {job.name}"
+            continue
+        began = time.monotonic()
+        rows = yield from within(job, end)
+        if rows is None:
+            return
+        study.keep(job, rows, time.monotonic() - began)
+        yield f"done  {job.name}, {time.monotonic() - began:.0f} s"
+        yield from (str(path) for path in map(study.finish, job.into) if path)
+
+
+def within(job, end):
+    """A job's rows, or None, and a line about it, when time is over before it is done."""
+    work = job.work()
+    while True:
+        if time.monotonic() >= end:
+            yield f"stopped in {job.name}; call it again to continue"
+            return None
+        try:
+            next(work)
+        except StopIteration as done:
+            return done.value

@@ -1,0 +1,57 @@
+"""Muon: the optimiser of hidden matrices, all those of one shape turned together."""
+
+import torch
+from torch import nn
+
+
+class Muon(torch.optim.Muon):
+    """Muon (Jordan et al. 2024) for matrices and for convolutions, a kernel (out, in, h, w)
+    being the matrix (out, in h w).
+
+    PyTorch's turns one matrix after the other; a transformer's many small ones take half
+    the time when those of one shape are turned together.
+    """
+
+    def __init__(self, weights, lr, **options):
+        self.weights, self.matrices = weights, [nn.Parameter(as_matrix(w.data, w)) for w in weights]
+        super().__init__(self.matrices, lr, **options)
+
+    @torch.no_grad()
+    def step(self):
+        shapes = {}
+        for matrix, weight in zip(self.matrices, self.weights):
+            shapes.setdefault(matrix.shape, []).append((matrix, as_matrix(weight.grad, weight)))
+        for shape, pairs in shapes.items():
+            self.turn(self.param_groups[0], shape, pairs)
+
+    def turn(self, group, shape, pairs):
+        """One update of all matrices of a shape, as (matrix, gradient) pairs."""
+        heading = []
+        for matrix, gradient in pairs:
+            state = self.state[matrix]
+            past = state.setdefault("momentum_buffer", torch.zeros_like(matrix))
+            past.lerp_(gradient, 1 - group["momentum"])
+            heading.append(gradient.lerp(past, group["momentum"]))       # Nesterov
+        updates = orthogonalise(torch.stack(heading), group["ns_coefficients"], group["ns_steps"])
+        rate = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
+        for (matrix, _), update in zip(pairs, updates):
+            matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
+
+
+def orthogonalise(x, coefficients, steps):
+    """Matrices (n, a, b) with all their singular values brought near 1 (Newton-Schulz, bf16)."""
+    a, b, c = coefficients
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).bfloat16()
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).float()
+
+
+def as_matrix(values, weight):
+    """The values of a weight as a matrix with one row for each output; of the weight, a view."""
+    if weight.ndim == 4 and not weight.is_contiguous():
+        values = values.permute(0, 2, 3, 1)                 # as channels-last kernels lie
+    return values.flatten(1)
