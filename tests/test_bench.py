@@ -68,7 +68,8 @@ def test_slow_models_have_fewer_runs_and_say_so(avatar, monkeypatch):
     facts = {"model": "m", "steps": 2, "hardware": "h", "warm": few,
              "cold": slow()[1] | {"load": 1, "picture_and_prompt": 0.1},
              "algorithmic": bench.algorithmic(), "peak_memory_mib": None,
-             "throughput": {"frames_per_second": 1, "real_time_factor": 16, "evaluations": 8}}
+             "throughput": {"frames_per_second": 1, "real_time_factor": 16, "evaluations": 8},
+             "many": {"batch": 16, "frames_per_second": 2}}
     text = bench.table(facts)
     assert "of 4 runs (fewer than 20" in text and "cache pass          none" in text
     assert "5.06 s of sound" in text

@@ -45,11 +45,12 @@ class Hearing:
         return SpeechClip(self.speech, clip, frames)
 
 
-def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead=AHEAD, size=SIZE):
+def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead=AHEAD, size=SIZE,
+             vae_dtype=None):
     """`load("livetalk-1.3b", path=FOLDER)`: everything of the folder, ready to talk.
 
-    dtype None is the device's best; lora an adapter merged on loading; ahead the video frames
-    of look-ahead of a stream. UserError says what is missing or does not fit.
+    dtype None is the device's best, vae_dtype None the same; lora an adapter merged on loading;
+    ahead the video frames of look-ahead of a stream. UserError says what is missing or misfit.
     """
     if path is None:
         raise UserError(f"The weights of {name} do not ship: give the folder that holds "
@@ -65,5 +66,6 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
                         f"model reads {model.config.audio_dim}: use wav2vec2-base-960h.")
     saved = folder / "text.safetensors"
     text = SavedText(saved, dtype, device) if saved.exists() else load_text(folder, device, dtype)
-    return Avatar(model, load_vae(folder / "vae", device, dtype), name, SAMPLER[name], text,
-                  Hearing(speech, ahead), size, GUIDANCE, AHIS)
+    codec = load_vae(folder / "vae", device, vae_dtype or dtype, dtype)
+    return Avatar(model, codec, name, SAMPLER[name], text, Hearing(speech, ahead), size, GUIDANCE,
+                  AHIS)

@@ -38,16 +38,21 @@ from livetalk_ref.rollout import denoise, draw, remember
 from livetalk_ref.stream import AvatarSession, samples_for
 from livetalk_ref.wan import LIVETALK_1P3B
 
-WHEELS = ("diffusers==0.42.1", "importlib_metadata", "zipp", "pillow")
-AHIS = POLICIES["ahis"]
-FRAMES = 12                                 # video frames a block
-TEACHER_FRAMES, TEACHER_STEPS, OMNI = 21, 48, Guidance(4.5, 4.5)
+WHEELS, AHIS = ("diffusers==0.42.1", "importlib_metadata", "zipp", "pillow"), POLICIES["ahis"]
+FRAMES, TEACHER_FRAMES, TEACHER_STEPS = 12, 21, 48      # video frames a block, latent ones
+OMNI = Guidance(4.5, 4.5)
 BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION,
             "cudnn": SDPBackend.CUDNN_ATTENTION, "math": SDPBackend.MATH}
 FULL = SimpleNamespace(config=LIVETALK_1P3B, vae={}, speech={}, size=512, matrix=8192,
-                       copy=2 ** 30, repeats=10, blocks=12)
+                       copy=2 ** 30, repeats=10, blocks=12, vae_dtype=torch.bfloat16)
 SMALL = SimpleNamespace(config=standin.SMALL, vae=standin.SMALL_VAE, speech=standin.SMALL_SPEECH,
-                        size=32, matrix=64, copy=2 ** 16, repeats=1, blocks=2)
+                        size=32, matrix=128, copy=2 ** 20, repeats=1, blocks=2,
+                        vae_dtype=torch.float32)
+
+
+def short(value):
+    """Four digits of a number."""
+    return float(f"{value:.4g}")
 
 
 class Bench:
@@ -85,7 +90,7 @@ class Bench:
             work()
             self.wait()
             took.append(1000 * (time.perf_counter() - began))
-        return round(median(took[2:]), 3)
+        return short(median(took[2:]))
 
     def reset_peak(self):
         if self.cuda:
@@ -93,14 +98,14 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
 
     def peak_gib(self):
-        return round(torch.cuda.max_memory_allocated() / 2 ** 30, 2) if self.cuda else \
-            "not measured"
+        used = torch.cuda.max_memory_allocated() / 2 ** 30 if self.cuda else None
+        return "not measured" if used is None else short(used)
 
 
 def performer(bench, model, dtype):
     """An avatar as `AvatarSession` takes it."""
     s, dim = bench.sizes, bench.sizes.config.text_dim
-    codec = WanCodec(standin.random_vae(**s.vae).to(bench.device, dtype))
+    codec = WanCodec(standin.random_vae(**s.vae).to(bench.device, s.vae_dtype), dtype)
     speech = Speech(standin.random_speech(**s.speech).to(bench.device), dtype)
     text = torch.randn(1, 512, dim, generator=torch.Generator().manual_seed(0))
     return SimpleNamespace(model=model, codec=codec, audio=lambda: SpeechStream(speech),
@@ -125,8 +130,8 @@ def ceilings(bench, dtype):
     a = torch.randn(n, n, device=bench.device).to(dtype)
     source = torch.randn(bench.sizes.copy // 4, device=bench.device)
     product, copy = bench.milliseconds(lambda: a @ a), bench.milliseconds(source.clone)
-    return {"tflops": round(2 * n ** 3 / product / 1e9, 2),
-            "gb_per_s": round(2 * 4 * source.numel() / copy / 1e6, 2)}
+    return {"tflops": short(2 * n ** 3 / product / 1e9),
+            "gb_per_s": short(2 * 4 * source.numel() / copy / 1e6)}
 
 
 @torch.no_grad()
@@ -140,8 +145,8 @@ def agreement(bench, exact, rough):
         v, _ = model(noise[0], torch.ones_like(noise[0][:, :, 0, 0, 0]), cond, cache=EMPTY)
         out.append((v.float(), denoise(model, noise, cond, EMPTY).float()))
     errors = [((b - a).norm() / a.norm()).item() for a, b in zip(*out)]
-    return {"velocity": round(errors[0], 5), "block": round(errors[1], 5),
-            "finite": all(x.isfinite().all().item() for pair in out for x in pair)}
+    finite = all(x.isfinite().all().item() for x in out[1])
+    return {"velocity": short(errors[0]), "block": short(errors[1]), "finite": finite}
 
 
 @torch.no_grad()
@@ -153,8 +158,8 @@ def dit_speed(bench, model, dtype, plain, work):
     block = bench.milliseconds(lambda: remember(model, denoise(model, noise, cond, cache), cond,
                                                 cache))
     return {"ms_per_step": step, "ms_per_block": block,
-            "frames_per_second": round(1000 * FRAMES / block, 2),
-            "fraction_of_ceiling": round(work["floor_ms"] / step, 3) if work else "not measured"}
+            "frames_per_second": short(1000 * FRAMES / block),
+            "fraction_of_ceiling": short(work["floor_ms"] / step) if work else "not measured"}
 
 
 @torch.no_grad()
@@ -165,16 +170,15 @@ def floor(bench, model, dtype, top):
     tensors = [*model.parameters(), *(t for pair in cache.layers for t in pair)]
     moved = sum(t.numel() * t.element_size() for t in tensors)
     times = flops / top["tflops"] / 1e9, moved / top["gb_per_s"] / 1e6
-    return {"tflop": round(flops / 1e12, 4), "gbyte": round(moved / 1e9, 3),
-            "compute_ms": round(times[0], 3), "memory_ms": round(times[1], 3),
-            "floor_ms": round(max(times), 3)}
+    return {"tflop": short(flops / 1e12), "gbyte": short(moved / 1e9), "compute_ms":
+            short(times[0]), "memory_ms": short(times[1]), "floor_ms": short(max(times))}
 
 
 @torch.no_grad()
-def vae_speed(bench, codec, dtype):
+def vae_speed(bench, codec):
     """ms to decode a block of 3 latent frames in a stream's middle."""
     side = bench.sizes.size // 8
-    z = torch.randn(1, BLOCK, 16, side, side, device=bench.device).to(dtype)
+    z = torch.randn(1, BLOCK, 16, side, side, device=bench.device)
     _, memory = codec.decode_step(z[:, :1])
     _, memory = codec.decode_step(z[:, :1], memory)
 
@@ -206,8 +210,8 @@ def live(bench, avatar):
         times = [time.perf_counter() for _ in stream]
         producer.join()
     made = FRAMES * (len(times) - 1)
-    return {"first_frame_seconds": round(median(latency), 4),
-            "frames_per_second": round(made / (times[-1] - times[0]), 2),
+    return {"first_frame_seconds": short(median(latency)),
+            "frames_per_second": short(made / (times[-1] - times[0])),
             "peak_gib": bench.peak_gib()}
 
 
@@ -221,8 +225,8 @@ def teacher(bench, model, dtype, decode_ms):
     sigma = torch.full(x.shape[:2], 0.9, device=bench.device, dtype=dtype)
     step = bench.milliseconds(lambda: guided(model, x, sigma, cond, OMNI), 1)
     window = TEACHER_STEPS * step + TEACHER_FRAMES // BLOCK * decode_ms
-    return {"ms_per_guided_step": step, "first_frame_seconds": round(window / 1000, 3),
-            "frames_per_second": round(1000 * (4 * TEACHER_FRAMES - 3) / window, 3)}
+    return {"ms_per_guided_step": step, "first_frame_seconds": short(window / 1000),
+            "frames_per_second": short(1000 * (4 * TEACHER_FRAMES - 3) / window)}
 
 
 def measure(bench, dtype):
@@ -235,7 +239,7 @@ def measure(bench, dtype):
     work = bench.stage("floor of a step", lambda: floor(bench, model, dtype, top))
     work = work if "floor_ms" in work else None
     avatar = performer(bench, model, dtype)
-    decode = bench.stage("vae", lambda: vae_speed(bench, avatar.codec, dtype), mode="eager")
+    decode = bench.stage("vae", lambda: vae_speed(bench, avatar.codec), mode="eager")
     modes = {"eager": model}
     if bench.cuda:
         modes["graphs"] = Graphed(model)
@@ -243,7 +247,7 @@ def measure(bench, dtype):
         bench.stage("dit", lambda m=made: dit_speed(bench, m, dtype, model, work), mode=name)
         avatar.model = made
         bench.stage("session", lambda: live(bench, avatar), mode=name)
-    modes.clear()
+    avatar.model = made = modes = model             # lets go of the graphs
     slow = bench.stage("teacher", lambda: teacher(bench, model, dtype,
                                                   decode.get("ms_per_block", 0)), mode="eager")
     for name, backend in BACKENDS.items():
@@ -262,8 +266,8 @@ def measure(bench, dtype):
     rates = [row["frames_per_second"] for row in bench.rows
              if row["stage"] == "session" and "frames_per_second" in row]
     if rates and "frames_per_second" in slow:
-        bench.stage("summary", lambda: {"times the teacher": round(
-            max(rates) / slow["frames_per_second"], 1)})
+        times = max(rates) / slow["frames_per_second"]
+        bench.stage("summary", lambda: {"times the teacher": short(times)})
     return bench.rows
 
 
@@ -279,17 +283,15 @@ def main(words=None):
     if options.pack:
         subprocess.run([*pip, "download", "--no-deps", "-d", options.pack, *WHEELS], check=True)
         return
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
+    (out := Path(options.out)).mkdir(parents=True, exist_ok=True)
     if options.wheels:
         site, files = out / "site", sorted(Path(options.wheels).glob("*.whl"))
         subprocess.run([*pip, "install", "--no-index", "--no-deps", "--target", site, *files],
                        check=True)
         sys.path.append(str(site))                  # behind what the machine has
         importlib.invalidate_caches()
-    cuda = torch.cuda.is_available()
-    bench = Bench(SMALL if options.small else FULL, "cuda" if cuda else "cpu", options.minutes)
-    rows = measure(bench, torch.bfloat16)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = measure(Bench(SMALL if options.small else FULL, device, options.minutes), torch.bfloat16)
     facts = {"hardware": hardware(), "torch": torch.__version__, "rows": rows}
     (out / "real_gpu.json").write_text(json.dumps(facts, indent=1) + "\n")
 

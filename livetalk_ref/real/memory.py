@@ -8,7 +8,6 @@ as a fused kernel, which stores no scores; the libraries' own work space is left
 """
 
 import weakref
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -95,6 +94,8 @@ def bytes_of(thing):
 
 def kept_frames(policy, blocks):
     """The latent frames that a cache holds after so many blocks."""
+    if policy.window is None:
+        return BLOCK * blocks
     frames = []
     for block in range(blocks):
         now = BLOCK * (block + 1)
@@ -187,7 +188,7 @@ def lengths(config, size, dtype):
     """A stream's cache after 6 seconds and after an hour, under the window and without one."""
     tokens = (size // STRIDE // PATCH) ** 2
     rows = []
-    for name, policy in (("ahis", AHIS), ("full", replace(FULL))):
+    for name, policy in (("ahis", AHIS), ("full", FULL)):
         sizes = {label: cache_bytes(config, tokens, kept_frames(policy, blocks), dtype)
                  for label, blocks in BLOCKS.items()}
         rows.append({"policy": name} | {label: gib(value) for label, value in sizes.items()})
@@ -195,7 +196,7 @@ def lengths(config, size, dtype):
 
 
 def main():
-    rows, t4 = [], None
+    rows = []
     for name, dtype in DTYPES.items():
         rows.append(row(name, *measure(LIVETALK_1P3B, dtype, SIZE, full_vae, full_speech)))
         print(rows[-1], flush=True)
