@@ -34,11 +34,15 @@ class Speech:
         """Channels of a row."""
         return (self.model.config.num_hidden_layers + 2) * self.model.config.hidden_size
 
+    @property
+    def device(self):
+        """Where the model is. (Its first parameter may be elsewhere on the meta device.)"""
+        return self.model.feature_projection.projection.weight.device
+
     @torch.no_grad()
     def __call__(self, samples, count):
         """Normalised (N,) samples, evenly covered by `count` rows from first to last."""
-        weight = next(self.model.parameters())
-        x = self.model.feature_extractor(samples[None].to(weight))       # (1, c, 50 a second)
+        x = self.model.feature_extractor(samples[None].to(self.device))  # (1, c, 50 a second)
         x = F.interpolate(x, size=count, mode="linear", align_corners=True)
         x = self.model.feature_projection(x.transpose(1, 2))[0]          # (1, count, 768)
         return torch.cat(self.states(x), dim=-1)[0].to(self.dtype)
@@ -115,8 +119,7 @@ class SpeechStream:
         return torch.cat(rows)
 
     def nothing(self):
-        weight = next(self.speech.model.parameters())
-        return torch.zeros(0, self.speech.width, dtype=self.speech.dtype, device=weight.device)
+        return torch.zeros(0, self.speech.width, dtype=self.speech.dtype, device=self.speech.device)
 
     def end(self):
         """The frame up to which sound must be heard for the next rows."""
