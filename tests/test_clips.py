@@ -88,7 +88,7 @@ def test_box_mask_and_detail_mark_the_mouth_most():
     mask = snippets.box_mask(box, 8)[0, 0]
     assert mask[4:6, 2:6].all() and mask.sum() == 8
     weight = snippets.detail(box, 8)[0, 0]
-    assert weight[5, 4] == 5 and weight[3, 4] == 4 and weight[0, 0] == 1
+    assert weight[5, 4] == 3 and weight[3, 4] == 2 and weight[0, 0] == 1
 
 
 speaking = pytest.importorskip("espeakng_loader", reason="clips need the speech extra")

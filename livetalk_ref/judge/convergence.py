@@ -30,6 +30,7 @@ from livetalk_ref.judge import benchmark, long, students
 from livetalk_ref.judge.results import RESULTS, write_result
 from livetalk_ref.progress import Progress
 from livetalk_ref.train import kept
+from livetalk_ref.world import latents
 
 EVERY = 50      # updates that one point of a loss curve averages
 TRAINING, BENCHMARKS, BLOCKS, WHOSE = "ode_training", "ode_benchmarks", "ode_blocks", "ode_whose"
@@ -259,9 +260,10 @@ def loss_curve(run, options):
 
 
 def key():
-    """Names the folder: other weights begin another study."""
-    files = (load.checkpoint(name).read_bytes() for name in ("codec", "teacher"))
-    return hashlib.sha256(b"".join(files)).hexdigest()[:10]
+    """Names the folder: another world and other weights begin another study."""
+    files = [load.checkpoint(name).read_bytes() for name in ("codec", "teacher")]
+    world = latents.cache_key(load.load_module("codec")).encode()
+    return hashlib.sha256(b"".join([world, *files])).hexdigest()[:10]
 
 
 def run(quick=False, minutes=None, only_list=False, compiled=False, size=None,

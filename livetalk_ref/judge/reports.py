@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.judge import evaluate, metrics, spectra
+from livetalk_ref.judge import evaluate, heed, metrics, spectra
 from livetalk_ref.judge.ode_reports import straightness_report
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
@@ -154,6 +154,11 @@ def render_report(count=8):
     return [{"clips": count, "frames": clips.FRAMES, "size": SIZE}], cost
 
 
+def heed_report(count=CLIPS):
+    """Does the teacher heed prompt and sound, or does it know its clips by heart?"""
+    return heed.compare(count), {}
+
+
 def latents_report(count=spectra.HELD_OUT):
     """Teachers of a few hundred updates on four kinds of latents."""
     paths = list(latents.build(load_module("codec"), "train", TRAINED_ON))
@@ -173,7 +178,7 @@ def curve_report(every=50, run="runs/teacher"):
 
 REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
            "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
-           "latents": latents_report, "render": render_report,
+           "heed": heed_report, "latents": latents_report, "render": render_report,
            "straightness": straightness_report}
 
 
