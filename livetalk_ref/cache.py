@@ -73,11 +73,12 @@ class KVCache:
         now = self.now + new[0][0].shape[2]
         frames = self.frames + tuple(range(self.now, now))
         slots = [i for i, frame in enumerate(frames) if self.policy.keeps(frame, now)]
-        if self.layers:
-            new = [[torch.cat(pair, dim=2) for pair in zip(past, added)]
-                   for past, added in zip(self.layers, new)]
-        layers = tuple(tuple(t[:, :, slots] for t in pair) for pair in new)
-        return KVCache(self.policy, layers, tuple(frames[i] for i in slots), now)
+        layers = []
+        for i, pair in enumerate(new):          # one after the other, or all would be held twice
+            if self.layers:
+                pair = [torch.cat(both, dim=2) for both in zip(self.layers[i], pair)]
+            layers.append(tuple(t[:, :, slots] for t in pair))
+        return KVCache(self.policy, tuple(layers), tuple(frames[i] for i in slots), now)
 
     def read(self, layer):
         """Keys and values of a layer's cached tokens, each (B, H, n S, d); None if empty."""
