@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_stream import (ANGRY, AVATAR, HAPPY, LONG, WHOLE, FarSighted, condition, offline,
+from test_stream import (ANGRY, AVATAR, HAPPY, LONG, WHOLE, condition, hearing, offline,
                          pictures, seeded, session, speech)
 
 from livetalk_ref import stream
@@ -103,7 +103,7 @@ def test_what_cannot_have_been_shown_or_taken_back_is_one_sentence():
 @pytest.mark.parametrize("ahead", [1, 3])
 @pytest.mark.parametrize("extra", [1, 7_000, 12_000])
 def test_flush_shows_all_that_was_pushed(ahead, extra, monkeypatch):
-    monkeypatch.setattr(AVATAR, "audio", lambda: FarSighted(ahead))
+    monkeypatch.setattr(AVATAR, "audio", lambda: hearing(ahead))
     live, samples = session(), LONG[:33_000 + extra]
     made = [live.push(samples), live.flush()]
     n = sum(map(len, made))
