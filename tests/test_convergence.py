@@ -8,7 +8,7 @@ from test_benchmark import random_reader, scripted
 from test_ode_stage import SMALL, small_world  # noqa: F401
 from tiny import shake
 
-from livetalk_ref import generate, load
+from livetalk_ref import generate, load, stages
 from livetalk_ref.flow import x0_from_velocity
 from livetalk_ref.judge import convergence, panel, sets, students
 from livetalk_ref.judge.reader import ReaderConfig
@@ -19,6 +19,9 @@ from livetalk_ref.world.clips import FRAMES
 SIZE = convergence.Size(pairs=(2, 4), seeds=(0,), steps=2, short=1, kept=(1, 2), held_out=2,
                         judged=2, sets=("wild",), clips=2, long=2, causal_pairs=2, causal_clips=2,
                         causal_steps=1)
+
+
+RECIPES = dict(stages.ODE_STEPS)        # before the fixtures make them small
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +137,8 @@ def test_other_weights_begin_another_study(study, monkeypatch, tmp_path):
 
 
 def test_the_real_size_is_that_of_the_recipes():
-    from livetalk_ref import stages
-
     size = convergence.FULL
-    assert size.steps == 5 * size.short == stages.ODE_STEPS["converged"]
+    assert size.steps == 5 * size.short == RECIPES["converged"]
     assert {size.short, size.steps} <= set(size.kept)
     assert size.causal_pairs in size.pairs and len(size.seeds) == 3
     assert len({job.name for job in convergence.Study(size, "").jobs()}) == len(

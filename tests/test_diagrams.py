@@ -58,7 +58,7 @@ def test_the_mask_and_the_cache_say_the_same():
     drawn = [{round(bar.get_x() + 0.45) for bar in bars} for bars in (cached, own, rest)]
     assert drawn[0] == {0, 1, 2, *range(9, 15)} and drawn[1] == {15, 16, 17}
     assert read == drawn[0] | drawn[1] and drawn[2] == set(range(21)) - read
-    assert "9 frames" in right.get_title()
+    assert "9 frames" in right.get_title(loc="left")
 
 
 def test_bends_are_drawn_where_they_are():

@@ -38,6 +38,7 @@ def small_world(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "CHECKPOINTS", folder)
+        patch.setattr(stages, "keep_memory", lambda: None)     # it would last
         patch.setattr(shards, "SHARD", 2)
         patch.setattr(shards, "build", build_here)
         patch.setattr(clips, "script", script)
