@@ -65,7 +65,7 @@ def add_train(c, stages):
                    "shipped model's name or a checkpoint's path")
     c.add_argument("--rate", type=number(0.001, 10, float), default=1.0, metavar="X",
                    help="multiplies the learning rates (1)")
-    c.add_argument("--compile", action="store_true", help="half the time for transformers, after "
+    c.add_argument("--compile", action="store_true", help="a third faster for transformers, after "
                    "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
     c = c.add_argument_group("of the stage ode")
