@@ -234,6 +234,6 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
     stage.config = replace(c, steps=steps or c.steps, lr=rate * c.lr, muon=rate * c.muon,
                            compiled=compiled)
     if start:
-        stage.model.load_state_dict(load_module(start, SHIPPED[name]).state_dict())
+        stage.model.load_state_dict(load_module(start, SHIPPED.get(name, "dit")).state_dict())
     yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
                      {"config": stage.model.config, "start": start, **stage.facts})

@@ -2,16 +2,15 @@
 
 import json
 import os
-import sys
 from dataclasses import replace
 
 import av
 import pytest
 import torch
 from PIL import Image
+from test_cli import run
 from test_real_text import folder  # noqa: F401  a small umT5 as transformers saves it
 
-from livetalk_ref import __main__ as cli
 from livetalk_ref import generate
 from livetalk_ref import load as loading
 from livetalk_ref.cache import BLOCK
@@ -109,29 +108,19 @@ def test_a_photograph_covers_the_square_and_is_cut_to_its_centre(tmp_path):
     assert load_photo(tmp_path / "a.png", 48).shape == (3, 48, 48)
 
 
-def go(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["livetalk_ref", *map(str, words)])
-    try:
-        cli.main()
-        status = 0
-    except SystemExit as end:
-        status = end.code
-    return status, *capsys.readouterr()
-
-
 def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, capsys):
     import soundfile
     soundfile.write(tmp_path / "a.wav", SOUND[:8_500].numpy(), 16_000)
     save_portrait(portrait_of(7, 96), tmp_path / "face.png")
     words = ["generate", "--model", "livetalk-1.3b", "--audio", tmp_path / "a.wav", "--prompt",
              PROMPTS[0], "--out", tmp_path / "o.mp4"]
-    status, out, err = go(monkeypatch, capsys, *words)
+    status, out, err = run(monkeypatch, capsys, *words)
     assert (status, out) == (2, "") and "--weights" in err
     words += ["--weights", weights]
     monkeypatch.setattr(loading, "load", lambda *_: avatar)
-    status, out, err = go(monkeypatch, capsys, *words)
+    status, out, err = run(monkeypatch, capsys, *words)
     assert (status, out) == (2, "") and "give one with --image" in err
-    status, out, err = go(monkeypatch, capsys, *words, "--image", tmp_path / "face.png", "--json")
+    status, out, err = run(monkeypatch, capsys, *words, "--image", tmp_path / "face.png", "--json")
     facts = json.loads(out)
     assert status == 0 and "block 1/1" in err
     assert (facts["frames"], facts["windows"], facts["evaluations"]) == (9, 1, 4)
@@ -144,7 +133,7 @@ def test_prepare_makes_the_text_encoder_superfluous(folder, tmp_path, monkeypatc
     for name in os.listdir(folder):
         (tmp_path / name).symlink_to(folder / name)
     prompts = ["--prompt", "a person talks", "--prompt", "nods"]
-    status, out, _ = go(monkeypatch, capsys, "prepare", "--weights", tmp_path, *prompts)
+    status, out, _ = run(monkeypatch, capsys, "prepare", "--weights", tmp_path, *prompts)
     assert status == 0 and out.strip() == str(tmp_path / "text.safetensors")
     for name in os.listdir(folder):
         os.remove(tmp_path / name)
