@@ -11,8 +11,10 @@ OUTPUT_TIMEOUT = 60     # seconds; nbval's own 5 are too few on a busy machine
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
-# Read by torch at its import, here and in the kernels: the same sums in the same order.
-os.environ["OMP_NUM_THREADS"] = str(min(2, os.cpu_count() or 1))
+# Read by torch at its import, here and in the kernels: the same sums in the same order. More
+# threads than the cores that this process may use would wait for each other.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+os.environ["OMP_NUM_THREADS"] = str(min(2, CORES))
 os.environ["TQDM_DISABLE"] = "1"
 
 

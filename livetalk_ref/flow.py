@@ -176,14 +176,15 @@ def draw_sigma(batch, generator, shift=SHIFT):
     return shift_sigma(torch.rand(batch, generator=generator), shift)
 
 
-def flow_loss(model, x0, noise, sigma, known, cond):
+def flow_loss(model, x0, noise, sigma, known, cond, weight=1.0):
     """Mean squared velocity error over the frames to be generated.
 
     x0, noise (B, F, C, h, w); sigma (B,); known (B, F) is True on clean frames, which are fed
-    clean and left out of the loss.
+    clean and left out of the loss. weight (h, w) says how much a place counts.
     """
     sigma = sigma[:, None].expand(x0.shape[:2])
     keep = known[..., None, None, None]
     x = torch.where(keep, x0, add_noise(x0, noise, sigma))
-    error = (model(x, sigma, cond).float() - (noise - x0)).square().mean(dim=(2, 3, 4))
+    error = (model(x, sigma, cond).float() - (noise - x0)).square() * weight
+    error = error.mean(dim=(2, 3, 4))                                    # (B, F)
     return (error * ~known).sum() / (~known).sum()
