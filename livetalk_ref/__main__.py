@@ -57,7 +57,8 @@ def arguments():
     add_study(command(study, "how the student converges: every figure of the ODE stage"))
     c = command(report, "make a figure of data/results again")
     c.add_argument("name", choices=("ear", "codec", "latents", "teacher", "guidance", "gate",
-                                     "heed", "teacher_curve", "render", "straightness"))
+                                     "heed", "teacher_curve", "render", "straightness",
+                                     "judges", "scoreboard"))
     c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true",

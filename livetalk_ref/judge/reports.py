@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.judge import evaluate, heed, metrics, spectra
+from livetalk_ref.judge import evaluate, heed, metrics, scoreboard, spectra, sync, trial
 from livetalk_ref.judge.ode_reports import straightness_report
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
+from livetalk_ref.progress import Progress
 from livetalk_ref.world import clips, ear, latents, shards, snippets
 from livetalk_ref.world.face import mouth_box
+from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS
 from livetalk_ref.world.state import SIZE
 
 CLIPS = 64
@@ -159,6 +161,19 @@ def heed_report(count=CLIPS):
     return heed.compare(count), {}
 
 
+def judges_report(count=CLIPS):
+    """What the judges say where the answers are known."""
+    reader, net, codec = (load_module(name) for name in ("reader", "sync", "codec"))
+    few = max(2, count // 4)
+    factors = len(CONTINUOUS) + len(CATEGORICAL)
+    with Progress("trying the judges: step", count + factors + few) as progress:
+        rows = trial.reader_rows(reader, codec, count, progress)
+        rows += trial.identity_rows(reader, count // 2, watch=progress)
+        rows += trial.damage_rows(reader, net, codec, few, progress)
+    found = {key: round(value, 4) for key, value in sync.check(net, trial.SPLIT, count).items()}
+    return rows + [{"judge": "SyncNet"} | found], {}
+
+
 def latents_report(count=spectra.HELD_OUT):
     """Teachers of a few hundred updates on four kinds of latents."""
     paths = list(latents.build(load_module("codec"), "train", TRAINED_ON))
@@ -179,7 +194,8 @@ def curve_report(every=50, run="runs/teacher"):
 REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
            "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
            "heed": heed_report, "latents": latents_report, "render": render_report,
-           "straightness": straightness_report}
+           "straightness": straightness_report, "judges": judges_report,
+           "scoreboard": scoreboard.make}
 
 
 def make_report(name, count=None):
