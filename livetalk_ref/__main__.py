@@ -154,6 +154,7 @@ def bench(options):
 def evaluate(options):
     """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
     from livetalk_ref.judge import benchmark as b
+    from livetalk_ref.judge import originals
     from livetalk_ref.judge.videos import export
     from livetalk_ref.media import placed
 
@@ -166,8 +167,11 @@ def evaluate(options):
     with placed(options.out) if options.out else nullcontext() as temporary:
         made = b.video_maker(options.videos, options.set, options.clips, *settings) \
             if options.videos else b.maker(options.model, *settings, options.seed)
-        ground = b.Ground.make(options.set, options.clips)
+        paths = {kind: path for kind, path in (("FID", options.inception), ("FVD", options.i3d))
+                 if path}
+        ground = originals.watching(b.Ground.make(options.set, options.clips), paths)
         facts, _ = b.evaluate(made, ground, options.seed, command)
+        facts["rows"][0] |= originals.distances(ground) if paths else {}
         if temporary:
             temporary.write_text(json.dumps(facts, indent=1) + "\n")
     tell(options, facts, b.table(facts))
