@@ -58,7 +58,7 @@ def arguments():
     c = command(report, "make a figure of data/results again")
     c.add_argument("name", choices=("ear", "codec", "latents", "teacher", "guidance", "gate",
                                      "heed", "teacher_curve", "render", "straightness",
-                                     "judges", "scoreboard"))
+                                     "judges", "bound", "scoreboard"))
     c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true",

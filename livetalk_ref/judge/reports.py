@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.judge import evaluate, heed, metrics, scoreboard, spectra, sync, trial
+from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, spectra, sync, trial
 from livetalk_ref.judge.ode_reports import straightness_report
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
@@ -24,7 +24,7 @@ from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS
 from livetalk_ref.world.state import SIZE
 
 CLIPS = 64
-TRAINED_ON = 1024     # clips that the short teachers of `latents_report` see
+TRAINED_ON = 1024     # clips that short runs see
 SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (2, 3)]     # text, audio
 STEPS = (1, 2, 4, 8, 48)
 
@@ -161,6 +161,13 @@ def heed_report(count=CLIPS):
     return heed.compare(count), {}
 
 
+def bound_report(count=CLIPS):
+    """How much of the mouth the sound tells, on held-out clips."""
+    codec = load_module("codec")
+    data = latents.LatentClips.load(list(latents.build(codec, "train", TRAINED_ON)))
+    return [bound.compare(bound.fit(data), evaluate.HeldOut.make(codec, count).data)], {}
+
+
 def judges_report(count=CLIPS):
     """What the judges say where the answers are known."""
     reader, net, codec = (load_module(name) for name in ("reader", "sync", "codec"))
@@ -194,7 +201,7 @@ def curve_report(every=50, run="runs/teacher"):
 REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
            "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
            "heed": heed_report, "latents": latents_report, "render": render_report,
-           "straightness": straightness_report, "judges": judges_report,
+           "straightness": straightness_report, "judges": judges_report, "bound": bound_report,
            "scoreboard": scoreboard.make}
 
 
