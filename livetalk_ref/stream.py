@@ -8,9 +8,9 @@ of their audio rows, `ahead` video frames (1, 62.5 ms, for those of `world.ear`)
     N samples give b = (N // 1000 - (ahead - 1) + 3) // 12 blocks, and 12 b - 3 frames (b > 0);
     frame i is shown while samples 1000 i .. 1000 i + 999 are heard.
 
-An avatar has `model` with its `read_text` and `codec`, `text(prompts)` -> (B, L, D), `audio()`, which makes the
-features of a new stream: `ahead`, `push(samples)` -> rows, and a `copy.copy` that goes its own
-way. Letters as in flow.py; n audio rows, A audio features. LiveTalk section 4.
+An avatar has `model` (with `read_text`) and `codec`, `text(prompts)` -> (B, L, D), and `audio()`,
+which makes the features of a new stream: `ahead`, `push(samples)` -> rows, and a `copy.copy`
+that goes its own way. Letters as in flow.py; n audio rows, A audio features. LiveTalk section 4.
 """
 
 from copy import copy
