@@ -14,8 +14,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.options import (SEED, Parser, add_evaluate, add_json, add_study, add_train,
-                                  add_trajectories, number)
+from livetalk_ref.options import (SEED, Parser, add_bench, add_evaluate, add_json, add_study,
+                                  add_train, add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
 from livetalk_ref.real.commands import (REAL, add_prepare, add_weights, photo, prepare,
                                         real_avatar)
@@ -50,6 +50,7 @@ def arguments():
     c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
     c.add_argument("--runs", type=number(1, 1000),
                    help="warm runs of the latency (20, or fewer where a run takes many seconds)")
+    add_bench(c)
     add_json(c)
     add_evaluate(command(evaluate, "judge clips on a benchmark: numbers, intervals and cost"))
     add_train(command(train, "train one stage in runs/STAGE"), STAGES + SIDE)
@@ -145,8 +146,11 @@ def portrait(options):
 def bench(options):
     """Latency, throughput and memory of a generator on this machine."""
     from livetalk_ref.judge.bench import measure, table
+    from livetalk_ref.judge.pace import count_blocks
 
-    facts = measure(options.model, options.steps, options.runs)
+    with Progress("stream: block", count_blocks(options.seconds)) as progress:
+        facts = measure(options.model, options.steps, options.runs, options.seconds,
+                        options.compile, options.cuda_graph, progress)
     tell(options, facts, table(facts))
 
 

@@ -85,13 +85,14 @@ class Cond:
 
     def to(self, device):
         """All tensors moved to a device."""
-        return self._map(lambda t: t.to(device))
+        return self.map(lambda t: t.to(device))
 
     def __getitem__(self, index):
         """A slice of the batch."""
-        return replace(self._map(lambda t: t[index]), no_text=self.no_text)
+        return replace(self.map(lambda t: t[index]), no_text=self.no_text)
 
-    def _map(self, fn):
+    def map(self, fn):
+        """Every tensor changed by a function; the text's keys have to be made anew."""
         fields = {k: fn(v) for k, v in vars(self).items() if torch.is_tensor(v)}
         return replace(self, **fields, text_keys=None)
 
