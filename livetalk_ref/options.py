@@ -34,15 +34,6 @@ def add_json(parser):
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
 
-def add_bench(c):
-    """Options of `bench` that a student's stream has."""
-    c.add_argument("--seconds", type=number(1, 36000, float), default=600.0, metavar="S",
-                   help="of a student's stream (600)")
-    c.add_argument("--compile", action="store_true",
-                   help="passes through torch.compile: minutes first, needs a C++ compiler")
-    c.add_argument("--cuda-graph", action="store_true", help="passes as CUDA graphs, on a GPU")
-
-
 def add_evaluate(c):
     """Options of `evaluate`."""
     what = c.add_mutually_exclusive_group()

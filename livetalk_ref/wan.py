@@ -54,12 +54,14 @@ def sinusoid(position, dim):
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)   # what is kept serves training as well
 def frequencies(dim, device):
     """The dim / 2 frequencies of `sinusoid`, from 1 down to almost 1 / 10000."""
     return 10000 ** (-torch.arange(dim // 2, dtype=torch.float64, device=device) / (dim // 2))
 
 
 @lru_cache(maxsize=16)         # streams with a window come back to the same few
+@torch.inference_mode(False)
 def rope_table(frames, height, width, head_dim, device=None):
     """Rotations of every token of a video, complex64 (F h w, head_dim / 2), on a device.
 
