@@ -14,6 +14,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.judge.commands import (add_bench, add_policies, add_soak, bench, policies, soak,
+                                         tell)
 from livetalk_ref.options import (SEED, Parser, add_evaluate, add_json, add_study, add_train,
                                   add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
@@ -45,12 +47,9 @@ def arguments():
     c = command(portrait, "the drawn portrait of a seed, as a PNG")
     c.add_argument("--identity", type=SEED, required=True, metavar="SEED", help="who")
     c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
-    c = command(bench, "latency, throughput and memory of the generator")
-    c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
-    c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
-    c.add_argument("--runs", type=number(1, 1000),
-                   help="warm runs of the latency (20, or fewer where a run takes many seconds)")
-    add_json(c)
+    add_bench(command(bench, "latency, throughput and memory of the generator"))
+    add_policies(command(policies, "long streams under every cache policy, judged over time"))
+    add_soak(command(soak, "an hour of a session's life, good and bad: does it hold?"))
     add_evaluate(command(evaluate, "judge clips on a benchmark: numbers, intervals and cost"))
     add_train(command(train, "train one stage in runs/STAGE"), STAGES + SIDE)
     add_trajectories(command(trajectories, "the teacher's denoising paths, which students learn"))
@@ -58,7 +57,7 @@ def arguments():
     c = command(report, "make a figure of data/results again")
     c.add_argument("name", choices=("ear", "codec", "latents", "teacher", "guidance", "gate",
                                      "heed", "teacher_curve", "render", "straightness",
-                                     "judges", "bound", "scoreboard"))
+                                     "judges", "bound", "scoreboard", "speed"))
     c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true",
@@ -141,14 +140,6 @@ def portrait(options):
 
     save_portrait(portrait_of(options.identity, 384), options.out)
     print(options.out)
-
-
-def bench(options):
-    """Latency, throughput and memory of a generator on this machine."""
-    from livetalk_ref.judge.bench import measure, table
-
-    facts = measure(options.model, options.steps, options.runs)
-    tell(options, facts, table(facts))
 
 
 def evaluate(options):
@@ -263,11 +254,6 @@ def follow(name, states):
         for state in states:
             progress.say(f"{state.step}, loss {state.loss:.4f}, "
                          f"{duration(state.seconds_left)} left")
-
-
-def tell(options, facts, text):
-    """Print facts as one JSON object, or as text."""
-    print(json.dumps(facts) if options.json else text)
 
 
 def stop(*_):

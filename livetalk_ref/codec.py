@@ -145,13 +145,15 @@ class Decoder(nn.Module):
             nn.Conv2d(a, 48, 3, padding=1), nn.PixelShuffle(4))          # full size
         self.width = d
 
-    def forward(self, z, before):
-        """z (B, F, C, h, w) -> frames (B, 4F, 3, 16h, 16w) and the next `before`."""
+    def forward(self, z, before, keep=GROUP):
+        """z (B, F, C, h, w) -> the last `keep` frames of every group, (B, keep F, 3, 16h, 16w),
+        and the next `before`."""
         b = len(z)
         x = self.stem(z.flatten(0, 1)).unflatten(0, (b, -1))
         x, before = self.mix(x, before)
         x = self.split(x.flatten(0, 1))                                  # (B F, 4c, 2h, 2w)
-        x = self.per_frame(x.reshape(len(x) * GROUP, -1, *x.shape[2:]))
+        x = x.unflatten(1, (GROUP, -1))[:, -keep:].flatten(0, 1)         # (B F keep, c, 2h, 2w)
+        x = self.per_frame(x)
         return x.unflatten(0, (b, -1)), before
 
 
@@ -180,13 +182,13 @@ class Codec(nn.Module):
     def decode_step(self, z, before=None):
         """One latent frame (B, 1, C, h, w) -> its frames (B, 4, 3, H, W) and the new state.
 
-        Without a state it is the first frame, and only the last of the four pictures counts.
+        Without a state it is the first frame, and only the last of the four pictures is made.
         """
         first = before is None
         if first:
             before = self.state(self.decoder, z[:, 0])
-        frames, before = self.decoder(z / self.scale, before)
-        return (frames[:, GROUP - 1:] if first else frames).clamp(-1, 1), before
+        frames, before = self.decoder(z / self.scale, before, 1 if first else GROUP)
+        return frames.clamp(-1, 1), before
 
     def decode(self, z):
         """Latents (B, F, C, h, w) -> pictures (B, 4F - 3, 3, H, W) in [-1, 1].

@@ -55,7 +55,8 @@ class Cond:
     ref (B, C, h, w) latent of the reference image; audio (B, F, 4A) rows grouped per latent
     frame, see `group_audio`; text (B, L, text_dim); known (B, F) bool, True where x is given
     clean; text_mask (B, F, L) bool, True where a frame may read a text row, None for all;
-    no_text (1, rows, text_dim) the embedding of the empty prompt, which stands for dropped text.
+    no_text (1, rows, text_dim) the embedding of the empty prompt, which stands for dropped text;
+    text_keys what a model reads in `text`, if it was made beforehand, see `WanDiT.read_text`.
     """
 
     ref: torch.Tensor
@@ -64,6 +65,7 @@ class Cond:
     known: torch.Tensor
     no_text: torch.Tensor
     text_mask: torch.Tensor | None = None
+    text_keys: tuple | None = None
 
     def drop(self, what):
         """The same condition without "audio" (zero rows) or "text" (the empty prompt)."""
@@ -71,7 +73,8 @@ class Cond:
             return replace(self, audio=torch.zeros_like(self.audio))
         if what == "text":
             rows = self.text.shape[1] // self.no_text.shape[1]
-            return replace(self, text=self.no_text.repeat(len(self.text), rows, 1))
+            text = self.no_text.repeat(len(self.text), rows, 1)
+            return replace(self, text=text, text_keys=None)
         raise ValueError(f"drop() takes 'audio' or 'text', not {what!r}")
 
     def frames(self, start, stop):
@@ -82,21 +85,23 @@ class Cond:
 
     def to(self, device):
         """All tensors moved to a device."""
-        return self._map(lambda t: t.to(device))
+        return self.map(lambda t: t.to(device))
 
     def __getitem__(self, index):
         """A slice of the batch."""
-        return replace(self._map(lambda t: t[index]), no_text=self.no_text)
+        return replace(self.map(lambda t: t[index]), no_text=self.no_text)
 
-    def _map(self, fn):
-        fields = {k: fn(v) for k, v in vars(self).items() if v is not None}
-        return replace(self, **fields)
+    def map(self, fn):
+        """Every tensor changed by a function; the text's keys have to be made anew."""
+        fields = {k: fn(v) for k, v in vars(self).items() if torch.is_tensor(v)}
+        return replace(self, **fields, text_keys=None)
 
     @staticmethod
     def cat(conds):
         """Several conditions of equal shapes as one batch."""
-        names = [k for k, v in vars(conds[0]).items() if v is not None and k != "no_text"]
-        return replace(conds[0], **{k: torch.cat([vars(c)[k] for c in conds]) for k in names})
+        names = [k for k, v in vars(conds[0]).items() if torch.is_tensor(v) and k != "no_text"]
+        return replace(conds[0], text_keys=None,
+                       **{k: torch.cat([vars(c)[k] for c in conds]) for k in names})
 
 
 def group_audio(rows):

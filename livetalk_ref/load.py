@@ -52,7 +52,8 @@ def load_module(name, kind=None, device="cpu"):
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{name} does not hold the weights of a {module.__name__}: "
                         f"{str(error).splitlines()[0]}") from error
-    return made.to(device).eval().requires_grad_(False)
+    made = made.to(device).eval().requires_grad_(False)
+    return made.to(memory_format=torch.channels_last) if isinstance(made, Codec) else made
 
 
 def half(tensors):

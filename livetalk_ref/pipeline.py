@@ -111,6 +111,19 @@ class Pipeline:
         self.flush()
         self.calls.close()
 
+    def feed(self, chunks):
+        """Push all of an iterable from a thread of its own, then `end`. What goes wrong in the
+        iterable is raised to the consumer, behind what is made. Closing does not wait for it."""
+        def run():
+            try:
+                for samples in chunks:
+                    self.push(samples)
+                self.end()
+            except BaseException as error:
+                self.calls.close(error)
+
+        Thread(target=run, daemon=True).start()
+
     def interrupt(self, shown):
         """As the session's, and drop all that is queued, but for a change of prompt. Waits for
         the block under way. The consumer shows what it has up to the number returned."""

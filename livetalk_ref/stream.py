@@ -8,9 +8,9 @@ of their audio rows, `ahead` video frames (1, 62.5 ms, for those of `world.ear`)
     N samples give b = (N // 1000 - (ahead - 1) + 3) // 12 blocks, and 12 b - 3 frames (b > 0);
     frame i is shown while samples 1000 i .. 1000 i + 999 are heard.
 
-An avatar has `model` and `codec`, `text(prompts)` -> (B, L, D), and `audio()`, which makes the
-features of a new stream: `ahead`, `push(samples)` -> rows, and a `copy.copy` that goes its own
-way. Letters as in flow.py; n audio rows, A audio features. LiveTalk section 4.
+An avatar has `model` (with `read_text`) and `codec`, `text(prompts)` -> (B, L, D), and `audio()`,
+which makes the features of a new stream: `ahead`, `push(samples)` -> rows, and a `copy.copy`
+that goes its own way. Letters as in flow.py; n audio rows, A audio features. LiveTalk section 4.
 """
 
 from copy import copy
@@ -120,7 +120,7 @@ class AvatarSession:
         self.model, self.codec, self.encode = avatar.model, avatar.codec, avatar.text
         self.device = next(avatar.model.parameters()).device
         self.change_prompt(prompt)
-        with torch.no_grad():
+        with torch.inference_mode():
             self.ref = self.codec.encode(image[None, None].to(self.device))[:, 0]
         self.no_text = self.read("")
         self.generator = generator or torch.Generator().manual_seed(0)
@@ -168,8 +168,10 @@ class AvatarSession:
         """A prompt's embedding. UserError for unknown words."""
         return self.encode([prompt]).to(self.device)                     # (1, L, D)
 
+    @torch.inference_mode()
     def use(self, text, recache):
         self.text, self.recache = text, recache
+        self.text_keys = self.model.read_text(text)         # once, and not in every pass
 
     def hear(self, samples, speech=True):
         """Yield a `Block` of clean latents whenever one is complete.
@@ -200,7 +202,7 @@ class AvatarSession:
         while frames_of(self.state.blocks) * SAMPLES_PER_FRAME < self.state.spoken:
             yield from self.rest()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def make(self, state):
         """Yield the block whose rows are complete; then remember it, and so move on."""
         cond, text, cache = self.cond(state), self.text, state.cache
@@ -224,16 +226,16 @@ class AvatarSession:
         rows = state.rows.to(self.device)
         audio = group_audio(rows[None]) if first else rows.reshape(1, BLOCK, -1)
         known = torch.tensor([[first, *[False] * (BLOCK - 1)]], device=self.device)
-        return Cond(self.ref, audio, self.text, known, self.no_text)
+        return Cond(self.ref, audio, self.text, known, self.no_text, text_keys=self.text_keys)
 
-    @torch.no_grad()
     def decode(self, block):
         """The frames of a block. The decoder's state is looked up by the block's number, so a
         block made anew after an interruption goes on where the shown one ended."""
         memory, pictures = self.memories[block.index], []
-        for z in block.x0.split(1, dim=1):
-            frames, memory = self.codec.decode_step(z, memory)           # (1, 4 or 1, 3, H, W)
-            pictures.append(frames[0].float().cpu())
+        with torch.inference_mode():                        # pictures are ordinary tensors again
+            for z in block.x0.split(1, dim=1):
+                frames, memory = self.codec.decode_step(z, memory)       # (1, 4 or 1, 3, H, W)
+                pictures.append(frames[0].float().cpu())
         self.memories[block.index + 1] = memory
         self.memories.pop(block.index - self.undo - 1, None)
         return Frames(frames_of(block.index), torch.cat(pictures))

@@ -49,13 +49,19 @@ OMNIAVATAR_14B = replace(LIVETALK_1P3B, dim=5120, ffn_dim=13824, heads=40, layer
 
 def sinusoid(position, dim):
     """Sinusoidal embedding of positions, [cos | sin]: (...,) -> (..., dim), float64."""
-    freqs = 10000 ** (-torch.arange(dim // 2, dtype=torch.float64, device=position.device)
-                      / (dim // 2))
-    angle = position.double()[..., None] * freqs
+    angle = position.double()[..., None] * frequencies(dim, position.device)
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)   # what is kept serves training as well
+def frequencies(dim, device):
+    """The dim / 2 frequencies of `sinusoid`, from 1 down to almost 1 / 10000."""
+    return 10000 ** (-torch.arange(dim // 2, dtype=torch.float64, device=device) / (dim // 2))
+
+
 @lru_cache(maxsize=16)         # streams with a window come back to the same few
+@torch.inference_mode(False)
 def rope_table(frames, height, width, head_dim, device=None):
     """Rotations of every token of a video, complex64 (F h w, head_dim / 2), on a device.
 
@@ -99,8 +105,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x):
-        y = x.float()
-        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
+        y = F.rms_norm(x.float(), x.shape[-1:], eps=self.eps)
         return y.to(x.dtype) * self.weight
 
 
@@ -113,27 +118,31 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = RMSNorm(dim, eps), RMSNorm(dim, eps)
 
-    def forward(self, x, context, rope=None, mask=None, past=None):
-        """x (B, N, D) reads context (B, M, D), and before it the cached keys and values `past`.
+    def split(self, x):
+        """(B, N, D) -> one part for each head, (B, H, N, d)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def read(self, context):
+        """Keys before RoPE and values of a context (B, M, D), each (B, H, M, d)."""
+        return self.split(self.norm_k(self.k(context))), self.split(self.v(context))
+
+    def forward(self, x, new, rope=None, mask=None, past=None):
+        """x (B, N, D) reads the keys and values `new`, and before them cached ones, `past`.
 
         rope and mask (.., N, P + M) bool, True = may read, count the P cached tokens too.
-        -> (B, N, D), and the context's keys and values before RoPE, each (B, H, M, d).
         """
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2)     # (B, H, ., d)
-                   for t in (self.norm_q(self.q(x)), self.norm_k(self.k(context)),
-                             self.v(context)))
-        new = k, v
+        q, (k, v) = self.split(self.norm_q(self.q(x))), new
         if past is not None:
             k, v = (torch.cat(both, dim=2) for both in zip(past, new))   # (B, H, P + M, d)
         if rope is not None:
             q, k = rotate(q, rope[-q.shape[2]:]), rotate(k, rope)
         y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask)
-        return self.o(y.transpose(1, 2).flatten(2)), new
+        return self.o(y.transpose(1, 2).flatten(2))                      # (B, N, D)
 
 
 def modulate(x, shift, scale):
     """Scale and shift per latent frame: x (B, F, S, D), shift and scale (B, F, 1, D)."""
-    return x * (1 + scale) + shift
+    return torch.addcmul(shift, x, 1 + scale)
 
 
 class Block(nn.Module):
@@ -150,7 +159,8 @@ class Block(nn.Module):
         self.eps = c.eps
 
     def forward(self, x, time, text, rope, mask, text_mask, past=None):
-        """x (B, F, S, D), time (B, F, 6, D), text (B, L, D) -> x, and what `Attention` adds."""
+        """x (B, F, S, D), time (B, F, 6, D), text a (key, value) pair (B, H, L, d)
+        -> x, and the keys and values of these frames, (B, H, N, d)."""
         frames = x.shape[1]
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).split(1, dim=2)
 
@@ -158,11 +168,12 @@ class Block(nn.Module):
             return F.layer_norm(y, y.shape[-1:], eps=self.eps)
 
         y = modulate(norm(x), shift1, scale1).flatten(1, 2)              # (B, N, D)
-        y, new = self.self_attn(y, y, rope, mask, past)
-        x = x + gate1 * y.unflatten(1, (frames, -1))
-        y, _ = self.cross_attn(self.norm3(x).flatten(1, 2), text, mask=text_mask)
+        new = self.self_attn.read(y)
+        y = self.self_attn(y, new, rope, mask, past).unflatten(1, (frames, -1))
+        x = torch.addcmul(x, gate1, y)
+        y = self.cross_attn(self.norm3(x).flatten(1, 2), text, mask=text_mask)
         x = x + y.unflatten(1, (frames, -1))
-        return x + gate2 * self.ffn(modulate(norm(x), shift2, scale2)), new
+        return torch.addcmul(x, gate2, self.ffn(modulate(norm(x), shift2, scale2))), new
 
 
 class Head(nn.Module):
@@ -229,7 +240,7 @@ class WanDiT(nn.Module):
         tokens = self.embed(x, cond)                                     # (B, F, S, D)
         time = self.time_embedding(sinusoid(1000 * sigma, self.config.freq_dim).to(x.dtype))
         time6 = self.time_projection(time).unflatten(-1, (6, -1))        # (B, F, 6, D)
-        text = self.text_embedding(cond.text)                            # (B, L, D)
+        text = cond.text_keys or self.read_text(cond.text)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)
         places = frames if cache is None else cache.positions(frames)
         rope = rope_table(places, height, width, self.config.dim // self.config.heads, x.device)
@@ -243,11 +254,16 @@ class WanDiT(nn.Module):
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
                 tokens = tokens + inject(audio)[:, :, None]
             past = None if cache is None else cache.read(i)
-            tokens, new = block(tokens, time6, text, rope, mask, text_mask, past)
+            tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past)
             if cache is not None:                                        # (B, H, F, S, d)
                 added.append([t.unflatten(2, (frames, -1)) for t in new])
         v = self.unpatchify(self.head(tokens, time), height, width)
         return v if cache is None else (v, added)
+
+    def read_text(self, text):
+        """For every block the keys and values of a text (B, L, text_dim): `Cond.text_keys`."""
+        text = self.text_embedding(text)                                 # (B, L, D)
+        return tuple(block.cross_attn.read(text) for block in self.blocks)
 
     def embed(self, x, cond):
         """Tokens of [noisy latent, reference latent, mask] patches: (B, F, S, D)."""

@@ -1,5 +1,6 @@
 """What changes a session under way: another prompt, an interruption, the end of speech."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from test_stream import (ANGRY, AVATAR, HAPPY, LONG, WHOLE, condition, hearing, offline,
                          pictures, seeded, session, speech)
 
-from livetalk_ref import stream
+from livetalk_ref import stream, wan
 from livetalk_ref.cache import EMPTY, FULL, Policy
 from livetalk_ref.errors import UserError
 from livetalk_ref.rollout import remember, sample, split
@@ -120,3 +121,15 @@ def test_idle_is_a_block_of_silence():
     want = plain.push(torch.cat([torch.zeros(9_000), LONG[:5_000], torch.zeros(19_000)]))
     assert torch.equal(pictures(made), want.pictures)
     assert (want.pictures[9:].diff(dim=0).abs().amax(dim=(1, 2, 3)) > 0).all()      # it lives
+
+
+def test_a_model_can_be_trained_after_it_has_streamed():
+    """What streaming leaves behind, rotations kept for later among it, can be differentiated."""
+    for table in (wan.rope_table, wan.frequencies):
+        table.cache_clear()
+    made = session().push(LONG[:21_000])
+    model = copy.deepcopy(AVATAR.model).requires_grad_(True)
+    sample(model, condition(LONG[:21_000]), seeded(), FULL).square().mean().backward()
+    assert model.patch_embedding.weight.grad.abs().max() > 0
+    assert not made.pictures.is_inference()
+    made.pictures.requires_grad_(True).mean().backward()

@@ -156,12 +156,15 @@ def test_bench_waits_for_frame_1_of_the_first_block(student):
 def test_bench_measures_both_in_one_run(monkeypatch):
     monkeypatch.setattr(bench, "TEACHER_STEPS", 1)
     monkeypatch.setattr(bench, "MANY", 2)
-    facts = bench.measure("student_ode", runs=1)
+    facts = bench.measure("student_ode", runs=1, seconds=1)
     assert facts["algorithmic"]["seconds"] == 0.5625 and facts["steps"] == 4
     assert facts["teacher"]["model"] == "teacher" and facts["teacher"]["steps"] == 1
     assert facts["throughput"]["evaluations"] == generate.passes(13)
     assert set(facts["times"]) == {"first frame", "frames a second", "frames a second, many"}
-    assert "times the teacher: first frame" in bench.table(facts)
+    assert set(facts["times_counted"]) == {"first frame", "frames a second"}
+    text = bench.table(facts)
+    assert "times the teacher: first frame" in text and "by counted operations: first" in text
+    assert "missed deadlines" in text and facts["stream"]["blocks"] == 1
 
 
 @torch.no_grad()

@@ -11,6 +11,10 @@ weights and encoding picture and prompt, which is needed once.
 The algorithmic latency stands beside it and no machine can shorten it: the sound of the first
 block, which must be heard before work on it begins, and the look-ahead. Live, a listener waits
 for both; for sound that is there at once (a file, a speech engine) it is nothing.
+
+A student's figures also hold a long stream's, see pace.py, and the guided teacher's, measured in
+the same run, with the ratios of both in seconds and in counted FLOPs: what lies between the two
+is lost to small operations. Compiled passes and CUDA graphs are asked for and never the default.
 """
 
 import time
@@ -20,12 +24,15 @@ import torch
 
 from livetalk_ref import generate
 from livetalk_ref.cache import BLOCK, EMPTY
+from livetalk_ref.errors import UserError
 from livetalk_ref.flow import ROWS_PER_LATENT, TEACHER_STEPS, Cond, euler, group_audio
 from livetalk_ref.flow import sample as sample_windows
+from livetalk_ref.judge import pace
 from livetalk_ref.judge.cost import peak_memory
 from livetalk_ref.judge.results import hardware
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.real.graphs import Graphed
 from livetalk_ref.rollout import denoise, draw, remember, sample
 from livetalk_ref.stream import frames_of, samples_for
 from livetalk_ref.world import text
@@ -42,7 +49,26 @@ PATIENCE = 120.0         # seconds of warm runs after which there are fewer of t
 
 def tone(frames):
     """A sound to work on: its content does not matter for time. (1000 T,)"""
-    return 0.1 * torch.sin(torch.arange(frames * SAMPLES_PER_FRAME) * 0.05)
+    return hum(0, frames * SAMPLES_PER_FRAME)
+
+
+def hum(first, count):
+    """The same from a sample on, (count,)."""
+    return 0.1 * torch.sin(torch.arange(first, first + count) * 0.05)
+
+
+def faster(avatar, compiled=False, graphs=False):
+    """The avatar with its passes through torch.compile, or as CUDA graphs, or both.
+
+    Compiling needs a C++ compiler and takes minutes, in the cold run. UserError without CUDA.
+    """
+    if graphs and not torch.cuda.is_available():
+        raise UserError("CUDA graphs need a GPU; leave --cuda-graph out.")
+    if compiled:
+        torch._dynamo.config.recompile_limit = 64           # one for every length of the cache
+        for block in avatar.model.blocks:
+            block.compile()
+    return replace(avatar, model=Graphed(avatar.model)) if graphs else avatar
 
 
 def algorithmic(first=WINDOW - 1, later=generate.FRESH, ahead=AHEAD):
@@ -56,18 +82,22 @@ def algorithmic(first=WINDOW - 1, later=generate.FRESH, ahead=AHEAD):
 @torch.no_grad()
 def prepare(avatar, picture):
     """The `Cond` of a first window that has not been heard yet: picture and prompt alone."""
-    ref = avatar.codec.encode(picture[None, None])[:, 0]                 # (1, C, h, w)
-    known = torch.arange(WINDOW)[None] == 0
-    return Cond(ref, None, text.encode([PROMPT]), known, text.encode([""]))
+    device = next(avatar.model.parameters()).device
+    ref = avatar.codec.encode(picture[None, None].to(device))[:, 0]      # (1, C, h, w)
+    known = (torch.arange(WINDOW)[None] == 0).to(device)
+    words = text.encode([PROMPT]).to(device)
+    keys = avatar.model.read_text(words) if avatar.is_student else None
+    return Cond(ref, None, words, known, text.encode([""]).to(device), text_keys=keys)
 
 
 @torch.no_grad()
 def first_frame(avatar, cond, steps):
     """Frame 1, (3, H, W), and the seconds to it and of its parts; "steps" lists every step."""
     sound, clean, took = tone(4 * WINDOW - 3), cond.ref[:, None], []
-    noise = torch.randn(1, WINDOW, *clean.shape[2:], generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(1, WINDOW, *clean.shape[2:],
+                        generator=torch.Generator().manual_seed(0)).to(clean)
     began = last = time.perf_counter()
-    cond = replace(cond, audio=next(generate.audio_windows(sound)))
+    cond = replace(cond, audio=next(generate.audio_windows(sound)).to(clean))
     features, last = time.perf_counter() - last, time.perf_counter()
     for step in euler(avatar.model, noise, clean, cond, steps, generate.GUIDANCE):
         latents = step.x[:, :2]                             # frame 1 is in the second group
@@ -88,11 +118,12 @@ class Timed:
     def __call__(self, *inputs, **more):
         began = time.perf_counter()
         result = self.model(*inputs, **more)
+        pace.wait(inputs[0].device)
         self.took.append(time.perf_counter() - began)
         return result
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def first_block_frame(avatar, cond, steps):
     """The same of a student: frame 1 of its first block; "block" decodes the rest of it too."""
     features, model = avatar.audio(), Timed(avatar.model)
@@ -100,7 +131,7 @@ def first_block_frame(avatar, cond, steps):
     generator = torch.Generator().manual_seed(0)
     began = time.perf_counter()
     cond = replace(cond, known=cond.known[:, :BLOCK],
-                   audio=group_audio(features.push(heard)[None]))
+                   audio=group_audio(features.push(heard)[None]).to(cond.ref))
     ready = time.perf_counter()
     x0 = denoise(model, draw(cond, generator), cond, EMPTY)
     last = time.perf_counter()
@@ -151,13 +182,15 @@ def throughput(avatar, picture, steps):
 @torch.no_grad()
 def many_at_once(avatar, cond, steps, batch):
     """Frames a second of so many clips of 81 frames in one batch, decoding included."""
-    cond = Cond.cat([replace(cond, audio=next(generate.audio_windows(tone(81))))] * batch)
+    sound = next(generate.audio_windows(tone(81))).to(cond.ref)
+    cond = Cond.cat([replace(cond, audio=sound)] * batch)
     generator = torch.Generator().manual_seed(0)
     began = time.perf_counter()
     if avatar.is_student:
+        cond = replace(cond, text_keys=avatar.model.read_text(cond.text))
         latents = sample(avatar.model, cond, generator)
     else:
-        noise = torch.randn(batch, WINDOW, *cond.ref.shape[1:], generator=generator)
+        noise = torch.randn(batch, WINDOW, *cond.ref.shape[1:], generator=generator).to(cond.ref)
         latents = sample_windows(avatar.model, noise, cond.ref[:, None], cond, steps=steps,
                                  guidance=generate.GUIDANCE)
     frames = sum(len(avatar.codec.decode(z[None])[0]) for z in latents)
@@ -165,13 +198,15 @@ def many_at_once(avatar, cond, steps, batch):
     return {"batch": batch, "seconds": seconds, "frames_per_second": frames / seconds}
 
 
-def measure(model, steps=None, runs=None):
+def measure(model, steps=None, runs=None, seconds=pace.SECONDS, compiled=False, graphs=False,
+            watch=None):
     """All figures of one generator, as a dict; seconds everywhere. runs: of the warm latency.
 
-    Those of a student hold the guided teacher's, measured in the same run, and both ratios.
+    Those of a student hold a stream's of so many seconds, `watch` being called at every block,
+    the guided teacher's, measured in the same run, and the ratios.
     """
     began = time.perf_counter()
-    avatar = load(model)
+    avatar = faster(load(model, "cuda" if graphs else "cpu"), compiled, graphs)
     loading, picture = time.perf_counter() - began, portrait_of(0)
     steps, _ = generate.settle(avatar, steps)
     first = first_block_frame if avatar.is_student else first_frame
@@ -186,12 +221,28 @@ def measure(model, steps=None, runs=None):
              "steps": steps, "cold": cold, "warm": warm_runs(avatar, cond, steps, runs),
              "algorithmic": heard, "throughput": throughput(avatar, picture, steps),
              "many": many_at_once(avatar, cond, steps, MANY), "peak_memory_mib": peak_memory()}
-    return against(facts, measure("teacher", TEACHER_STEPS, runs)) if avatar.is_student else facts
+    facts |= {"compiled": compiled, "graphs": graphs}
+    if not avatar.is_student:
+        return facts | {"flops": pace.teacher_flops(avatar, heard_by(cond, WINDOW), steps, WINDOWS)}
+    found = pace.stream(avatar, picture, PROMPT, hum, seconds, watch)
+    block = pace.block_flops(avatar, picture, PROMPT, hum)
+    bound = pace.limit(block, pace.matrix_rate(cond.ref.device), found["block"]["p50"])
+    facts |= {"stream": found, "limit": bound,
+              "flops": pace.student_flops(avatar, heard_by(cond, BLOCK), block)}
+    return against(facts, measure("teacher", TEACHER_STEPS, runs, 0, compiled, graphs))
+
+
+def heard_by(cond, frames):
+    """The condition's first so many latent frames, with their sound."""
+    audio = next(generate.audio_windows(tone(4 * WINDOW - 3)))[:, :frames].to(cond.ref)
+    return replace(cond, known=cond.known[:, :frames], audio=audio)
 
 
 def against(facts, teacher):
     """A student's figures with the teacher's, and how many times better they are."""
-    return facts | {"teacher": teacher, "times": {
+    counted = {name: teacher["flops"][of] / facts["flops"][of] for name, of in
+               (("first frame", "first frame"), ("frames a second", "frame"))}
+    return facts | {"teacher": teacher, "times_counted": counted, "times": {
         "first frame": teacher["warm"]["seconds"]["median"] / facts["warm"]["seconds"]["median"],
         "frames a second": facts["throughput"]["frames_per_second"]
         / teacher["throughput"]["frames_per_second"],
@@ -221,9 +272,12 @@ def table(facts):
                  f"{facts['many']['frames_per_second']:.2f} frames/s")
     if facts["peak_memory_mib"]:
         lines.append(f"peak memory         {facts['peak_memory_mib']:.0f} MiB")
+    if "stream" in facts:
+        lines.append(pace.table(facts["stream"], facts["limit"]))
     if "times" in facts:
-        lines += ["", table(facts["teacher"]), "", "times the teacher: " + ", ".join(
-            f"{name} {value:.1f}" for name, value in facts["times"].items())]
+        lines += ["", table(facts["teacher"]), ""] + [f"times the teacher{how}: " + ", ".join(
+            f"{name} {value:.1f}" for name, value in facts[key].items())
+            for key, how in (("times", ""), ("times_counted", ", by counted operations"))]
     return "\n".join(lines)
 
 

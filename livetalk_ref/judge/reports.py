@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, spectra, sync, trial
+from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, spectra, speed, sync
+from livetalk_ref.judge import trial
 from livetalk_ref.judge.ode_reports import straightness_report
 from livetalk_ref.judge.results import write_result
-from livetalk_ref.load import load_module
+from livetalk_ref.load import load, load_module
+from livetalk_ref.portrait import portrait_of
 from livetalk_ref.progress import Progress
 from livetalk_ref.world import clips, ear, latents, shards, snippets
 from livetalk_ref.world.face import mouth_box
@@ -198,11 +200,16 @@ def curve_report(every=50, run="runs/teacher"):
     return rows, {"seconds": round(sum(line["seconds"] for line in lines))}
 
 
+def speed_report(repeats=speed.REPEATS):
+    """Every change that made a block fast, before and after."""
+    return speed.compare(load("teacher"), portrait_of(0), repeats)
+
+
 REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
            "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
            "heed": heed_report, "latents": latents_report, "render": render_report,
            "straightness": straightness_report, "judges": judges_report, "bound": bound_report,
-           "scoreboard": scoreboard.make}
+           "scoreboard": scoreboard.make, "speed": speed_report}
 
 
 def make_report(name, count=None):

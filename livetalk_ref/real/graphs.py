@@ -4,17 +4,26 @@ A session with a window sees few shapes: a cache of 0, 3, .. 15 latent frames. E
 once, with inputs of its own that the next call overwrites.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from livetalk_ref.cache import KVCache
 
 
+def parts(cond):
+    """Every tensor of a `Cond`, the text's keys and values last."""
+    own = [v for v in vars(cond).values() if torch.is_tensor(v)]
+    return own, [t for pair in cond.text_keys or () for t in pair]
+
+
 class Captured:
     """The graph of one shape, with the memory of its inputs and outputs."""
 
     def __init__(self, model, x, sigma, cond, cache):
-        self.cond = type(cond)(**{k: v.clone() for k, v in vars(cond).items() if v is not None})
+        keys = cond.text_keys and tuple(tuple(t.clone() for t in pair) for pair in cond.text_keys)
+        self.cond, self.read = replace(cond.map(torch.clone), text_keys=keys), cond.text_keys
         self.x, self.sigma = x.clone(), sigma.clone()
         layers = tuple(tuple(t.clone() for t in pair) for pair in cache.layers)
         self.cache, self.last = KVCache(cache.policy, layers, cache.frames, cache.now), cache
@@ -34,9 +43,13 @@ class Captured:
     def __call__(self, x, sigma, cond, cache):
         self.x.copy_(x)
         self.sigma.copy_(sigma)
-        for name, value in vars(cond).items():
-            if value is not None:
-                getattr(self.cond, name).copy_(value)
+        (mine, my_keys), (theirs, keys) = parts(self.cond), parts(cond)
+        for to, source in zip(mine, theirs):
+            to.copy_(source)
+        if cond.text_keys is not self.read:         # another prompt
+            for to, source in zip(my_keys, keys):
+                to.copy_(source)
+            self.read = cond.text_keys
         if cache is not self.last:                  # once a block, not once a step
             for mine, theirs in zip(self.cache.layers, cache.layers):
                 for to, source in zip(mine, theirs):
@@ -55,11 +68,13 @@ class Graphed(nn.Module):
     def __init__(self, model):
         super().__init__()
         self.model, self.config, self.made = model, model.config, {}
+        self.read_text = model.read_text
 
+    @torch.inference_mode()         # inputs that were captured in it can be written in it alone
     def forward(self, x, sigma, cond, cache=None, mask=None):
         if cache is None or mask is not None or not cache.policy.relative:
             return self.model(x, sigma, cond, cache=cache, mask=mask)
-        key = tuple(x.shape), len(cache.frames), tuple(cond.text.shape)
+        key = tuple(x.shape), len(cache.frames), tuple(cond.text.shape), cond.text_keys is None
         if key not in self.made:
             self.made[key] = Captured(self.model, x, sigma, cond, cache)
         return self.made[key](x, sigma, cond, cache)
