@@ -15,7 +15,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.train import kept, read, save
 from livetalk_ref.wan import WanDiT
 
-RECIPE = Recipe(start="student_ode", updates=6, ratio=2, warmup=1, batch=2, frames=6,
+RECIPE = Recipe(start="student_ode", updates=6, ratio=1, warmup=1, batch=2, frames=6,
                 ema_from=0.4, ema=0.9)
 SAME = ("step", "loss", "gradient", "grad_norm", "exit", "size", "distance")
 
