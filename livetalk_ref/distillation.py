@@ -12,11 +12,12 @@ import dataclasses
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from livetalk_ref import rollout
+from livetalk_ref import curation, recipes, rollout
 from livetalk_ref.dmd import Distiller, dmd_gradient, distill
 from livetalk_ref.errors import UserError
 from livetalk_ref.load import half, load_module
@@ -147,3 +148,21 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
         folder.after(made, distiller)
         before = now
         yield made
+
+
+def folder_of(name, seed=0):
+    """Where the run of a recipe's name and seed is kept, when nothing else is said."""
+    return Path(f"runs/dmd/{name}-seed{seed}")
+
+
+def train_recipe(recipe="student", seed=0, updates=None, out=None, resume=False, start=None,
+                 compiled=False, count=curation.COUNT):
+    """Distil by a recipe of `recipes.NAMES`, yielding a `RunState` after every update.
+
+    updates, instead of the recipe's; out, instead of `folder_of`; count: training clips whose
+    conditions are used. UserError for another name, and for a start that has no weights.
+    """
+    r = recipes.recipe(recipe, seed, updates)
+    made = curation.conditions(r.conditions, count)
+    yield from run(r, partial(made.batch, r.batch, r.frames), out or folder_of(recipe, seed),
+                   resume, start, probe=made.probe(PROBES, r.frames), compiled=compiled)

@@ -14,6 +14,7 @@ from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.judge import evaluate, heed, metrics, spectra
+from livetalk_ref.judge.curated import curation_report
 from livetalk_ref.judge.ode_reports import straightness_report
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
@@ -179,7 +180,7 @@ def curve_report(every=50, run="runs/teacher"):
 REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
            "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
            "heed": heed_report, "latents": latents_report, "render": render_report,
-           "straightness": straightness_report}
+           "straightness": straightness_report, "curation": curation_report}
 
 
 def make_report(name, count=None):
