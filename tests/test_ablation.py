@@ -10,7 +10,7 @@ from tiny import shake
 
 from livetalk_ref import curation, generate, load, recipes
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import ablation, sets
+from livetalk_ref.judge import ablation, long, sets
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.reader import ReaderConfig
 from livetalk_ref.restorer import Restorer, RestorerConfig
@@ -21,6 +21,7 @@ from livetalk_ref.world.clips import FRAMES, LONG_FRAMES
 
 SIZE = ablation.Size(plan=(("baseline", 0), ("final", 1)), updates=2, points=(1, 5), clips=2,
                      long=2, varied=1, seeds=2, count=2, shown=1)
+LONG = 24       # latent frames of long clips here
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,7 @@ def done(small_world):  # noqa: F811
                       scripted(number, frames))
         patch.setattr(ablation, "RESULTS", folder / "results")
         patch.setattr(generate, "TEACHER_STEPS", 1)
+        patch.setattr(long, "LATENTS", LONG)
         for name in recipes.ROWS:                        # a batch of one, without a warm-up
             row = recipes.ROWS[name]
             small = recipes.replace(row.recipe, batch=1, ratio=1, warmup=0)
@@ -71,10 +73,10 @@ def test_every_run_is_judged_along_the_way(done):
     runs = [(row["row"], row["seed"], row["update"], row["frames"]) for row in rows
             if "seed" in row]
     assert runs == [(name, seed, update, frames) for name, seed in SIZE.plan
-                    for update, frames in ((1, 21), (2, 21), (2, 63))]
+                    for update, frames in ((1, 21), (2, 21), (2, LONG))]
     others = [(row["row"], row["frames"]) for row in rows if "seed" not in row]
     assert others == [(name, frames) for name in ("codec", *ablation.STARTS, "teacher")
-                      for frames in (21, 63)]
+                      for frames in (21, LONG)]
     for row in rows:
         assert {"frechet", "sharpness", "black frames", "exposure collapse", "identity cosine",
                 "motion"} <= row.keys()
@@ -127,8 +129,8 @@ def test_diversity_is_that_of_seeds(done):
 
 
 def test_latents_are_kept_for_filmstrips(done):
-    path, = done[0].glob("runs/ablation/*/shown/final-seed1-2-63.safetensors")
-    assert read(path)[0]["latents"].shape[:2] == (1, 63)
+    path, = done[0].glob("runs/ablation/*/shown/final-seed1-2-24.safetensors")
+    assert read(path)[0]["latents"].shape[:2] == (1, LONG)
 
 
 def test_the_plan_has_all_that_is_required():
