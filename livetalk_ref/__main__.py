@@ -16,18 +16,20 @@ from pathlib import Path
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.commands import (add_bench, add_policies, add_soak, bench, policies, soak,
                                          tell)
-from livetalk_ref.options import (SEED, Parser, add_evaluate, add_json, add_study, add_train,
-                                  add_trajectories, number)
+from livetalk_ref.options import (SEED, Parser, add_ablation, add_evaluate, add_json, add_report,
+                                  add_study, add_train, add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
 from livetalk_ref.real.commands import (REAL, add_prepare, add_weights, photo, prepare,
                                         real_avatar)
 
-STAGES = ("ear", "codec", "decoder", "judges", "sync", "teacher", "ode")    # in this order
+STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
+          "dmd")                                    # in this order
 SIDE = ("teacher_causal",)                          # nothing that ships needs these
 QUICK_CLIPS = 128                                   # of `weights --quick`
-QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "teacher": 500,
-         "ode": 100}                                # its updates
-ODE = ("recipe", "variant", "count", "teacher", "seed")     # options of `train ode` alone
+QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "restorer": 100,
+         "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
+OWN = {"ode": ("recipe", "variant", "count", "teacher", "seed"),
+       "dmd": ("recipe", "count", "seed")}          # options of `train` that these stages take
 PROMPT = "a happy person smiles and nods while speaking"
 
 
@@ -54,11 +56,8 @@ def arguments():
     add_train(command(train, "train one stage in runs/STAGE"), STAGES + SIDE)
     add_trajectories(command(trajectories, "the teacher's denoising paths, which students learn"))
     add_study(command(study, "how the student converges: every figure of the ODE stage"))
-    c = command(report, "make a figure of data/results again")
-    c.add_argument("name", choices=("ear", "codec", "latents", "teacher", "guidance", "gate",
-                                     "heed", "teacher_curve", "render", "straightness",
-                                     "judges", "bound", "scoreboard", "speed"))
-    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
+    add_ablation(command(ablation, "the recipes of Self Forcing, each trained and judged"))
+    add_report(command(report, "make a figure of data/results again"))
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true",
                    help="the whole chain at 64x64 in minutes, much worse")
@@ -183,10 +182,11 @@ def train(options):
     """Train one stage."""
     from livetalk_ref import stages
 
-    named = {name: vars(options)[name] for name in ODE if vars(options)[name] is not None}
-    if named and options.stage != "ode":
-        raise UserError("--recipe, --variant, --pairs, --teacher and --seed are options of the "
-                        "stage ode; leave them out.")
+    named = {name: vars(options)[name] for name in OWN["ode"] if vars(options)[name] is not None}
+    wrong = named.keys() - OWN.get(options.stage, ())
+    if wrong or options.stage == "dmd" and options.rate != 1:
+        name = "rate" if not wrong else min(wrong).replace("count", "pairs")
+        raise UserError(f"--{name} is no option of the stage {options.stage}; leave it out.")
     follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
                                            options.resume, options.start, options.rate,
                                            options.compile, **named))
@@ -217,6 +217,15 @@ def study(options):
     from livetalk_ref.judge import convergence
 
     for line in convergence.run(options.quick, options.minutes, options.list, options.compile):
+        print(line, flush=True)
+
+
+def ablation(options):
+    """The ablation, run after run."""
+    from livetalk_ref.judge import ablation as a
+
+    for line in a.run(options.quick, options.minutes, options.list, options.compile,
+                      options.at_once):
         print(line, flush=True)
 
 

@@ -15,7 +15,8 @@ from torch import nn
 from livetalk_ref import rollout
 from livetalk_ref.flow import (STUDENT_STEPS, Guidance, add_noise, flow_loss, guided,
                                shift_sigma, x0_from_velocity)
-from livetalk_ref.train import (autocast, best_precision, ema_update, step_generator)
+from livetalk_ref.train import (autocast, best_precision, ema_update, pack, step_generator,
+                                unpack)
 
 LOWEST, HIGHEST = 0.02, 0.98    # score noise levels are clamped to these
 
@@ -25,10 +26,10 @@ class Recipe:
     """One row of the paper's table 3: only these knobs differ between runs."""
 
     start: str = "student_ode"          # or "student_ode_short": how converged the ODE start is
-    conditions: str = "curated"         # or "raw": degraded references, vague prompts
+    conditions: str = "curated"         # or "raw": degraded references, vague prompts; "oracle"
     lr: float = 2e-4                    # of the student
     critic_lr: float = 4e-5
-    guidance: Guidance = Guidance(2.0, 2.0)     # of the real score
+    guidance: Guidance = Guidance(8 / 3, 8 / 3)     # of the real score
     updates: int = 200                  # of the student
     ratio: int = 5                      # critic updates for each of them
     warmup: int = 20                    # critic updates before the first one
@@ -51,6 +52,8 @@ class DistillState:
     gradient: float      # root mean square of the normalised DMD gradient
     grad_norm: float     # of the student's weights, before clipping
     exit: int            # step at which the rollout broke off
+    size: float          # standard deviation of the student's latents
+    distance: float      # mean |x - x0_real|, the normaliser of the gradient
 
 
 def score_sigma(batch, generator):
@@ -106,7 +109,8 @@ def student_loss(student, teacher, critic, cond, recipe, generator):
     gradient, fake, real = dmd_gradient(x.detach(), teacher, critic, noise, sigma, cond,
                                         recipe.guidance)
     seen = {"x": x.detach(), "fake": fake, "real": real, "sigma": sigma, "exit": exit,
-            "gradient": gradient.square().mean().sqrt().item()}
+            "gradient": gradient.square().mean().sqrt().item(), "size": x.std().item(),
+            "distance": (x - real).abs().mean().item()}
     return dmd_loss(x, gradient, cond), seen
 
 
@@ -155,6 +159,18 @@ class Distiller:
             ema_update(self.average, self.student, 0.0)         # the average begins here
         return seen | {"grad_norm": norm}
 
+    def pack(self):
+        """Everything that an exact continuation needs, as one flat dict of tensors."""
+        critic = {f"critic.{k}": v for k, v in self.critic.state_dict().items()}
+        return pack(self.student, self.average, self.optimizers, self.update) | critic
+
+    def unpack(self, tensors):
+        """Put a `pack` back."""
+        critic = {k[7:]: v for k, v in tensors.items() if k.startswith("critic.")}
+        self.critic.load_state_dict(critic)
+        self.update = unpack(tensors, self.student, self.average, self.optimizers)
+        self.average = {k: v.to(self.device) for k, v in self.average.items()}
+
     def _descend(self, loss, model, optimizer):
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip)
@@ -176,5 +192,5 @@ def distill(distiller, batch):
         updates = r.ratio + (r.warmup if distiller.update == 0 else 0)
         losses = [distiller.train_critic(batch(g), g) for _ in range(updates)]
         seen = distiller.train_student(batch(g), g)
-        yield DistillState(distiller.update, sum(losses) / len(losses), seen["gradient"],
-                           seen["grad_norm"], seen["exit"])
+        yield DistillState(distiller.update, sum(losses) / len(losses), *(
+            seen[name] for name in ("gradient", "grad_norm", "exit", "size", "distance")))

@@ -13,6 +13,7 @@ from livetalk_ref.generate import GUIDANCE, KEPT
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.real.commands import REAL
+from livetalk_ref.restorer import Restorer, RestorerConfig
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import text
@@ -21,7 +22,8 @@ from livetalk_ref.world.state import SIZE
 
 SAMPLERS = ("euler", "rollout")     # of teachers, of students: the fact "sampler" of their files
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
-         "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig)}            # else a WanDiT
+         "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig),
+         "restorer": (Restorer, RestorerConfig)}                            # else a WanDiT
 
 
 def checkpoint(name):

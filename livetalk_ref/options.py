@@ -25,6 +25,8 @@ def number(low, high, kind=int):
     return parse
 
 
+REPORTS = ("ear", "codec", "latents", "teacher", "guidance", "gate", "heed", "teacher_curve",
+           "render", "straightness", "curation", "judges", "bound", "scoreboard", "speed")
 SETS = ("studio", "wild", "celeb")
 SEED = number(0, 2 ** 63 - 1)
 
@@ -61,7 +63,8 @@ def add_evaluate(c):
 def add_train(c, stages):
     """Options of `train`."""
     c.add_argument("stage", choices=stages)
-    c.add_argument("--steps", type=number(1, 10 ** 9), help="updates, instead of the stage's own")
+    c.add_argument("--steps", "--updates", type=number(1, 10 ** 9),
+                   help="updates, instead of the stage's own")
     c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE)")
     c.add_argument("--start", metavar="M", help="begin with these weights instead of chance: a "
                    "shipped model's name or a checkpoint's path")
@@ -70,12 +73,14 @@ def add_train(c, stages):
     c.add_argument("--compile", action="store_true", help="a third faster for transformers, after "
                    "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
-    c = c.add_argument_group("of the stage ode")
-    c.add_argument("--recipe", choices=("short", "converged"), help="how long (converged)")
+    c = c.add_argument_group("of the stages ode and dmd")
+    c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
+                   "(converged); dmd: baseline, curated, converged, aggressive, final or another "
+                   "row of recipes.py, or student, which ships (student)")
     c.add_argument("--variant", choices=("livetalk", "self_forcing", "teacher_forced"),
                    help="what a block is fed and reads, see ode.py (livetalk)")
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
-                   help="trajectories (2000)")
+                   help="ode: trajectories (2000); dmd: clips whose conditions are used (2048)")
     c.add_argument("--teacher", choices=("bidirectional", "causal"),
                    help="whose trajectories (bidirectional)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
@@ -102,3 +107,16 @@ def add_study(c):
     c.add_argument("--list", action="store_true", help="only say what is done and what is not")
     c.add_argument("--compile", action="store_true", help="train through torch.compile: about "
                    "twice as fast, needs a C++ compiler")
+
+
+def add_ablation(c):
+    """Options of `ablation`."""
+    add_study(c)
+    c.add_argument("--at-once", type=number(1, 64), default=1, metavar="K",
+                   help="processes, each with a run of its own (1)")
+
+
+def add_report(c):
+    """Options of `report`."""
+    c.add_argument("name", choices=REPORTS)
+    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import load, trajectories
+from livetalk_ref import distillation, load, restorer, trajectories
 from livetalk_ref.codec import Codec, codec_loss
+from livetalk_ref.errors import UserError
 from livetalk_ref.flow import draw_sigma, flow_loss
 from livetalk_ref.judge import sync
 from livetalk_ref.judge.reader import Reader, reader_loss
@@ -99,6 +100,27 @@ def reader_stage(count=1536):
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.01, cooldown=1.0), finish)
 
 
+def restorer_stage(count=1536, pairs=2048):
+    """Restorer on pairs of rendered pictures, spoiled and clean, and their mirror images."""
+    data, codec = snippets.Snippets.load(list(snippets.build("train", count))), load_module("codec")
+    g = torch.Generator().manual_seed(0)
+    clean = (~data.degraded).nonzero().flatten()
+    some = clean[torch.randint(len(clean), (pairs,), generator=g)]
+    when = torch.randint(snippets.FRAMES, (pairs,), generator=g)
+    whole = data.frames[some, when]                                      # (pairs, 3, 96, 96)
+    seen = torch.cat([restorer.bytes_of(restorer.through(codec, restorer.spoil(
+        restorer.floats_of(part), g))) for part in whole.split(64)])
+
+    def loss(model, g):
+        some = torch.randint(pairs, (16,), generator=g)
+        x, y = (restorer.floats_of(t[some]) for t in (seen, whole))
+        flip = torch.rand(16, generator=g)[:, None, None, None] < 0.5
+        return restorer.restorer_loss(model, *(torch.where(flip, t.flip(-1), t) for t in (x, y)))
+
+    model = restorer.Restorer().to(memory_format=torch.channels_last)
+    return Stage(model, loss, TrainConfig(steps=1200, lr=1e-3, muon=0.012, cooldown=1.0))
+
+
 def sync_stage(count=608):
     """SyncNet on rendered clips and their sound."""
     data = sync.SyncClips.load(list(sync.build("train", count)))
@@ -174,6 +196,8 @@ def ode_stage(count=2000, recipe="converged", variant="livetalk", teacher="bidir
     The rate is constant, as in the paper, so that the short recipe is the converged one's first
     fifth, weight for weight, and averaged weights are kept all along.
     """
+    if recipe not in ODE_STEPS:
+        raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
     data = trajectories.Trajectories.load(
         list(trajectories.from_shipped(count, teacher=teacher))).select(torch.arange(count))
     model = trajectories.load_teacher(teacher).requires_grad_(True)
@@ -192,10 +216,11 @@ FEW = 64               # clips that are enough to measure what `finish` does
 ODE_STEPS = {"short": 400, "converged": 2000}       # 1 : 5, as the paper's 4k and 20k
 ODE_KEPT = (25, 50, 100, 200, 400, 700, 1000, 1500, 2000)
 SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader", "sync": "sync",
-           "teacher": "teacher", "ode": "student_ode"}
+           "teacher": "teacher", "ode": "student_ode", "restorer": "restorer", "dmd": "student"}
 STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
           "judges": reader_stage, "sync": sync_stage, "teacher": teacher_stage,
-          "ode": ode_stage, "teacher_causal": causal_stage}
+          "ode": ode_stage, "teacher_causal": causal_stage, "restorer": restorer_stage,
+          "dmd": distillation.train_recipe}
 
 
 def export(name, folder=None):
@@ -203,6 +228,8 @@ def export(name, folder=None):
     folder = Path(folder or f"runs/{name}")
     if name == "ode":
         return export_students(folder)
+    if name in ("dmd", "restorer"):     # nothing is left to be measured
+        return ship(folder / "ema.safetensors", SHIPPED[name])
     tensors, facts = read(folder / "ema.safetensors")
     stage = STAGES[name](count=FEW)
     stage.model.load_state_dict(tensors)
@@ -218,9 +245,15 @@ def export_students(folder):
              "student_ode": folder / "ema.safetensors"}
     for shipped, path in parts.items():
         if path.is_file():              # a trial run may be too short for a short recipe
-            tensors, facts = read(path)
-            out = load.CHECKPOINTS / f"{shipped}.safetensors"
-            save(out, half(tensors), **facts)
+            out = ship(path, shipped)
+    return out
+
+
+def ship(path, name):
+    """Copy averaged weights as fp16 to data/checkpoints; returns the path there."""
+    tensors, facts = read(path)
+    out = load.CHECKPOINTS / f"{name}.safetensors"
+    save(out, half(tensors), **facts)
     return out
 
 
@@ -237,9 +270,13 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
     """Train one stage in out (default runs/NAME), yielding the loop's states.
 
     start: the checkpoint to begin with instead of chance; rate multiplies the learning rates;
-    compiled: through torch.compile.
+    compiled: through torch.compile. The stage dmd is `distillation.train_recipe`.
     """
     keep_memory()
+    if name == "dmd":
+        yield from distillation.train_recipe(updates=steps, out=out, resume=resume, start=start,
+                                             compiled=compiled, **options)
+        return
     torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
     c = stage.config

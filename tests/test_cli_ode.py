@@ -33,7 +33,8 @@ def test_options_of_the_ode_stage(go, monkeypatch):  # noqa: F811
     monkeypatch.setattr(stages, "run_stage", run_stage)
     assert go("train", "ode", "--recipe", "short", "--pairs", "250", "--seed", "2")[0] == 0
     assert asked == [("ode", {"recipe": "short", "count": 250, "seed": 2})]
-    refused(go("train", "teacher", "--recipe", "short"), "are options of the stage ode")
+    refused(go("train", "teacher", "--recipe", "short"),
+            "--recipe is no option of the stage teacher")
     refused(go("train", "ode", "--variant", "odd"), "invalid choice: 'odd'")
 
 

@@ -15,6 +15,7 @@ from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, spectra, speed, sync
 from livetalk_ref.judge import trial
+from livetalk_ref.judge.curated import curation_report
 from livetalk_ref.judge.ode_reports import straightness_report
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load, load_module
@@ -209,7 +210,7 @@ REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_repo
            "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
            "heed": heed_report, "latents": latents_report, "render": render_report,
            "straightness": straightness_report, "judges": judges_report, "bound": bound_report,
-           "scoreboard": scoreboard.make, "speed": speed_report}
+           "scoreboard": scoreboard.make, "speed": speed_report, "curation": curation_report}
 
 
 def make_report(name, count=None):

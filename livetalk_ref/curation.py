@@ -1,0 +1,221 @@
+"""The conditions of a distillation: as collected, curated, or with references re-rendered.
+
+A distillation needs no video, only reference pictures, sound and prompts. As collected, in the
+mixture `DEGRADED` and `VAGUE`, references are damaged and prompts ask for nothing. Curation keeps
+good references, mends what can be mended, replaces the others by the good reference that is most
+alike, and rewrites vague prompts into ones that ask for motion; sound stays as it is. The oracle
+draws damaged references again from the world's truth. All three are drawn in the same order, so
+nothing else differs. LiveTalk section 3.3. N clips, P of them in a batch.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.load import load_module
+from livetalk_ref.restorer import spoil
+from livetalk_ref.train import read, save
+from livetalk_ref.world import latents, shards
+from livetalk_ref.world.face import render
+from livetalk_ref.world.latents import WINDOW, LatentClips
+from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, sample_prompt
+from livetalk_ref.world.state import SIZE
+from livetalk_ref.world.text import TEXT_ROWS
+
+COUNT = 2048                    # training clips that conditions are taken from
+DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
+KEEP, MEND = 6.0, 9.0           # 1/255: least damage that is mended, most that may remain
+KINDS = ("raw", "curated", "oracle")
+KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
+
+
+@dataclass
+class Conditions:
+    """Conditions in memory: their references stand in frame 0 of the clips' latents."""
+
+    clips: LatentClips
+    weights: torch.Tensor       # (N,) how likely each is drawn
+    record: list                # of every clip, what was done: see `curate`
+
+    def draw(self, count, generator):
+        """Numbers of clips (count,), in the mixture."""
+        return torch.multinomial(self.weights, count, replacement=True, generator=generator)
+
+    def cond(self, index, frames=WINDOW):
+        """The `Cond` of some clips over their first latent frames."""
+        return trim(self.clips.select(index).window(0, 1, frames)[1])
+
+    def batch(self, count, frames, generator):
+        """A `Cond` of `count` drawn clips, what `dmd.distill` asks for again and again."""
+        return self.cond(self.draw(count, generator), frames)
+
+    def probe(self, count, frames):
+        """A `Cond` to look at during training: damaged clips first, then as many good ones."""
+        bad, good = (flags.nonzero().flatten() for flags in (self.clips.degraded,
+                                                             ~self.clips.degraded))
+        bad = bad[:max(count // 2, count - len(good))]
+        return self.cond(torch.cat([bad, good[:count - len(bad)]]), frames)
+
+
+def trim(cond):
+    """The same condition without the rows of a second prompt that no frame reads yet: less to
+    attend to, and no mask."""
+    if cond.text_mask is None or cond.text_mask[..., TEXT_ROWS:].any():
+        return cond
+    return replace(cond, text=cond.text[:, :TEXT_ROWS], text_mask=None)
+
+
+def is_vague(prompt):
+    """Does it ask for neither an expression nor a motion?"""
+    return parse(prompt) == parse("")
+
+
+def rewrite(prompt, generator):
+    """A vague prompt with a motion and an expression behind it; others stay as they are."""
+    if not is_vague(prompt):
+        return prompt
+    while True:
+        asked = sample_prompt(generator)
+        subject = next(s for s in SUBJECTS if asked.startswith(s))
+        longer = f"{prompt} {asked.removeprefix(subject).strip()}"
+        fits = len(longer.replace(",", " ").split()) <= MAX_WORDS and not is_held_out(longer)
+        if not is_vague(asked):
+            return longer if fits else asked
+
+
+def mixture(degraded, vague):
+    """How likely each clip is drawn (N,), so that the shares are `DEGRADED` and `VAGUE`."""
+    weights = torch.ones(len(degraded))
+    for flags, share in ((degraded, DEGRADED), (vague, VAGUE)):
+        part = flags.float().mean()
+        if 0 < part < 1:
+            weights *= torch.where(flags, share / part, (1 - share) / (1 - part))
+    return weights / weights.sum()
+
+
+@torch.inference_mode()
+def pictures(references, codec):
+    """Latents of references (N, C, h, w) as pictures (N, 3, H, W)."""
+    return torch.cat([codec.decode(z[:, None].float())[:, 0] for z in references.split(64)])
+
+
+@torch.inference_mode()
+def encoded(images, codec):
+    """Pictures (N, 3, H, W) as latents of references (N, C, h, w) fp16."""
+    return torch.cat([codec.encode(x[:, None])[:, 0] for x in images.split(64)]).half()
+
+
+def decide(damage, remains):
+    """What is done with references of such damage, and so much left of it: N words."""
+    return [KEPT if bad < KEEP else MENDED if left < MEND else REPLACED
+            for bad, left in zip(damage.tolist(), remains.tolist())]
+
+
+def alike(reader, images, good):
+    """For every picture (N, 3, H, W) the number of the good one (N,) bool whose face is most
+    like it."""
+    identity = reader.read(images).identity                              # (N, E)
+    return (identity @ identity.T).masked_fill(~good, -2.0).argmax(1)
+
+
+def curate(clips, codec, restorer, reader):
+    """-> references (N, C, h, w), prompts, and a record of what was done to every clip and why.
+
+    UserError if no reference is good enough to stand in for others.
+    """
+    seen = pictures(clips.latents[:, 0], codec)
+    mended, damage, remains = restorer.mend(seen)
+    did = decide(damage, remains)
+    good = torch.tensor([word == KEPT for word in did])
+    if not good.any():
+        raise UserError("None of these references is good enough to keep; use others.")
+    fresh = encoded(mended, codec)
+    other = alike(reader, mended, good)
+    references, record, prompts = clips.latents[:, 0].clone(), [], []
+    for i, word in enumerate(did):
+        if word != KEPT:
+            references[i] = fresh[i] if word == MENDED else clips.latents[other[i], 0]
+        g = torch.Generator().manual_seed(i)
+        prompts.append([rewrite(prompt, g) for prompt in clips.prompts[i]])
+        record.append({"did": word, "damage": round(damage[i].item(), 2),
+                       "remains": round(remains[i].item(), 2),
+                       "by": other[i].item() if word == REPLACED else None,
+                       "prompts": clips.prompts[i], "rewritten": prompts[i]})
+    return references, prompts, record
+
+
+@torch.inference_mode()
+def redraw(clips, codec):
+    """References (N, C, h, w), the damaged ones drawn again from the world's truth."""
+    references, bad = clips.latents[:, 0].clone(), clips.degraded.nonzero().flatten()
+    if len(bad):
+        truth = render(clips.identity[bad], clips.state[bad, 0].float(), SIZE)
+        references[bad] = encoded(truth, codec)
+    return references
+
+
+def make(kind, clips):
+    """`Conditions` of a kind from cached clips. UserError for another kind."""
+    if kind not in KINDS:
+        raise UserError(f"There are no conditions '{kind}'; choose one of {', '.join(KINDS)}.")
+    vague = torch.tensor([is_vague(pair[0]) for pair in clips.prompts])
+    weights = mixture(clips.degraded, vague)        # of the raw ones: all draw the same clips
+    if kind == "raw":
+        return Conditions(only_references(clips, clips.latents[:, 0]), weights, [])
+    codec = load_module("codec")
+    references, prompts, record = curate(clips, codec, load_module("restorer"),
+                                         load_module("reader"))
+    if kind == "oracle":
+        references = redraw(clips, codec)
+    return Conditions(replace(only_references(clips, references), prompts=prompts), weights, record)
+
+
+def only_references(clips, references):
+    """The clips with these references and no video."""
+    return replace(clips, latents=references[:, None].expand(-1, WINDOW, -1, -1, -1))
+
+
+def cached_clips(count=COUNT):
+    """The first `count` training clips of the latent cache, made if they are not there yet."""
+    return LatentClips.load(list(latents.build(load_module("codec"), "train", count))).select(
+        torch.arange(count))
+
+
+def conditions(kind, count=COUNT, folder="runs/conditions"):
+    """`Conditions` of a kind from the first `count` training clips.
+
+    What curation makes of them is kept in the folder, under a name that changes with the clips,
+    the restorer, the judges and this file.
+    """
+    clips = cached_clips(count)
+    if kind == "raw" or kind not in KINDS:
+        return make(kind, clips)
+    path = Path(folder) / f"{kind}-{count}-{key()}.safetensors"
+    if not path.is_file():
+        made = make(kind, clips)
+        save(path, {"references": made.clips.latents[:, 0], "weights": made.weights},
+             prompts=made.clips.prompts, record=made.record)
+    tensors, facts = read(path)
+    clips = replace(only_references(clips, tensors["references"]), prompts=facts["prompts"])
+    return Conditions(clips, tensors["weights"], facts["record"])
+
+
+def key():
+    """Ten hex digits of all that decides what curation does."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for name in ("restorer", "reader"):
+        weights = load_module(name).state_dict()
+        digest.update(shards.sources_key(weights=weights).encode())
+    digest.update(latents.cache_key(load_module("codec")).encode())
+    return digest.hexdigest()[:10]
+
+
+def spoiled(clips, codec, generator):
+    """Clips with damaged references, all of them, and said to be so."""
+    images = pictures(clips.latents[:, 0], codec)
+    references = encoded(spoil(images, generator, clean=0.0), codec)
+    bad = torch.ones(len(clips), dtype=torch.bool)
+    return replace(only_references(clips, references), degraded=bad)

@@ -1,0 +1,151 @@
+"""The recipes of Self Forcing with multimodal conditions, and every number beside the paper's.
+
+LiveTalk's table 3 goes from a baseline to its final recipe in four steps, one knob each. `ROWS`
+has these, what the table also needs, and each knob turned alone, which the paper does not show.
+Ratios are the paper's: 1 : 5 updates of the ODE start, both learning rates x2, w - 1 from 3 to 5.
+The ablation is made on 3 blocks; the student that ships, on 7. LiveTalk sections 3.3 and 5.4.
+"""
+
+import html
+from dataclasses import dataclass, fields, replace
+
+from livetalk_ref.cache import BLOCK
+from livetalk_ref.dmd import HIGHEST, LOWEST, Recipe
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import SHIFT, STUDENT_STEPS, TEACHER_STEPS, Guidance
+from livetalk_ref.generate import GUIDANCE
+from livetalk_ref.world.latents import WINDOW
+
+FRAMES = 3 * BLOCK              # latent frames of an ablation's rollout
+DECAY = 800                     # updates of the run that goes on beyond the best
+WEAK, STRONG = Guidance(2.0, 2.0), Guidance(8 / 3, 8 / 3)       # w - 1 is 1, and 5 / 3
+
+BASELINE = Recipe(start="student_ode_short", conditions="raw", lr=1e-4, critic_lr=2e-5,
+                  guidance=WEAK, frames=FRAMES)
+CURATED = replace(BASELINE, conditions="curated")
+CONVERGED = replace(CURATED, start="student_ode")
+AGGRESSIVE = replace(CONVERGED, lr=2e-4, critic_lr=4e-5)
+FINAL = replace(AGGRESSIVE, guidance=STRONG)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe of the table: what it is called there, and from which row it differs in what."""
+
+    title: str
+    recipe: Recipe
+    like: str | None = None     # the row it is compared with
+    knob: str | None = None     # one of KNOBS, the only thing that differs
+    seeds: int = 1
+
+
+KNOBS = {"conditions": ("conditions",), "start": ("start",), "rates": ("lr", "critic_lr"),
+         "guidance": ("guidance",), "updates": ("updates",)}     # and the fields they turn
+ROWS = {
+    "baseline": Row("baseline", BASELINE, seeds=3),
+    "curated": Row("+ curated conditions", CURATED, "baseline", "conditions"),
+    "converged": Row("+ converged ODE start", CONVERGED, "curated", "start"),
+    "aggressive": Row("+ aggressive learning rates", AGGRESSIVE, "converged", "rates"),
+    "final": Row("+ stronger guidance = final", FINAL, "aggressive", "guidance", seeds=3),
+    "final-raw": Row("final without curation", replace(FINAL, conditions="raw"), "final",
+                     "conditions"),
+    "baseline-long": Row(f"baseline, {DECAY} updates", replace(BASELINE, updates=DECAY),
+                         "baseline", "updates"),
+    "oracle": Row("final with re-rendered references", replace(FINAL, conditions="oracle"),
+                  "final", "conditions"),
+    "only-converged": Row("only the converged ODE start", replace(BASELINE, start="student_ode"),
+                          "baseline", "start"),
+    "only-aggressive": Row("only the aggressive learning rates",
+                           replace(BASELINE, lr=2e-4, critic_lr=4e-5), "baseline", "rates"),
+    "only-guidance": Row("only the stronger guidance", replace(BASELINE, guidance=STRONG),
+                         "baseline", "guidance"),
+}
+SINGLE = ("curated", "only-converged", "only-aggressive", "only-guidance")  # one knob each
+SHIPPED = replace(FINAL, frames=WINDOW)                                     # `student`
+NAMES = (*ROWS, "student")
+
+
+def recipe(name, seed=0, updates=None):
+    """The recipe of a row, or of the `student` that ships. UserError for another name."""
+    if name not in NAMES:
+        raise UserError(f"There is no recipe '{name}'; choose one of {', '.join(NAMES)}.")
+    found = SHIPPED if name == "student" else ROWS[name].recipe
+    return replace(found, seed=seed, updates=updates or found.updates)
+
+
+def differences(one, other):
+    """The names of the fields in which two recipes differ."""
+    return {f.name for f in fields(Recipe) if getattr(one, f.name) != getattr(other, f.name)}
+
+
+# Every hyper-parameter: (what, LiveTalk's final, its baseline, Self Forcing, ours). Guidance is
+# w of uncond + w (cond - uncond) everywhere; the released configurations write w - 1. An update
+# is one of the student. Ours are read from the code that runs.
+B, F = BASELINE, FINAL
+TABLE = (
+    ("teacher (real score)", "OmniAvatar-14B", "OmniAvatar-14B", "Wan2.1-14B",
+     "the course's teacher"),
+    ("critic (fake score) starts as", "OmniAvatar-1.3B", "OmniAvatar-1.3B", "Wan2.1-1.3B",
+     "the teacher"),
+    ("conditions", "4000, curated", "4000, filtered", "prompts", "as below, cached clips"),
+    ("ODE start, updates", "20 000", "4 000", "-", "2000, baseline 400"),
+    ("ODE start, learning rate", "4e-5", "4e-5", "-", "2e-4"),
+    ("ODE start, batch", "64", "64", "-", "8"),
+    ("teacher's steps, guidance in trajectories", "48, 4.5", "48, 4.5", "-",
+     f"{TEACHER_STEPS}, {GUIDANCE.text:g}"),
+    ("learning rate, student", "4e-6", "2e-6", "2e-6", f"{F.lr:g}, baseline {B.lr:g}"),
+    ("learning rate, critic", "8e-7", "4e-7", "4e-7",
+     f"{F.critic_lr:g}, baseline {B.critic_lr:g}"),
+    ("guidance w of the real score", "6", "4", "4",
+     f"{F.guidance.text:.3g}, baseline {B.guidance.text:.3g}"),
+    ("w - 1 over the baseline's", "5/3", "1", "-",
+     f"{(F.guidance.text - 1) / (B.guidance.text - 1):.3g}"),
+    ("optimiser", "AdamW", "AdamW", "AdamW", "AdamW"),
+    ("betas", "0, 0.999", "0, 0.999", "0, 0.999", "{:g}, {:g}".format(*F.betas)),
+    ("weight decay", "0.01", "0.01", "0.01", f"{F.weight_decay:g}"),
+    ("gradient clipping", "not said", "not said", "10", f"{F.clip:g}"),
+    ("batch", "64", "64", "64", f"{F.batch}: an eighth"),
+    ("critic updates an update", "5", "5", "5", f"{F.ratio}"),
+    ("critic's warm-up, updates", "20", "not said", "0", f"{F.warmup}"),
+    ("updates", "1000 (of the critic, 200 of the student, if its code counts as Self Forcing's)",
+     "1000", "600 (of the critic)", f"{F.updates} (of the student)"),
+    ("average of weights", "0.99", "0.99", "0.99", f"{F.ema:g}"),
+    ("averaged from", "step 200 of 1000", "step 200 of 1000", "step 200",
+     f"{F.ema_from:.0%} of the run"),
+    ("latent frames, in blocks of", "21, 3", "21, 3", "21, 3",
+     f"{F.frames} in the ablation, {SHIPPED.frames} shipped, {BLOCK}"),
+    ("student's steps", "4", "4", "4", f"{STUDENT_STEPS}"),
+    ("noise levels of the scores", "uniform, shift 5, clamped to 0.02 .. 0.98", "the same",
+     "the same", f"uniform, shift {SHIFT:g}, clamped to {LOWEST:g} .. {HIGHEST:g}"),
+    ("gradient divided by", "mean |x - x0_real|", "the same", "the same",
+     "the same, frame 0 left out"),
+)
+HEADS = ("", "LiveTalk, final", "LiveTalk, baseline", "Self Forcing", "here")
+
+
+def table(markup="text"):
+    """`TABLE` as "text", with columns of equal width, or as "html"."""
+    if markup == "html":
+        lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in TABLE]
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in HEADS)
+        return f"<table><tr>{head}</tr>" + "".join(f"<tr>{x}</tr>" for x in lines) + "</table>"
+    return columns([HEADS, *TABLE])
+
+
+def rows_table():
+    """The rows of the ablation, their knobs and their recipes, as text."""
+    lines = [("row", "title", "knob", "start", "conditions", "lr", "critic lr", "w", "updates",
+              "seeds")]
+    for name, row in ROWS.items():
+        r = row.recipe
+        lines.append((name, row.title, row.knob or "", r.start, r.conditions, f"{r.lr:g}",
+                      f"{r.critic_lr:g}", f"{r.guidance.text:.3g}", str(r.updates),
+                      str(row.seeds)))
+    return columns(lines)
+
+
+def columns(rows):
+    """Rows of words as text in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+                     for row in rows)

@@ -1,0 +1,107 @@
+"""A small network that mends reference pictures and says how bad they are.
+
+It is trained on (damaged, clean) pairs of the drawn world and sees pictures as the codec shows
+them, for references are kept as latents. Two numbers come with the mended picture: how far the
+damaged one is from the clean one, and how far the mended one still is, so that what cannot be
+mended is known. It plays the part of LiveTalk's face restoration and of its filters of quality
+(section 3.3). N pictures.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from livetalk_ref.codec import Channels, Down, Residual, Up
+from livetalk_ref.world.degrade import degrade, sample_degradation
+
+LEVELS = 127.5              # from [-1, 1] to 1/255
+CLEAN = 0.3                 # share of training pictures that nothing is wrong with
+
+
+@dataclass(frozen=True)
+class RestorerConfig:
+    """The size of a `Restorer`; saved beside its weights."""
+
+    widths: tuple = (48, 48, 96)        # at 1/4, 1/8 and 1/16 of the picture's size
+
+
+class Restorer(nn.Module):
+    """Pictures (N, 3, H, W) in [-1, 1] -> mended pictures, and the logarithms of two errors."""
+
+    def __init__(self, config=RestorerConfig()):
+        super().__init__()
+        self.config = config
+        a, b, c = config.widths
+        self.first = nn.Sequential(nn.PixelUnshuffle(4), Channels(48, a, 3), Residual(a))
+        self.second = nn.Sequential(Down(a, b), Residual(b))
+        self.third = nn.Sequential(Down(b, c), Residual(c))
+        self.back = nn.Sequential(Up(c, b), Residual(b))
+        self.out = nn.Sequential(Residual(a), nn.Conv2d(a, 48, 3, padding=1), nn.PixelShuffle(4))
+        self.up = Up(b, a)
+        self.errors = nn.Sequential(nn.Linear(2 * c, 32), nn.SiLU(), nn.Linear(32, 2))
+        nn.init.zeros_(self.out[1].weight)          # at first it leaves pictures as they are
+        nn.init.zeros_(self.out[1].bias)
+
+    def forward(self, x):
+        """-> mended (N, 3, H, W) and log errors (N, 2): of x, and of the mended picture, as mean
+        absolute difference from the clean one in 1/255."""
+        one = self.first(x)                                              # (N, a, H/4, W/4)
+        two = self.second(one)
+        three = self.third(two)                                          # (N, c, H/16, W/16)
+        pooled = torch.cat([three.mean((2, 3)), three.amax((2, 3))], dim=1)
+        two = two + self.back(three)
+        return x + self.out(one + self.up(two)), self.errors(pooled)
+
+    @torch.inference_mode()
+    def mend(self, pictures, chunk=64):
+        """Pictures (N, 3, H, W) -> mended ones, their damage and what remains of it, (N,) each,
+        in 1/255."""
+        parts = [self(part) for part in pictures.split(chunk)]
+        mended, errors = (torch.cat(p) for p in zip(*parts))
+        return mended.clamp(-1, 1), *errors.exp().unbind(1)
+
+
+def difference(x, y):
+    """Mean absolute difference of pictures (N, 3, H, W) in 1/255: (N,)."""
+    return (x - y).abs().mean((1, 2, 3)) * LEVELS
+
+
+def bytes_of(pictures):
+    """Pictures in [-1, 1] as bytes, which take a quarter of the memory."""
+    return ((pictures + 1) * LEVELS).round().clamp(0, 255).to(torch.uint8)
+
+
+def floats_of(pictures):
+    """The way back."""
+    return pictures.float() / LEVELS - 1
+
+
+def spoil(pictures, generator, clean=CLEAN):
+    """Damage pictures (N, 3, H, W), each in its own way, all but a share of them."""
+    spoilt = pictures.clone()
+    for i, picture in enumerate(pictures):
+        if torch.rand((), generator=generator) >= clean:
+            damage = sample_degradation(generator)
+            spoilt[i] = degrade(picture[None], damage, generator)[0]
+    return spoilt
+
+
+@torch.no_grad()
+def through(codec, pictures):
+    """Pictures (N, 3, H, W) as the codec shows them."""
+    return codec.decode(codec.encode(pictures[:, None]))[:, 0]
+
+
+def restorer_loss(restorer, seen, clean):
+    """L1 of pixels and of their gradients, and of the two log errors.
+
+    seen, clean (N, 3, H, W): what the restorer is given, and what it should make of it.
+    """
+    mended, errors = restorer(seen)
+    wrong = mended - clean
+    edges = sum((mended.diff(dim=d) - clean.diff(dim=d)).abs().mean() for d in (2, 3))
+    with torch.no_grad():
+        truth = torch.stack([difference(seen, clean), difference(mended.float(), clean)], 1)
+        truth = (truth + 0.1).log()                                      # (N, 2)
+    return wrong.abs().mean() + 0.2 * edges + 0.05 * (errors - truth).abs().mean()

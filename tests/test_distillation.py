@@ -1,0 +1,132 @@
+"""A distillation on disk: killed and continued it is the same run, and what it leaves is read."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from test_dmd import SMALL, condition
+from tiny import shake
+
+from livetalk_ref import load
+from livetalk_ref.distillation import KEPT, LEVELS, look, probed, run
+from livetalk_ref.dmd import Distiller, Recipe
+from livetalk_ref.errors import UserError
+from livetalk_ref.train import kept, read, save
+from livetalk_ref.wan import WanDiT
+
+RECIPE = Recipe(start="student_ode", updates=6, ratio=1, warmup=1, batch=2, frames=6,
+                ema_from=0.4, ema=0.9)
+SAME = ("step", "loss", "gradient", "grad_norm", "exit", "size", "distance")
+
+
+@pytest.fixture(autouse=True)
+def shipped(tmp_path, monkeypatch):
+    for seed, (name, facts) in enumerate((("teacher", {}), ("student_ode",
+                                                            {"sampler": "rollout"}))):
+        save(tmp_path / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
+             config=SMALL, **facts)
+    monkeypatch.setattr(load, "CHECKPOINTS", tmp_path)
+    return tmp_path
+
+
+def batch(g):
+    return condition(seed=int(torch.randint(1000, (), generator=g)))
+
+
+def go(out, stop=None, **options):
+    """A run, killed after so many updates."""
+    states = run(RECIPE, batch, out, keep=(2, 4), probe=condition(seed=5), save_every=0.0,
+                 **options)
+    return [state for _, state in zip(range(stop or 99), states)]
+
+
+def rows(out):
+    return [{k: json.loads(line)[k] for k in SAME}
+            for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path):
+    """Weights of all three, optimisers, average and figures, bit for bit."""
+    go(tmp_path / "whole")
+    go(tmp_path / "parts", stop=3)
+    assert len(rows(tmp_path / "parts")) == 3
+    more = go(tmp_path / "parts", resume=True)
+    assert [state.step for state in more] == [4, 5, 6]
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    for name in ("last.safetensors", "ema.safetensors", "ema-000004.safetensors",
+                 "probe-000004.safetensors", "probe-000006.safetensors"):
+        whole, parts = (read(tmp_path / out / name)[0] for out in ("whole", "parts"))
+        assert whole.keys() == parts.keys()
+        assert all(torch.equal(whole[k], parts[k]) for k in whole), name
+    assert any(k.startswith("critic.") for k in read(tmp_path / "parts/last.safetensors")[0])
+
+
+def test_updates_after_the_last_checkpoint_are_made_again(tmp_path):
+    """A kill between two checkpoints: the log of what is lost is cut, then written again."""
+    out = tmp_path / "run"
+    go(out, stop=3)
+    saved = (out / "last.safetensors").read_bytes()
+    go(out, stop=2, resume=True)
+    (out / "last.safetensors").write_bytes(saved)
+    assert [state.step for state in go(out, resume=True)] == [4, 5, 6]
+    assert [row["step"] for row in rows(out)] == [1, 2, 3, 4, 5, 6]
+    go(tmp_path / "whole")
+    assert rows(out) == rows(tmp_path / "whole")
+
+
+def test_a_new_run_in_an_old_folder_begins_anew(tmp_path):
+    go(tmp_path / "run", stop=5)
+    go(tmp_path / "run", stop=1)
+    assert len(rows(tmp_path / "run")) == 1 and not kept(tmp_path / "run", 2).exists()
+
+
+def test_another_recipe_is_refused(tmp_path):
+    go(tmp_path / "run", stop=1)
+    other = run(replace(RECIPE, lr=1e-3), batch, tmp_path / "run", resume=True)
+    with pytest.raises(UserError, match="holds a run of another recipe"):
+        next(other)
+    assert len(rows(tmp_path / "run")) == 1
+
+
+def test_what_is_kept_is_a_student(tmp_path):
+    """The averaged weights, in half precision, load by their path and say how they were made."""
+    go(tmp_path / "run")
+    assert not kept(tmp_path / "run", 6).exists()
+    facts = read(kept(tmp_path / "run", 4))[1]
+    assert facts["step"] == 4 and facts["recipe"]["lr"] == RECIPE.lr
+    assert load.sampler(kept(tmp_path / "run", 4)) == "rollout"
+    model = load.load_module(kept(tmp_path / "run", 2), "dit")
+    assert model.config == SMALL
+    start = load.load_module("student_ode", "dit").state_dict()
+    moved = max((v - start[k]).abs().max().item() for k, v in model.state_dict().items())
+    assert moved > 1e-5
+
+
+def test_a_look_shows_all_three_models_and_changes_nothing(tmp_path):
+    models = [load.load_module(name, "dit") for name in ("student_ode", "teacher")]
+    d = Distiller(models[0].requires_grad_(True), models[1], RECIPE)
+    d.precision = "fp32"
+    before = {k: v.clone() for k, v in d.pack().items()}
+    cond = condition(seed=5)
+    seen, again = look(d, cond), look(d, cond)
+    assert all(torch.equal(seen[k], again[k]) for k in seen)
+    assert all(torch.equal(v, before[k]) for k, v in d.pack().items())
+    assert torch.equal(seen["x"][:, 0], cond.ref)           # the reference is given
+    assert seen["real"].shape == seen["fake"].shape == (len(LEVELS), *seen["x"].shape)
+    with torch.no_grad():                           # the critic is the teacher still, unguided
+        d.critic.head.head.bias += 1.0
+    moved = look(d, cond)
+    assert torch.equal(moved["x"], seen["x"]) and torch.equal(moved["real"], seen["real"])
+    for level, fake, was in zip(LEVELS, moved["fake"], seen["fake"]):     # x0 = x - sigma v
+        assert torch.allclose(fake, was - level, atol=1e-4)
+
+
+def test_probes_are_kept(tmp_path):
+    go(tmp_path / "run")
+    there = [n for n in range(9) if probed(tmp_path / "run", n).is_file()]
+    assert there == [0, 2, 4, 6]
+    tensors, facts = read(probed(tmp_path / "run", 2))
+    assert facts["levels"] == list(LEVELS) and tensors["x"].dtype == torch.float16
+    assert not torch.equal(tensors["x"], read(probed(tmp_path / "run", 0))[0]["x"])
+    assert set(KEPT) >= {50, 100, 200, 800}
