@@ -95,7 +95,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Cut:
-    """Forget all sound and pictures from this sample on; what replaces them follows."""
+    """Forget all sound and pictures from this sample on, and the lines and states that belong
+    there; what replaces them follows."""
 
     first_sample: int
 
