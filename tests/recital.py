@@ -5,11 +5,16 @@ import time
 from dataclasses import replace
 
 import torch
+from tiny import shake
 
+from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.events import Onset, Sentence, Turn
-from livetalk_ref.load import load
+from livetalk_ref.load import Avatar, load
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.wan import Config, WanDiT
+from livetalk_ref.world import text
+from livetalk_ref.world.ear import AUDIO_DIM
 from livetalk_ref.world.speech import load_spoken
 
 RECITED = (("12-us-f5", "a happy person smiles while speaking", "retrieval"),
@@ -52,6 +57,14 @@ def speak(sentence):
 def performer():
     """The teacher's weights, used as a causal student. Its pictures are poor, and real."""
     return replace(load("teacher"), sampler="rollout")
+
+
+def small():
+    """An avatar of random weights that is quick: what it shows are no faces."""
+    config = Config(dim=24, ffn_dim=32, heads=2, layers=2, text_dim=text.TEXT_DIM,
+                    audio_dim=AUDIO_DIM, latent_channels=4, audio_hidden=8, freq_dim=32)
+    codec = shake(Codec(CodecConfig(4, (8, 8, 8))), 2)
+    return Avatar(shake(WanDiT(config), 1), codec, "small", "rollout")
 
 
 def maker(avatar):

@@ -5,10 +5,11 @@
 // sample that they belong to, and sound waits until its picture is there: so they stay in step.
 import {SocketLink, WidgetLink} from "./link.js";
 import {Ear, RATE, Speaker} from "./sound.js";
-import {View} from "./view.js";
+import {SIDE, View} from "./view.js";
 
 const FRAME = 1000;                     // samples while which a picture is shown
-const MOST = 512;                       // pictures that may wait
+const MOST = 96;                        // pictures that may wait
+const LARGE = {resizeWidth: SIDE, resizeHeight: SIDE, resizeQuality: "high"};
 const TELL = 60, SHOW = 250;            // ms between two words to the server, two to the reader
 const HOLD = {first: RATE / 10, more: RATE / 10, most: RATE * 0.6};   // samples, after a wait
 
@@ -62,6 +63,7 @@ class Live {
     }
     this.running = true;
     this.tell("start", {identity: this.face, emotion: this.mood});
+    this.toggle(false);
   }
 
   finish() {
@@ -103,7 +105,7 @@ class Live {
     image.src = this.faces.get(seed);
   }
 
-  async toggle() {
+  async toggle(asked = true) {          // the microphone; without it, there is text
     if (this.ear) { this.mute(); return; }
     const ear = this.ear = new Ear((samples, level) => {
       this.loudness = level;
@@ -114,7 +116,7 @@ class Live {
       if (this.ear === ear) this.view.listens(true); else ear.close();
     } catch (error) {
       this.mute();
-      this.view.complain(error.name === "NotAllowedError" ?
+      if (asked) this.view.complain(error.name === "NotAllowedError" ?
         "The microphone is not allowed; type instead, or allow it for this page." :
         `The microphone cannot be used (${error.message}); type instead.`);
     }
@@ -157,7 +159,7 @@ class Live {
 
   async picture({sample, number}, bytes) {
     const {begin, cuts} = this;
-    const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/jpeg"}));
+    const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/jpeg"}), LARGE);
     const stale = begin !== this.begin || (cuts !== this.cuts && sample >= this.edge);
     if (stale) { bitmap.close(); return; }
     let i = this.pictures.length;

@@ -76,13 +76,14 @@ class Stream(Guarded, websocket.WebSocketHandler):
 
     def prepare(self):
         super().prepare()
-        if "Origin" not in self.request.headers:        # every browser sends one
+        allowed = {f"http://{host}" for host in self.settings["hosts"]}
+        if self.request.headers.get("Origin") not in allowed:   # every browser sends one
             raise web.HTTPError(403, reason="This socket is for the page alone.")
         if len(self.settings["open"]) >= self.settings["pages"]:
             raise web.HTTPError(503, reason="Too many pages are open; close one.")
 
     def check_origin(self, origin):
-        return origin in {f"http://{host}" for host in self.settings["hosts"]}
+        return False            # what tornado finds foreign in other ways stays out as well
 
     def open(self):
         loop = ioloop.IOLoop.current()
@@ -138,15 +139,15 @@ class Stream(Guarded, websocket.WebSocketHandler):
             raise Gone from None
 
 
-def application(make, identity, port, sessions=1, pages=PAGES, minutes=MINUTES):
-    """The web application. make(identity) -> a new `Conversation`."""
+def application(make, identity, port, slots=None, pages=PAGES, minutes=MINUTES):
+    """The web application. make(identity) -> a new `Conversation`; slots: how many at once."""
     page = (Path(__file__).parent / "page.html").read_text()
     files = [("/", "text/html", lambda: page), ("/page.css", "text/css", wire.style),
              ("/page.js", "text/javascript", wire.module)]
     routes = [(path, Text, {"kind": kind, "make": text}) for path, kind, text in files]
     return web.Application(
         [*routes, ("/stream", Stream)], default_handler_class=Missing, make=make,
-        identity=identity, slots=Slots(sessions), pages=pages, minutes=minutes, open=set(),
+        identity=identity, slots=slots or Slots(), pages=pages, minutes=minutes, open=set(),
         hosts={f"{name}:{port}" for name in ("127.0.0.1", "localhost")},
         websocket_max_message_size=wire.LARGEST, websocket_ping_interval=20,
         websocket_ping_timeout=20, log_function=lambda handler: None)

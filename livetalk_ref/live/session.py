@@ -18,11 +18,19 @@ SHOWN = 192                     # pixels of a portrait to choose from
 OTHERS = (2, 5, 7, 11, 16, 21)  # seeds of faces to choose from
 PATIENCE = 10                   # seconds that a start waits for the conversation before it to end
 BUSY = "Another conversation is running here: end it, then start this one."
-BROKEN = "The conversation broke down; its message is where the server was started."
+BROKEN = "The conversation broke down; why is written where this program was started."
 
 
 class Gone(Exception):
     """There is nobody any more to send to."""
+
+
+def sentence_of(error):
+    """What a page is told of an exception; what is not the user's doing is printed as well."""
+    if isinstance(error, UserError):
+        return str(error)
+    traceback.print_exception(error, file=sys.stderr)
+    return BROKEN
 
 
 class Slots:
@@ -72,11 +80,12 @@ class Session:
                 self.stop()
             elif self.talk:                     # what comes too early or too late is nothing
                 wire.obey(self.talk, message, data)
-        except UserError as error:
+        except Exception as error:              # a notebook would not tell of it
             self.complain(error)
 
-    def complain(self, error):
-        self.post(*wire.message_of(Error(str(error), fatal=False)))
+    def complain(self, error, fatal=False):
+        """Tell the page what is wrong, in a sentence."""
+        self.post(*wire.message_of(Error(sentence_of(error), fatal)))
 
     def greet(self):
         """The faces to choose from; seeds are written out, JavaScript's numbers are too short."""
@@ -109,9 +118,8 @@ class Session:
         except Gone:
             pass
         except Exception as error:
-            if not isinstance(error, UserError):
-                traceback.print_exc(file=sys.stderr)
-            self.last_word(str(error) if isinstance(error, UserError) else BROKEN, stopped)
+            if not stopped.is_set():
+                self.complain(error, fatal=True)
 
     def converse(self, identity, emotion, stopped):
         talk = self.make(identity)
@@ -131,10 +139,3 @@ class Session:
                 if self.talk is talk:
                     self.talk = None
             talk.close()
-
-    def last_word(self, sentence, stopped):
-        if not stopped.is_set():
-            try:
-                self.send(*wire.message_of(Error(sentence)))
-            except Gone:
-                pass

@@ -13,7 +13,7 @@ const SOURCES = {
 const MEANING = {
   retrieval: "Looked up, word for word, in the texts that come with this program",
   "language model": "Written by a language model; it may be wrong"};
-const SIDE = 480;                       // pixels of the canvas; pictures are enlarged smoothly
+export const SIDE = 480;                // pixels of the canvas; pictures are enlarged smoothly
 const PAST = 48;                        // blocks in the chart
 
 const ICONS = {
@@ -76,7 +76,8 @@ export class View {
     this.start = el("button", {type: "button", class: "lt-start", disabled: "",
                                onclick: on.start}, icon("play"), "Start talking");
     this.caption = el("p", {class: "lt-caption", "aria-hidden": "true"});
-    this.stage = el("div", {class: "lt-stage"}, this.canvas, this.caption, this.start);
+    this.stage = el("div", {class: "lt-stage"},
+                    el("div", {class: "lt-frame"}, this.canvas, this.caption), this.start);
 
     this.faces = choices("Face", `lt-face-${id}`, "face");
     this.moods = choices("Mood", `lt-mood-${id}`, "mood");
@@ -129,7 +130,7 @@ export class View {
   state(name) {
     if (this.root.dataset.state === name) return;
     this.root.dataset.state = name;
-    this.status.textContent = WORDS[name] ?? name;
+    this.name();
     const on = name !== "ready" && name !== "error", talks = on && name !== "loading";
     this.start.hidden = on;
     this.end.hidden = !on;
@@ -137,6 +138,11 @@ export class View {
     this.stop.disabled = name !== "speaking" && name !== "thinking";
     if (name !== "speaking") this.caption.textContent = "";
     if (name === "listening" && document.activeElement === document.body) this.text.focus();
+  }
+
+  name() {
+    const {state} = this.root.dataset, deaf = state === "listening" && !this.hears;
+    this.status.textContent = deaf ? "Waiting" : WORDS[state] ?? state;
   }
 
   face(seed, url, chosen, picked) {
@@ -172,8 +178,9 @@ export class View {
   }
 
   listens(on) {
+    this.hears = on;
+    this.name();
     this.mic.setAttribute("aria-pressed", String(on));
-    this.mic.setAttribute("aria-label", on ? "Microphone on" : "Microphone off");
   }
 
   measured(meter) { this.dashboard.measured(meter); }
@@ -183,11 +190,11 @@ export class View {
 // The numbers of a stream: how fast it is made, how long an answer took, how well it keeps step.
 function dashboard() {
   const tile = (name, unit, ...more) => {
-    const value = el("b", {}, "–"), note = el("small", {}, unit);
-    return {value, note, box: el("div", {class: "lt-tile"}, el("dt", {}, name),
-                                 el("dd", {}, el("span", {}, value, " ", note), ...more))};
+    const value = el("b", {}, "–"), note = el("small", {}, unit), below = el("small");
+    return {value, note, below, box: el("div", {class: "lt-tile"}, el("dt", {}, name),
+      el("dd", {}, el("span", {}, value, " ", note), ...more, below))};
   };
-  const chart = el("canvas", {width: 320, height: 56, class: "lt-chart", role: "img",
+  const chart = el("canvas", {width: 360, height: 72, class: "lt-chart", role: "img",
                               "aria-label": "Time of the last blocks against their deadline"});
   const bar = el("div", {class: "lt-bar", "aria-hidden": "true"});
   const parts = el("ul", {class: "lt-parts"});
@@ -205,16 +212,16 @@ function dashboard() {
 
   function plot(deadline) {
     const paper = chart.getContext("2d"), {width, height} = chart;
-    const colour = name => getComputedStyle(box).getPropertyValue(name).trim();
+    const {color: good, borderTopColor: late, outlineColor: line} = getComputedStyle(chart);
     const top = Math.max(deadline * 1.3, ...past), y = ms => height - 2 - (height - 4) * ms / top;
     paper.clearRect(0, 0, width, height);
     past.forEach((ms, i) => {
-      paper.fillStyle = colour(ms > deadline ? "--late" : "--bar");
+      paper.fillStyle = ms > deadline ? late : good;
       paper.beginPath();
       paper.roundRect(i * width / PAST, y(ms), width / PAST - 2, height - y(ms), 2);
       paper.fill();
     });
-    paper.fillStyle = colour("--faint");
+    paper.fillStyle = line;
     paper.fillRect(0, y(deadline), width, 1.5);
   }
 
@@ -241,8 +248,8 @@ function dashboard() {
   function timed({buffer, behind, worst, waits}) {
     put("buffer", buffer);
     put("step", behind);
-    tiles.buffer.note.textContent = waits ? `ms ahead, ${waits} waits` : "ms ahead";
-    tiles.step.note.textContent = Number.isFinite(worst) ? `ms, at most ${worst.toFixed(0)}` : "ms";
+    tiles.buffer.below.textContent = waits ? `ran dry ${waits} times` : "";
+    tiles.step.below.textContent = Number.isFinite(worst) ? `at most ${worst.toFixed(0)} ms` : "";
   }
 
   return {box, measured, timed};
