@@ -30,6 +30,12 @@ MEMORY = 20             # lines of the dialogue that the thinker sees
 TOO_MANY = "Too many questions wait for their answer; let the avatar finish first."
 
 
+def told(error):
+    """An exception as one sentence."""
+    return str(error) if isinstance(error, UserError) else \
+        f"Something broke: {type(error).__name__}: {error}."
+
+
 class Conversation:
     """One dialogue with one avatar. picture (3, H, W) in [-1, 1]; prompt: how it listens.
 
@@ -146,11 +152,8 @@ class Conversation:
         """A thread's exception: the consumer reads one sentence, and all comes to an end."""
         if self.outbox.closed:
             return
-        sentence = str(error) if isinstance(error, UserError) else \
-            f"The conversation broke: {type(error).__name__}: {error}."
         self.stop.set()
-        self.outbox.put(State("error"))
-        self.outbox.fail(sentence)
+        self.outbox.fail(State("error"), Error(told(error)))
         for channel in (self.sounds, self.turns):
             channel.close()
 
@@ -198,6 +201,11 @@ class Conversation:
         self.outbox.put(State("thinking", self.now()))
         try:
             self.say(dialogue, {"end of turn": turn.ended - turn.voiced})
+        except Exception as error:              # of a thinker or talker: this answer is lost
+            if self.outbox.closed:
+                return
+            self.outbox.put(Error(told(error), fatal=False))
+            self.performer.after(State("listening"))
         finally:
             self.answering = False
 

@@ -34,8 +34,9 @@ class Played:
     stalled: float = 0.0                            # seconds without a picture in time
 
     def samples(self):
-        """The whole sound (N,)."""
-        return torch.cat([torch.zeros(0), *(self.sound[at] for at in sorted(self.sound))])
+        """The whole sound (N,), as far as there are pictures."""
+        parts = [torch.zeros(0), *(self.sound[at] for at in sorted(self.sound))]
+        return torch.cat(parts)[:self.end()]
 
     def frames(self):
         """All pictures (T, 3, H, W), uint8."""

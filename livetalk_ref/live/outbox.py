@@ -1,7 +1,7 @@
 """The bounded queue of events between a conversation and its one consumer."""
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live.events import Cut, Error, Picture, Said, Sound, State
+from livetalk_ref.live.events import Cut, Picture, Said, Sound, State
 from livetalk_ref.pipeline import Channel
 
 EVENTS = 400        # some 4 times what the performer makes in advance
@@ -35,10 +35,11 @@ class Outbox(Channel):
             self.items.extend(kept)
         self.put(Cut(sample))
 
-    def fail(self, sentence):
-        """The last event: what went wrong. Room is made for it."""
+    def fail(self, *events):
+        """The last events: what went wrong. Room is made for them."""
         with self.changed:
-            if len(self.items) >= self.size:
+            while len(self.items) > self.size - len(events):
                 self.items.popleft()
-        self.put(Error(sentence))
+        for event in events:
+            self.put(event)
         self.close()

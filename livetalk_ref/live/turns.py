@@ -3,7 +3,7 @@
 silero-vad's network (MIT; its weights come in the package) says for every 32 ms how likely they
 hold a voice. Three voiced chunks in a row are an `Onset`; a silence behind them ends the `Turn`.
 
-    listen = Listener(understand)       # understand(samples (n,)) -> text, or None for none
+    listen = Listener(recogniser)       # one of recognise.py's kind, or None for no text
 """
 
 import time
@@ -74,10 +74,11 @@ def chunked(sounds):
 
 
 class Listener:
-    """A `listen` function. silence: seconds that end a turn; understand: see above."""
+    """A `listen` function. recogniser: takes each chunk of a turn with `hear(chunk)` and gives
+    its `text()` at the end; silence: seconds that end a turn."""
 
-    def __init__(self, understand=None, silence=SILENCE):
-        self.understand, self.silence, self.tensors = understand, silence, weights()
+    def __init__(self, recogniser=None, silence=SILENCE):
+        self.recogniser, self.silence, self.tensors = recogniser, silence, weights()
 
     def __call__(self, sounds):
         voice, recent, heard, quiet, run = Voice(self.tensors), deque(maxlen=BEFORE), [], 0, 0
@@ -89,16 +90,22 @@ class Listener:
                 if run == VOICED:
                     heard, quiet = list(recent), 0
                     yield Onset(time.monotonic())
+                    self.recognise(torch.cat(heard))
                 continue
             heard.append(chunk)
+            self.recognise(chunk)
             quiet = 0 if chance >= GO_ON else quiet + 1
             if quiet * CHUNK >= self.silence * RATE or len(heard) * CHUNK >= LONGEST * RATE:
                 yield self.turn(torch.cat(heard), quiet * CHUNK / RATE)
                 recent.clear()
                 heard, run = [], 0
 
+    def recognise(self, samples):
+        if self.recogniser:
+            self.recogniser.hear(samples)
+
     def turn(self, samples, quiet):
         """The turn's silence is counted in samples: exact, however its chunks came."""
-        ended = time.monotonic()
-        text = self.understand(samples) if self.understand else ""
-        return Turn(text, ended - quiet, ended, samples)
+        voiced = time.monotonic() - quiet
+        text = self.recogniser.text() if self.recogniser else ""
+        return Turn(text, voiced, time.monotonic(), samples)
