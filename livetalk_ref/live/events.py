@@ -1,0 +1,126 @@
+"""What goes through a conversation: turns in, sentences between, events out.
+
+Samples are numbered on the avatar's own media clock, 16 kHz; times are `time.monotonic()`.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+STATES = ("loading", "listening", "thinking", "speaking", "error")
+EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
+RETRIEVAL, LANGUAGE_MODEL = "retrieval", "language model"
+
+
+# What goes in.
+
+@dataclass(frozen=True)
+class Onset:
+    """Somebody has begun to speak; `listen` yields it at once, for it interrupts the avatar."""
+
+    at: float
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the user said: typed or recognised text ("" where nothing was understood), and the
+    sound (n,) of a spoken one. voiced: when the last voiced sample was heard, or the text came;
+    ended: when the turn was found to be over."""
+
+    text: str
+    voiced: float
+    ended: float
+    samples: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """All that was said, oldest first: ("user" | "avatar", text) each. What an interruption kept
+    from being heard is not in it. `turn` is the last one of the user, with its sound."""
+
+    said: tuple
+    turn: Turn
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of an answer, how to perform it, and honestly who wrote it: RETRIEVAL,
+    LANGUAGE_MODEL, or another source's name. samples: its speech (n,), where the thinker is its
+    own talker."""
+
+    text: str
+    prompt: str
+    source: str
+    samples: torch.Tensor | None = None
+
+
+# What comes out.
+
+@dataclass(frozen=True)
+class State:
+    """One of STATES, from this sample on."""
+
+    name: str
+    first_sample: int = 0
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line for the transcript, from when its sound begins. role: "user" or "avatar"; source:
+    "typed", "voice", or a `Sentence`'s; prompt: how the avatar performs it."""
+
+    role: str
+    text: str
+    source: str
+    first_sample: int = 0
+    prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Samples (n,) float32 in [-1, 1], in order and without gaps but for a `Cut`."""
+
+    first_sample: int
+    samples: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame, uint8 RGB on the CPU; it is due when `first_sample` is heard."""
+
+    number: int
+    pixels: torch.Tensor                    # (3, H, W)
+    first_sample: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Forget all sound and pictures from this sample on, and the lines and states that belong
+    there; what replaces them follows."""
+
+    first_sample: int
+
+
+@dataclass(frozen=True)
+class Meter:
+    """How the machine keeps up, once a block. A block must be made in `deadline_ms`.
+
+    buffer_ms: made and not yet played. tokens_per_s: of the thinker, None while it has taken no
+    step. first_frame: of the latest answer, seconds from the last voiced sample (or the typed
+    text) to its first picture with sound, by part; {} before the first.
+    """
+
+    frames_per_s: float
+    block_ms: float
+    deadline_ms: float
+    buffer_ms: float
+    tokens_per_s: float | None = None
+    first_frame: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Error:
+    """One clear sentence. fatal: nothing else will come, and the conversation is closed."""
+
+    sentence: str
+    fatal: bool = True

@@ -1,0 +1,138 @@
+"""A consumer without a screen: it takes the events, keeps the clock, and holds a dialogue.
+
+    played = hold(talk, ["What is a block?", "And how long does it last?"])
+
+By default the clock runs as fast as pictures come; with `realtime` it is that of the wall, and
+stands still while nothing is there to be played, as a browser's does.
+"""
+
+import time
+from dataclasses import dataclass, field
+from threading import Thread
+
+import torch
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.live.events import Cut, Error, Meter, Picture, Said, Sound, State
+from livetalk_ref.stream import SAMPLES_PER_FRAME
+
+RATE = 16_000
+TICK = 0.02         # seconds
+
+
+@dataclass
+class Played:
+    """All that was played of a conversation, on its own clock."""
+
+    pictures: dict = field(default_factory=dict)    # number: (3, H, W) uint8
+    sound: dict = field(default_factory=dict)       # first sample: (n,)
+    lines: list = field(default_factory=list)       # `Said`
+    states: list = field(default_factory=list)
+    meters: list = field(default_factory=list)
+    cuts: list = field(default_factory=list)
+    errors: list = field(default_factory=list)
+    stalled: float = 0.0                            # seconds without a picture in time
+
+    def samples(self):
+        """The whole sound (N,), as far as there are pictures."""
+        parts = [torch.zeros(0), *(self.sound[at] for at in sorted(self.sound))]
+        return torch.cat(parts)[:self.end()]
+
+    def frames(self):
+        """All pictures (T, 3, H, W), uint8."""
+        return torch.stack([self.pictures[number] for number in sorted(self.pictures)])
+
+    def end(self):
+        """The first sample without a picture."""
+        return (max(self.pictures) + 1) * SAMPLES_PER_FRAME if self.pictures else 0
+
+    def add(self, event):
+        """Keep one event; a `Cut` takes back."""
+        if isinstance(event, Picture):
+            self.pictures[event.number] = event.pixels
+        elif isinstance(event, Sound):
+            self.sound[event.first_sample] = event.samples
+        elif isinstance(event, Cut):
+            self.cuts.append(event.first_sample)
+            self.cut(event.first_sample)
+        else:
+            kinds = {Said: self.lines, State: self.states, Meter: self.meters, Error: self.errors}
+            kinds[type(event)].append(event)
+
+    def cut(self, sample):
+        self.pictures = {n: p for n, p in self.pictures.items() if n * SAMPLES_PER_FRAME < sample}
+        self.sound = {at: s[:sample - at] for at, s in self.sound.items() if at < sample}
+        for kept in (self.lines, self.states):
+            kept[:] = [event for event in kept if event.first_sample < sample]
+
+
+class Clock:
+    """Tells a conversation what is played, in real time or as fast as it comes."""
+
+    def __init__(self, talk, played, realtime):
+        self.talk, self.played, self.position, self.running = talk, played, 0.0, True
+        self.thread = Thread(target=self.run, daemon=True) if realtime else None
+        if self.thread:
+            self.thread.start()
+
+    def run(self):
+        last = time.monotonic()
+        while self.running:
+            time.sleep(TICK)
+            now = time.monotonic()
+            wish, end = self.position + (now - last) * RATE, self.played.end()
+            if wish > end > 0:
+                self.played.stalled += (wish - end) / RATE
+            self.position, last = max(self.position, min(wish, end)), now
+            self.talk.played(int(self.position))
+
+    def came(self, event):
+        """Without a wall clock every picture is played as it is taken."""
+        if self.thread is None and isinstance(event, Picture):
+            self.position = event.first_sample + SAMPLES_PER_FRAME
+            self.talk.played(self.position)
+
+    def stop(self):
+        self.running = False
+        if self.thread:
+            self.thread.join()
+
+
+def hold(talk, turns, realtime=False, idle=1.0):
+    """Hold a dialogue to its end -> `Played`, and close it. UserError for a fatal `Error`.
+
+    turns: what the user says, one after the other, each `idle` seconds of the media clock after
+    the avatar has come to listen: text, or sound (n,) of a microphone, or a function of the
+    conversation that does what it likes.
+    """
+    played, waiting = Played(), list(turns)
+    clock = Clock(talk, played, realtime)
+    free = None         # the sample at which the user may speak; None while the avatar answers
+    try:
+        for event in talk.events():
+            played.add(event)
+            clock.came(event)
+            if isinstance(event, Error) and event.fatal:
+                raise UserError(event.sentence)
+            if isinstance(event, State):
+                free = event.first_sample + int(idle * RATE) if event.name == "listening" else None
+            if free is not None and clock.position >= free:
+                if not waiting:
+                    break
+                free = None
+                say(talk, waiting.pop(0))
+    finally:
+        clock.stop()
+        talk.close()
+    return played
+
+
+def say(talk, turn):
+    """Let the user say one thing."""
+    if isinstance(turn, str):
+        talk.ask(turn)
+    elif callable(turn):
+        turn(talk)
+    else:
+        for chunk in turn.split(512):
+            talk.hear(chunk)

@@ -1,0 +1,111 @@
+"""Turns: when somebody speaks, and when they have come to an end.
+
+silero-vad's network (MIT; its weights come in the package) says for every 32 ms how likely they
+hold a voice. Three voiced chunks in a row are an `Onset`; a silence behind them ends the `Turn`.
+
+    listen = Listener(recogniser)       # one of recognise.py's kind, or None for no text
+"""
+
+import time
+from collections import deque
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.live.events import Onset, Turn
+from livetalk_ref.train import read
+
+RATE, CHUNK, CONTEXT = 16_000, 512, 64      # samples a second, a chunk, heard of the one before
+BEGIN, GO_ON = 0.5, 0.35                    # chances of voice that begin a turn, and prolong it
+VOICED = 3                                  # chunks in a row that begin one
+SILENCE = 0.45                              # seconds without voice that end one
+BEFORE = 10                                 # chunks kept of what was in front of it
+LONGEST = 20.0                              # seconds of a turn
+HOP, BINS = 128, 129                        # of the network's spectrum
+
+
+def weights():
+    """The network's tensors. UserError where the package is missing. (Importing the package
+    itself would set the number of torch's threads.)"""
+    found = find_spec("silero_vad")
+    if not found:
+        raise UserError("Hearing turns needs silero-vad: install it with `pip install --no-deps "
+                        "silero-vad==6.2.1`, or type.")
+    return read(Path(found.origin).parent / "data" / "silero_vad_16k.safetensors")[0]
+
+
+class Voice:
+    """Chunks (512,) of one stream in, chances of voice out."""
+
+    def __init__(self, tensors=None):
+        self.w = tensors or weights()
+        self.lstm = torch.nn.LSTMCell(128, 128)
+        self.lstm.load_state_dict({name.removeprefix("lstm_cell."): value for name, value
+                                   in self.w.items() if name.startswith("lstm_cell.")})
+        self.state, self.context = None, torch.zeros(CONTEXT)
+
+    @torch.no_grad()
+    def __call__(self, chunk):
+        x = torch.cat([self.context, chunk])[None, None]                    # (1, 1, 576)
+        self.context = chunk[-CONTEXT:]
+        x = F.conv1d(F.pad(x, (0, CONTEXT), "reflect"), self.w["stft_conv.weight"], stride=HOP)
+        x = torch.hypot(x[:, :BINS], x[:, BINS:])                           # (1, 129, 4)
+        for number, stride in enumerate((1, 2, 2, 1), 1):
+            x = F.conv1d(x, self.w[f"conv{number}.weight"], self.w[f"conv{number}.bias"], stride,
+                         padding=1).relu()
+        self.state = self.lstm(x[..., 0], self.state)                       # (1, 128) each
+        hidden = self.state[0][..., None].relu()
+        return F.conv1d(hidden, self.w["final_conv.weight"],
+                        self.w["final_conv.bias"]).sigmoid().item()
+
+
+def chunked(sounds):
+    """Any chunks -> chunks of 512 samples."""
+    rest = torch.zeros(0)
+    for part in sounds:
+        rest = torch.cat([rest, part])
+        *whole, rest = rest.split(CHUNK) if len(rest) >= CHUNK else (rest,)
+        if len(rest) == CHUNK:
+            whole, rest = [*whole, rest], rest[:0]
+        yield from whole
+
+
+class Listener:
+    """A `listen` function. recogniser: takes each chunk of a turn with `hear(chunk)` and gives
+    its `text()` at the end; silence: seconds that end a turn."""
+
+    def __init__(self, recogniser=None, silence=SILENCE):
+        self.recogniser, self.silence, self.tensors = recogniser, silence, weights()
+
+    def __call__(self, sounds):
+        voice, recent, heard, quiet, run = Voice(self.tensors), deque(maxlen=BEFORE), [], 0, 0
+        for chunk in chunked(sounds):
+            chance = voice(chunk)
+            if not heard:
+                recent.append(chunk)
+                run = run + 1 if chance >= BEGIN else 0
+                if run == VOICED:
+                    heard, quiet = list(recent), 0
+                    yield Onset(time.monotonic())
+                    self.recognise(torch.cat(heard))
+                continue
+            heard.append(chunk)
+            self.recognise(chunk)
+            quiet = 0 if chance >= GO_ON else quiet + 1
+            if quiet * CHUNK >= self.silence * RATE or len(heard) * CHUNK >= LONGEST * RATE:
+                yield self.turn(torch.cat(heard), quiet * CHUNK / RATE)
+                recent.clear()
+                heard, run = [], 0
+
+    def recognise(self, samples):
+        if self.recogniser:
+            self.recogniser.hear(samples)
+
+    def turn(self, samples, quiet):
+        """The turn's silence is counted in samples: exact, however its chunks came."""
+        voiced = time.monotonic() - quiet
+        text = self.recogniser.text() if self.recogniser else ""
+        return Turn(text, voiced, time.monotonic(), samples)

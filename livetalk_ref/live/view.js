@@ -1,0 +1,256 @@
+// view.js: what is seen and can be touched. It knows nothing of sound, streams or connections:
+// page.js calls its functions and is called back through `on`.
+//
+// Whatever comes from outside is set as text, never as markup.
+
+const WORDS = {
+  ready: "Ready", loading: "Loading", listening: "Listening", thinking: "Thinking",
+  speaking: "Speaking", error: "Error"};
+const MOODS = {"": "Auto", neutral: "Neutral", happy: "Happy", sad: "Sad", angry: "Angry",
+               surprised: "Surprised"};
+const SOURCES = {
+  typed: "typed", voice: "spoken", retrieval: "retrieved", "language model": "language model"};
+const MEANING = {
+  retrieval: "Looked up, word for word, in the texts that come with this program",
+  "language model": "Written by a language model; it may be wrong"};
+export const SIDE = 480;                // pixels of the canvas; pictures are enlarged smoothly
+const PAST = 48;                        // blocks in the chart
+
+const ICONS = {
+  mic: "M12 15a3 3 0 0 0 3-3V6a3 3 0 0 0-6 0v6a3 3 0 0 0 3 3zm6-3a6 6 0 0 1-12 0M12 18v3",
+  send: "M12 19V5M5.5 11.5 12 5l6.5 6.5",
+  stop: "M8 8h8v8H8z",
+  play: "M8 5.5v13l10.5-6.5z"};
+
+function el(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes))
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== false && value !== undefined) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+// One of several: native radio buttons, so that arrows, Tab and screen readers work.
+function choices(title, name, kind) {
+  const list = el("div", {class: `lt-${kind}s`});
+  const box = el("fieldset", {class: "lt-choice"}, el("legend", {}, title), list);
+  const add = (value, label, chosen, picked, ...inside) => {
+    const input = el("input", {type: "radio", name, value, checked: chosen ? "" : false,
+                               onchange: () => picked(value), "aria-label": label});
+    list.append(el("label", {class: `lt-${kind}`, title: label}, input, ...inside));
+  };
+  return {box, list, add};
+}
+
+let instances = 0;                      // radio groups of several widgets on a page stay apart
+
+export class View {
+  constructor(root, on) {
+    const id = ++instances;
+    this.root = root;
+    this.blocks = [];
+    root.classList.add("livetalk");
+
+    this.status = el("span", {}, WORDS.ready);
+    this.pill = el("p", {class: "lt-pill", role: "status"}, el("i"), this.status);
+    this.end = el("button", {type: "button", class: "lt-end", hidden: "", onclick: on.end},
+                  "End");
+    const top = el("header", {class: "lt-top"}, el("p", {class: "lt-name"}, "LiveTalk"),
+                   this.pill, this.end);
+
+    this.canvas = el("canvas", {width: SIDE, height: SIDE, role: "img",
+                                "aria-label": "The avatar, a drawn face"});
+    this.paper = this.canvas.getContext("2d");
+    this.paper.imageSmoothingQuality = "high";
+    this.start = el("button", {type: "button", class: "lt-start", disabled: "",
+                               onclick: on.start}, icon("play"), "Start talking");
+    this.caption = el("p", {class: "lt-caption", "aria-hidden": "true"});
+    this.stage = el("div", {class: "lt-stage"},
+                    el("div", {class: "lt-frame"}, this.canvas, this.caption), this.start);
+
+    this.faces = choices("Face", `lt-face-${id}`, "face");
+    this.moods = choices("Mood", `lt-mood-${id}`, "mood");
+    for (const [value, label] of Object.entries(MOODS))
+      this.moods.add(value, label, value === "", on.mood, el("span", {}, label));
+
+    this.hint = el("p", {class: "lt-hint"},
+      "Press Start, then speak or type. Ask about talking faces, diffusion, or this program.");
+    this.log = el("ol", {class: "lt-log", role: "log", "aria-label": "Conversation",
+                         tabindex: "0"}, el("li", {class: "lt-empty"}, this.hint));
+    this.alert = el("p", {class: "lt-alert", role: "alert", hidden: ""});
+
+    this.mic = el("button", {type: "button", class: "lt-mic", "aria-pressed": "false",
+                             "aria-label": "Microphone", title: "Microphone", onclick: on.mic},
+                  icon("mic"));
+    this.text = el("input", {type: "text", maxlength: "500", autocomplete: "off",
+                             enterkeyhint: "send", placeholder: "Ask something",
+                             "aria-label": "Your message"});
+    this.send = el("button", {type: "submit", class: "lt-send", "aria-label": "Send",
+                              title: "Send"}, icon("send"));
+    this.stop = el("button", {type: "button", class: "lt-stop", "aria-label": "Stop answering",
+                              title: "Stop answering (Esc)", onclick: on.stop}, icon("stop"));
+    this.composer = el("form", {class: "lt-composer", onsubmit: event => {
+      event.preventDefault();
+      const text = this.text.value.trim();
+      if (text) on.ask(text);
+      this.text.value = "";
+    }}, this.mic, this.text, this.stop, this.send);
+    root.addEventListener("keydown", event => { if (event.key === "Escape") on.stop(); });
+
+    this.dashboard = dashboard();
+    root.replaceChildren(el("div", {class: "lt-app"},
+      top,
+      el("div", {class: "lt-left"}, this.stage, this.faces.box, this.moods.box),
+      el("div", {class: "lt-right"}, this.log, this.alert, this.composer),
+      this.dashboard.box));
+    this.state("ready");
+    this.follow();
+  }
+
+  // Dark or light: what the notebook says, else the system.
+  follow() {
+    const {jpThemeLight} = document.body.dataset, names = document.body.classList;
+    if (jpThemeLight !== undefined)
+      this.root.dataset.theme = jpThemeLight === "true" ? "light" : "dark";
+    else if (names.contains("vscode-dark")) this.root.dataset.theme = "dark";
+    else if (names.contains("vscode-light")) this.root.dataset.theme = "light";
+  }
+
+  state(name) {
+    if (this.root.dataset.state === name) return;
+    this.root.dataset.state = name;
+    this.name();
+    const on = name !== "ready" && name !== "error", talks = on && name !== "loading";
+    this.start.hidden = on;
+    this.end.hidden = !on;
+    for (const control of [this.mic, this.text, this.send]) control.disabled = !talks;
+    this.stop.disabled = name !== "speaking" && name !== "thinking";
+    if (name !== "speaking") this.caption.textContent = "";
+    if (name === "listening" && document.activeElement === document.body) this.text.focus();
+  }
+
+  name() {
+    const {state} = this.root.dataset, deaf = state === "listening" && !this.hears;
+    this.status.textContent = deaf ? "Waiting" : WORDS[state] ?? state;
+  }
+
+  face(seed, url, chosen, picked) {
+    this.faces.add(String(seed), `Face ${seed}`, chosen, picked,
+                   el("img", {src: url, alt: "", draggable: "false"}));
+  }
+
+  draw(picture) { this.paper.drawImage(picture, 0, 0, SIDE, SIDE); }
+
+  say({role, text, source}) {
+    this.log.querySelector(".lt-empty")?.remove();
+    const last = this.log.lastElementChild;
+    const follows = role === "avatar" && last?.dataset.role === role &&
+                    last.dataset.source === source;
+    if (follows) last.querySelector(".lt-words").append(` ${text}`);
+    else this.log.append(el("li", {"data-role": role, "data-source": source},
+      el("span", {class: "lt-who"}, role === "user" ? "You" : "Avatar"),
+      el("span", {class: "lt-words"}, text || "(not understood)"),
+      el("span", {class: "lt-source", title: MEANING[source] ?? ""},
+         SOURCES[source] ?? source)));
+    this.log.scrollTop = this.log.scrollHeight;
+    if (role === "avatar") this.caption.textContent = text;
+  }
+
+  complain(sentence) {
+    this.alert.textContent = sentence;
+    this.alert.hidden = !sentence;
+  }
+
+  levels(voice, ear) {
+    this.stage.style.setProperty("--voice", voice.toFixed(3));
+    this.mic.style.setProperty("--ear", ear.toFixed(3));
+  }
+
+  listens(on) {
+    this.hears = on;
+    this.name();
+    this.mic.setAttribute("aria-pressed", String(on));
+  }
+
+  measured(meter) { this.dashboard.measured(meter); }
+  timed(facts) { this.dashboard.timed(facts); }
+}
+
+// The numbers of a stream: how fast it is made, how long an answer took, how well it keeps step.
+function dashboard() {
+  const tile = (name, unit, ...more) => {
+    const value = el("b", {}, "–"), note = el("small", {}, unit), below = el("small");
+    return {value, note, below, box: el("div", {class: "lt-tile"}, el("dt", {}, name),
+      el("dd", {}, el("span", {}, value, " ", note), ...more, below))};
+  };
+  const chart = el("canvas", {width: 360, height: 72, class: "lt-chart", role: "img",
+                              "aria-label": "Time of the last blocks against their deadline"});
+  const bar = el("div", {class: "lt-bar", "aria-hidden": "true"});
+  const parts = el("ul", {class: "lt-parts"});
+  const tiles = {
+    speed: tile("Speed", "frames/s"), block: tile("Block", "ms", chart),
+    answer: tile("First frame", "s", bar, parts), buffer: tile("Buffer", "ms ahead"),
+    step: tile("Picture behind sound", "ms"), tokens: tile("Thinker", "tokens/s")};
+  const box = el("details", {class: "lt-dash"}, el("summary", {}, "Live measurements"),
+                 el("dl", {}, ...Object.values(tiles).map(t => t.box)));
+  if (matchMedia("(min-width: 820px)").matches) box.open = true;
+  const put = (name, value, digits = 0) => {
+    tiles[name].value.textContent = Number.isFinite(value) ? value.toFixed(digits) : "–";
+  };
+  const past = [];
+
+  function plot(deadline) {
+    const paper = chart.getContext("2d"), {width, height} = chart;
+    const {color: good, borderTopColor: late, outlineColor: line} = getComputedStyle(chart);
+    const top = Math.max(deadline * 1.3, ...past), y = ms => height - 2 - (height - 4) * ms / top;
+    paper.clearRect(0, 0, width, height);
+    past.forEach((ms, i) => {
+      paper.fillStyle = ms > deadline ? late : good;
+      paper.beginPath();
+      paper.roundRect(i * width / PAST, y(ms), width / PAST - 2, height - y(ms), 2);
+      paper.fill();
+    });
+    paper.fillStyle = line;
+    paper.fillRect(0, y(deadline), width, 1.5);
+  }
+
+  function measured({frames_per_s, block_ms, deadline_ms, tokens_per_s, first_frame}) {
+    put("speed", frames_per_s, 1);
+    put("block", block_ms);
+    tiles.block.note.textContent = `of ${deadline_ms.toFixed(0)} ms`;
+    put("tokens", tokens_per_s ?? NaN, 1);
+    past.push(block_ms);
+    if (past.length > PAST) past.shift();
+    if (box.open) plot(deadline_ms);
+    const named = Object.entries(first_frame).filter(([name]) => name !== "total");
+    if (!named.length) return;
+    put("answer", first_frame.total ?? named.reduce((sum, [, s]) => sum + s, 0), 2);
+    bar.replaceChildren(...named.map(([, s], i) => {
+      const piece = el("i", {class: `lt-p${i % 6}`});
+      piece.style.flexGrow = Math.max(s, 0.001);
+      return piece;
+    }));
+    parts.replaceChildren(...named.map(([name, s], i) => el("li", {},
+      el("i", {class: `lt-p${i % 6}`}), `${name.replaceAll("_", " ")} ${s.toFixed(2)}`)));
+  }
+
+  function timed({buffer, behind, worst, waits}) {
+    put("buffer", buffer);
+    put("step", behind);
+    tiles.buffer.below.textContent = waits ? `ran dry ${waits} times` : "";
+    tiles.step.below.textContent = Number.isFinite(worst) ? `at most ${worst.toFixed(0)} ms` : "";
+  }
+
+  return {box, measured, timed};
+}

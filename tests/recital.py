@@ -1,0 +1,72 @@
+"""The smallest real system around a conversation: it hears loudness, and answers every turn by
+reciting shipped sentences with the avatar's own weights. For tests of what lies around it."""
+
+import time
+from dataclasses import replace
+
+import torch
+from tiny import shake
+
+from livetalk_ref.codec import Codec, CodecConfig
+from livetalk_ref.live.conversation import Conversation
+from livetalk_ref.live.events import Onset, Sentence, Turn
+from livetalk_ref.load import Avatar, load
+from livetalk_ref.portrait import portrait_of
+from livetalk_ref.wan import Config, WanDiT
+from livetalk_ref.world import text
+from livetalk_ref.world.ear import AUDIO_DIM
+from livetalk_ref.world.speech import load_spoken
+
+RECITED = (("12-us-f5", "a happy person smiles while speaking", "retrieval"),
+           ("00-us", "a surprised person speaks", "language model"))
+LOUD, VOICED, QUIET = 0.02, 3_200, 8_000     # of 16 kHz samples: when a turn begins and ends
+
+
+def listen(sounds):
+    """A turn is what is loud for long enough, up to half a second of quiet."""
+    loud, quiet, said, voiced = 0, 0, [], 0.0
+    for chunk in sounds:
+        if chunk.square().mean().sqrt() > LOUD:
+            before, loud, quiet, voiced = loud, loud + len(chunk), 0, time.monotonic()
+            if before < VOICED <= loud:
+                yield Onset(voiced)
+        else:
+            quiet += len(chunk)
+        said.append(chunk)
+        if quiet >= QUIET:
+            if loud >= VOICED:
+                yield Turn("", voiced, time.monotonic(), torch.cat(said))
+            loud, quiet, said = 0, 0, []
+
+
+RECORDED = {load_spoken(file).text: file for file, *_ in RECITED}
+
+
+def think(dialogue):
+    """The recited sentences, one after the other."""
+    for file, prompt, source in RECITED:
+        yield None
+        yield Sentence(load_spoken(file).text, prompt, source)
+
+
+def speak(sentence):
+    """The recording of a recited sentence."""
+    yield from load_spoken(RECORDED[sentence.text]).samples.split(8_000)
+
+
+def performer():
+    """The teacher's weights, used as a causal student. Its pictures are poor, and real."""
+    return replace(load("teacher"), sampler="rollout")
+
+
+def small():
+    """An avatar of random weights that is quick: what it shows are no faces."""
+    config = Config(dim=24, ffn_dim=32, heads=2, layers=2, text_dim=text.TEXT_DIM,
+                    audio_dim=AUDIO_DIM, latent_channels=4, audio_hidden=8, freq_dim=32)
+    codec = shake(Codec(CodecConfig(4, (8, 8, 8))), 2)
+    return Avatar(shake(WanDiT(config), 1), codec, "small", "rollout")
+
+
+def maker(avatar):
+    """make(identity) -> a conversation, as sessions want it."""
+    return lambda identity: Conversation(avatar, portrait_of(identity), listen, think, speak)

@@ -1,0 +1,239 @@
+"""The conversation: one stream for a whole dialogue, interruptions, errors, bounds, clean ends."""
+
+import threading
+
+import pytest
+import torch
+from test_stream import AVATAR, PICTURE
+
+from livetalk_ref.cache import POLICIES
+from livetalk_ref.errors import UserError
+from livetalk_ref.live import conversation as c
+from livetalk_ref.live.conversation import Conversation
+from livetalk_ref.live.events import (Cut, Error, Meter, Onset, Picture, Said, Sentence, Sound,
+                                      State, Turn)
+from livetalk_ref.live.headless import Played, hold
+from livetalk_ref.live.mood import LISTENING
+from livetalk_ref.live.outbox import Outbox
+from livetalk_ref.live.performer import LEAD, to_bytes
+from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession, frames_of
+
+AVATAR.policy = POLICIES["ahis"]
+PATIENCE = 60
+HAPPY = "a happy person nods while speaking"
+
+
+def tone(seconds, pitch):
+    return 0.3 * torch.sin(torch.arange(int(16_000 * seconds)) * pitch)
+
+
+def think(dialogue):
+    """Two sentences, and a step of thought before each."""
+    for number in (1, 2):
+        yield None
+        yield Sentence(f"{dialogue.turn.text} {number}", HAPPY, "test")
+
+
+def speak(sentence):
+    """0.8 s of sound in chunks, a pitch for each sentence."""
+    yield from tone(0.8, 0.01 * len(sentence.text)).split(5_000)
+
+
+def talk(think=think, speak=speak, listen=None, **options):
+    return Conversation(AVATAR, PICTURE, listen, think, speak, **options)
+
+
+def spoken(text):
+    return torch.cat([torch.cat(list(speak(Sentence(f"{text} {n}", HAPPY, "test"))))
+                      for n in (1, 2)])
+
+
+def where(played, text):
+    """The sample of a line."""
+    return next(line.first_sample for line in played.lines if line.text == text)
+
+
+def test_sound_and_pictures_share_one_clock_without_gaps():
+    played = hold(talk(), ["first", "second"])
+    assert sorted(played.pictures) == list(range(len(played.pictures)))
+    samples = played.samples()
+    assert len(samples) == played.end() and not played.errors
+    for text in ("first", "second"):
+        start, want = where(played, f"{text} 1"), spoken(text)
+        assert torch.equal(samples[start:start + len(want)], want)
+        assert samples[start - 2_000:start].abs().max() == 0
+        assert where(played, f"{text} 2") == start + len(want) // 2
+    names = [state.name for state in played.states]
+    assert names == ["loading", "listening", *["thinking", "speaking", "listening"] * 2]
+
+
+def test_the_whole_dialogue_is_one_stream_bit_for_bit():
+    """What was shown is what one plain session shows of the same sound: one cache throughout."""
+    played = hold(talk(), ["first", "second"])
+    plain = AvatarSession(AVATAR, PICTURE, LISTENING, policy=AVATAR.policy)
+    marks = [(line.first_sample, HAPPY) for line in played.lines if line.role == "avatar"]
+    samples, made, block = played.samples(), [], 0
+    while frames_of(block) < len(played.pictures):
+        start, end = (frames_of(b) * SAMPLES_PER_FRAME for b in (block, block + 1))
+        speech = any(at < end and at + 12_800 > start for at, _ in marks)
+        plain.change_prompt(HAPPY if speech else LISTENING)
+        made.append(plain.push(samples[start:end]).pictures)
+        block += 1
+    made = to_bytes(torch.cat(made))                # without a last block that was cut short
+    assert len(made) > len(played.pictures) - 12 and torch.equal(made, played.frames()[:len(made)])
+
+
+def test_an_interruption_rolls_back_to_what_was_shown():
+    """Pictures and sound are those of the sound that stayed; unheard lines are forgotten."""
+    heard = []
+
+    def remember(dialogue):
+        heard.append(dialogue.said)
+        yield from think(dialogue)
+
+    asked = talk(remember)
+    events, played, stop = asked.events(), Played(), None
+    asked.ask("long")
+    for event in events:
+        played.add(event)
+        if isinstance(event, Picture):
+            asked.played(event.first_sample)
+            line = [e for e in played.lines if e.text == "long 1"]
+            if line and stop is None and event.first_sample >= line[0].first_sample + 4_000:
+                stop = event.first_sample
+                asked.interrupt()
+            if stop is not None and event.first_sample >= stop + 60_000:
+                break
+    asked.ask("again")
+    while not heard[1:]:
+        next(events)
+    asked.close()
+    cut = played.states[-1].first_sample
+    assert played.states[-1].name == "listening" and stop < cut <= stop + 12_000 + 4_000
+    assert played.samples()[cut:].abs().max() == 0
+    assert sorted(played.pictures) == list(range(len(played.pictures)))
+    assert heard[1] == (("user", "long"), ("avatar", "long 1"), ("user", "again"))
+    assert "long 2" not in [line.text for line in played.lines]
+
+
+def test_a_voice_interrupts_at_once_and_its_turn_is_answered():
+    """The listener yields an onset while the avatar speaks, then a turn."""
+    def listen(sounds):
+        for number, part in enumerate(sounds):
+            yield Onset(0.0) if number == 0 else Turn("spoken", 0.0, 0.0, part)
+
+    def over(talk):
+        talk.hear(tone(0.1, 0.1))
+        talk.hear(tone(0.1, 0.1))
+
+    asked, said = talk(listen=listen), []
+    asked.ask("typed")
+    for event in asked.events():
+        if isinstance(event, Picture):
+            asked.played(event.first_sample + SAMPLES_PER_FRAME)
+        if isinstance(event, Said):
+            said.append((event.role, event.source, event.text))
+            if event.text == "typed 1":
+                over(asked)
+        if isinstance(event, Said) and event.text == "spoken 2":
+            break
+    asked.close()
+    assert ("user", "voice", "spoken") in said and ("avatar", "test", "typed 2") not in said
+
+
+def test_who_does_not_tell_the_clock_gets_no_more_than_the_lead():
+    asked = talk()
+    made, events = [], asked.events()
+    for event in events:
+        made += [event] if isinstance(event, Picture) else []
+        if isinstance(event, Meter) and event.buffer_ms >= LEAD / 16:
+            break
+    done = threading.Event()
+    threading.Timer(1.0, done.set).start()
+    done.wait(PATIENCE)
+    assert not asked.outbox.items               # nothing else comes
+    assert len(made) * SAMPLES_PER_FRAME <= LEAD + 12_000
+    asked.played(12_000)
+    assert isinstance(next(events), Sound)      # and now it does
+    asked.close()
+    assert not any(t.is_alive() for t in (*asked.threads, *asked.performer.threads))
+
+
+@pytest.mark.parametrize("where", ["think", "speak"])
+def test_a_backend_that_fails_costs_its_answer_and_no_more(where):
+    def broken(argument):
+        yield from ()
+        raise RuntimeError("no such network")
+
+    asked = talk(**{where: broken})
+    played = hold(asked, ["first", "second"])
+    assert [e.sentence for e in played.errors] == \
+        ["Something broke: RuntimeError: no such network."] * 2
+    assert not any(error.fatal for error in played.errors)
+    assert played.states[-1].name == "listening"
+
+
+def test_a_performer_that_fails_ends_the_conversation_with_one_sentence(monkeypatch):
+    monkeypatch.setattr(AvatarSession, "decode", lambda *_: 1 / 0)
+    asked = talk()
+    events = list(asked.events())
+    assert isinstance(events[-1], Error) and events[-1].fatal
+    assert "ZeroDivisionError" in events[-1].sentence
+    assert isinstance(events[-2], State) and events[-2].name == "error"
+    asked.close()
+
+
+def test_prompts_emotions_and_faces_are_checked_and_taken():
+    seen = []
+
+    def note(prompts):
+        seen.extend(prompts)
+        return encode(prompts)
+
+    encode, AVATAR.text = AVATAR.text, note
+    try:
+        asked = talk()
+        with pytest.raises(UserError, match="unknown word"):
+            asked.set_prompt("grinz")
+        with pytest.raises(UserError, match="choose one of neutral, happy"):
+            asked.set_emotion("bored")
+        asked.set_emotion("sad")
+        hold(asked, ["first"])
+    finally:
+        AVATAR.text = encode
+    assert "a person nods while speaking sad" in seen
+
+
+def test_another_face_goes_on_with_the_same_clock(monkeypatch):
+    monkeypatch.setattr(c, "portrait_of", lambda seed: -PICTURE)
+    played = hold(talk(), ["first", lambda t: t.set_identity(3), "second"])
+    numbers = sorted(played.pictures)
+    assert numbers == list(range(len(numbers))) and not played.errors
+    assert len(played.samples()) == played.end()
+    assert where(played, "second 1") > where(played, "first 1")
+
+
+def test_questions_are_bounded():
+    asked = talk()
+    for text in ("", "  ", "a" * 1_001):
+        with pytest.raises(UserError, match="1 to 1000 letters"):
+            asked.ask(text)
+    with pytest.raises(UserError, match="Too many questions"):
+        for _ in range(50):
+            asked.ask("again and again")
+    asked.close()
+    assert not any(thread.is_alive() for thread in asked.threads)
+
+
+def test_the_outbox_is_bounded_and_a_cut_takes_back():
+    box = Outbox(5)
+    for number in range(3):
+        box.put(Picture(number, PICTURE, 1_000 * number))
+    box.cut(1_000)
+    assert [type(event) for event in box.items] == [Picture, Cut]
+    for _ in range(3):
+        box.put(Cut(1))
+    with pytest.raises(UserError, match="nobody takes them"):
+        box.put(Cut(1))
+    box.fail(Error("It broke."))
+    assert len(box.items) == 5 and list(box)[-1] == Error("It broke.")

@@ -1,0 +1,309 @@
+"""The live page's server: who may come in, how much, and what a broken message does (nothing)."""
+
+import asyncio
+import json
+import struct
+import threading
+import time
+
+import pytest
+import torch
+from recital import maker, small
+from tornado import httpclient, websocket
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.live import server, wire
+from livetalk_ref.live.events import Cut, Meter, Picture, Said, Sound, State
+from livetalk_ref.live.session import BUSY, Session, Slots
+
+IDENTITY = 3
+MAKE = maker(small())
+START = {"type": "start", "identity": str(IDENTITY), "emotion": ""}
+
+
+class Served:
+    """A server in a thread, and clients that look like browsers."""
+
+    def __init__(self, make=MAKE, **bounds):
+        self.sock = server.bind(0)
+        self.port = self.sock.getsockname()[1]
+        self.loop, ready = asyncio.new_event_loop(), threading.Event()
+        serve = server.serve(make, IDENTITY, self.sock, lambda address: ready.set(), **bounds)
+        self.task = self.loop.create_task(serve)
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        assert ready.wait(10)
+
+    def run(self):
+        try:
+            self.loop.run_until_complete(self.task)
+        except asyncio.CancelledError:
+            self.loop.run_until_complete(asyncio.sleep(0.1))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.loop.call_soon_threadsafe(self.task.cancel)
+        self.thread.join()
+
+    async def get(self, path="/", **headers):
+        client = httpclient.AsyncHTTPClient()
+        return await client.fetch(f"http://127.0.0.1:{self.port}{path}", headers=headers,
+                                  raise_error=False)
+
+    async def connect(self, **headers):
+        headers.setdefault("Origin", f"http://127.0.0.1:{self.port}")
+        named = {k: v for k, v in headers.items() if v}
+        request = httpclient.HTTPRequest(f"ws://127.0.0.1:{self.port}/stream", headers=named)
+        return Page(await websocket.websocket_connect(request))
+
+
+class Page:
+    """A socket that speaks as page.js does."""
+
+    def __init__(self, socket):
+        self.socket = socket
+
+    async def send(self, message, data=b""):
+        await self.socket.write_message(wire.pack(message, data), binary=True)
+
+    async def receive(self):
+        """The next message and its bytes, or None when the socket is closed."""
+        block = await asyncio.wait_for(self.socket.read_message(), 30)
+        if block is None:
+            return None
+        (length,) = struct.unpack_from("<I", block)
+        return json.loads(block[4:4 + length]), block[4 + length:]
+
+    async def until(self, kind, **fields):
+        """Go on, with a clock some way behind the newest picture, until such a message comes."""
+        for _ in range(600):
+            message, data = await self.receive()
+            if message["type"] == "picture":
+                await self.send({"type": "heard", "sample": max(0, message["sample"] - 12_000)})
+            if message["type"] == kind and fields.items() <= message.items():
+                return message, data
+        raise AssertionError(f"no {kind} with {fields} has come")
+
+
+@pytest.fixture(scope="module")
+def served():
+    with Served() as made:
+        yield made
+
+
+def test_it_listens_on_this_machine_alone(served):
+    assert served.sock.getsockname()[0] == "127.0.0.1"
+    with pytest.raises(UserError, match=f"Port {served.port} cannot be used"):
+        server.bind(served.port)
+
+
+def test_page_style_and_module_come_with_strict_headers(served):
+    async def script():
+        for path, word in (("/", "livetalk-page"), ("/page.css", ".livetalk"),
+                           ("/page.js", "class Live")):
+            answer = await served.get(path, Host=f"localhost:{served.port}")
+            assert answer.code == 200 and word in answer.body.decode()
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy and "unsafe" not in policy
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    asyncio.run(script())
+
+
+@pytest.mark.parametrize("host", ("evil.example", "evil.example:{port}", "127.0.0.1:1",
+                                  "127.0.0.1.evil.example:{port}", "localhost"))
+def test_another_host_is_refused(served, host):
+    """A foreign name that was pointed at this machine."""
+    async def script():
+        host_ = host.format(port=served.port)
+        assert (await served.get("/", Host=host_)).code == 403
+        with pytest.raises(httpclient.HTTPClientError, match="403"):
+            await served.connect(Host=host_)
+    asyncio.run(script())
+
+
+@pytest.mark.parametrize("origin", ("", "null", "http://evil.example", "https://127.0.0.1:{port}",
+                                    "http://127.0.0.1", "http://127.0.0.1:{port}.evil.example"))
+def test_another_origin_is_refused(served, origin):
+    async def script():
+        with pytest.raises(httpclient.HTTPClientError, match="403"):
+            await served.connect(Origin=origin.format(port=served.port))
+    asyncio.run(script())
+
+
+def test_nothing_of_a_request_is_repeated(served):
+    async def script():
+        answer = await served.get("/<script>alert(1)</script>")
+        assert answer.code == 404 and b"script" not in answer.body
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        assert (await served.get("/page.css/../../../pyproject.toml")).code == 404
+    asyncio.run(script())
+
+
+def test_a_conversation(served):
+    """Faces, a stream whose sound and pictures have one clock, a question and its answer."""
+    async def script():
+        page = await served.connect()
+        await page.send({"type": "hello"})
+        hello, _ = await page.receive()
+        faces = [await page.receive() for _ in range(hello["faces"])]
+        assert faces[0][0]["seed"] == hello["identity"] == str(IDENTITY)
+        assert all(data.startswith(b"\xff\xd8") for _, data in faces)      # JPEG
+        await page.send(START | {"emotion": "happy"})
+        await page.until("state", name="loading")
+        await page.until("state", name="listening")
+        _, data = await page.until("sound", sample=0)
+        assert len(data) == 2 * 9_000
+        picture, data = await page.until("picture", number=8)
+        assert picture["sample"] == 8_000 and data.startswith(b"\xff\xd8")
+        await page.send({"type": "ask", "text": "What   is <b>a block</b>?"})
+        said, _ = await page.until("said", role="user")
+        assert said["text"] == "What is <b>a block</b>?" and said["source"] == "typed"
+        await page.until("state", name="speaking")
+        said, _ = await page.until("said", role="avatar")
+        assert said["source"] == "retrieval"
+        await page.send({"type": "interrupt"})
+        await page.until("cut")
+        await page.until("state", name="listening")
+        page.socket.close()
+    asyncio.run(script())
+
+
+BROKEN = (b"", b"\0", b"\xff\xff\xff\xff{}", wire.pack([]), wire.pack({}), wire.pack({"type": 1}),
+          b"\x02\0\0\0\xff\xfe", wire.pack("x"), b"\x88\x13\0\0" + b"[" * 5_000,
+          wire.pack({"type": "start", "identity": -1}), wire.pack({"type": "start"}),
+          wire.pack({"type": "start", "identity": "7", "emotion": ["happy"]}))
+ODD = (({"type": "sound"}, b""), ({"type": "sound"}, b"\0"), ({"type": "sound"}, b"\0" * 20_000),
+       ({"type": "ask"}, b""), ({"type": "ask", "text": " "}, b""),
+       ({"type": "ask", "text": "a" * 501}, b""), ({"type": "ask", "text": {}}, b""),
+       ({"type": "heard", "sample": True}, b""), ({"type": "heard", "sample": 1e99}, b""),
+       ({"type": "heard", "sample": "٣"}, b""), ({"type": "identity", "seed": "9" * 30}, b""),
+       ({"type": "emotion", "name": "bored"}, b""), ({"type": "dance"}, b""))
+
+
+def test_broken_messages_are_answered_and_change_nothing(served):
+    async def script():
+        page = await served.connect()
+        for block in BROKEN:
+            await page.socket.write_message(block, binary=True)
+            message, _ = await page.receive()
+            assert message["type"] == "error" and not message["fatal"], block
+        await page.socket.write_message('{"type": "hello"}')              # text, not bytes
+        assert (await page.receive())[0]["type"] == "error"
+        await page.send(START)
+        await page.until("picture")
+        for message, data in ODD:
+            await page.send(message, data)
+            answer, _ = await page.until("error")
+            assert answer["sentence"].endswith((".", "?")) and not answer["fatal"]
+        await page.until("picture")
+        page.socket.close()
+    asyncio.run(script())
+
+
+def test_an_oversized_message_and_a_flood_close_the_socket(served):
+    async def script():
+        page = await served.connect()
+        await page.socket.write_message(b"\0" * (wire.LARGEST + 1), binary=True)
+        assert await page.receive() is None and page.socket.close_code == 1009
+        page = await served.connect()
+        for _ in range(2 + server.BURST * server.BYTES_A_SECOND // 60_000 * 2):
+            try:
+                await page.send({"type": "sound"}, b"\0" * 60_000)
+            except websocket.WebSocketClosedError:
+                break
+        assert await page.receive() is None and page.socket.close_code == 1008
+    asyncio.run(script())
+
+
+def test_pages_and_conversations_are_bounded():
+    """And a tab that is closed in mid-sentence makes room for the next."""
+    slots = Slots(1, patience=0.2)
+
+    async def script(served):
+        pages = [await served.connect(), await served.connect()]
+        with pytest.raises(httpclient.HTTPClientError, match="503"):
+            await served.connect()
+        await pages[0].send(START)
+        await pages[0].until("picture")
+        await pages[0].send({"type": "ask", "text": "Go on."})
+        await pages[0].until("said", role="avatar")
+        await pages[1].send(START)
+        error, _ = await pages[1].until("error")
+        assert error["sentence"] == BUSY and error["fatal"]
+        pages[0].socket.close()
+        slots.patience = 30
+        await pages[1].send(START)                                        # as after a reload
+        await pages[1].until("picture")
+        pages[1].socket.close()
+
+    with Served(pages=2, slots=slots) as served:
+        asyncio.run(script(served))
+
+
+def test_the_time_of_a_page_is_bounded():
+    async def script(served):
+        page = await served.connect()
+        error, _ = await page.until("error")
+        assert "has lasted 0.01 minutes" in error["sentence"] and error["fatal"]
+        assert await page.receive() is None
+
+    with Served(minutes=0.01) as served:
+        asyncio.run(script(served))
+
+
+def test_a_page_that_takes_nothing_is_told_so():
+    """Its clock goes on, its queue is full: the conversation ends with a sentence."""
+    said, door = [], threading.Event()
+
+    def make(identity):
+        talk = MAKE(identity)
+        talk.outbox.size = 40                   # events
+        return talk
+
+    def send(message, data):
+        said.append(message)
+        assert message["type"] != "picture" or door.wait(60)
+
+    session = Session(make, send, send, IDENTITY, Slots())
+    session.take(START)
+    for step in range(6_000):
+        session.take({"type": "heard", "sample": 2_000 * step})
+        if session.talk and session.talk.outbox.closed:
+            break
+        time.sleep(0.01)
+    door.set()
+    session.thread.join(60)
+    assert said[-1]["type"] == "error" and "nobody takes them" in said[-1]["sentence"]
+
+
+def test_a_broken_maker_is_one_sentence(capsys):
+    def make(identity):
+        raise RuntimeError("secret")
+
+    said = []
+    session = Session(make, lambda *m: said.append(m[0]), lambda *m: said.append(m[0]), 3, Slots())
+    session.take(START)
+    session.thread.join()
+    assert said[-1]["fatal"] and "secret" not in said[-1]["sentence"]
+    assert "RuntimeError: secret" in capsys.readouterr().err
+
+
+def test_the_module_is_one_file_and_messages_keep_their_fields():
+    assert "import " not in wire.module() and wire.module().count("class Live ") == 1
+    g = torch.Generator().manual_seed(0)
+    samples = torch.rand(500, generator=g) * 2 - 1
+    message, data = wire.message_of(Sound(7, samples))
+    assert message == {"type": "sound", "sample": 7}
+    assert torch.allclose(wire.samples_of(data), samples, atol=1e-4)
+    pixels = torch.arange(96).expand(3, 96, 96).byte()
+    message, data = wire.message_of(Picture(2, pixels, 2_000))
+    assert message == {"type": "picture", "sample": 2_000, "number": 2}
+    assert wire.message_of(State("listening", 5))[0] == {
+        "type": "state", "name": "listening", "sample": 5}
+    assert wire.message_of(Cut(9))[0] == {"type": "cut", "sample": 9}
+    assert wire.message_of(Said("avatar", "a", "retrieval", 1, "b"))[0]["prompt"] == "b"
+    assert wire.message_of(Meter(16, 1, 2, 3))[0]["first_frame"] == {}
+    odd = {"type": "x", "é": "ü"}, b"12"
+    assert wire.unpack(wire.pack(*odd)) == odd
