@@ -13,8 +13,9 @@ block, which must be heard before work on it begins, and the look-ahead. Live, a
 for both; for sound that is there at once (a file, a speech engine) it is nothing.
 
 A student's figures also hold a long stream's, see pace.py, and the guided teacher's, measured in
-the same run, with the ratios of both in seconds and in counted FLOPs: what lies between the two
-is lost to small operations. Compiled passes and CUDA graphs are asked for and never the default.
+the same run, with the ratios of both in seconds and in counted FLOPs, with decoding and without:
+decoding costs both the same, and what else lies between is lost to small operations. Compiled
+passes and CUDA graphs are asked for and never the default.
 """
 
 import time
@@ -241,7 +242,8 @@ def heard_by(cond, frames):
 def against(facts, teacher):
     """A student's figures with the teacher's, and how many times better they are."""
     counted = {name: teacher["flops"][of] / facts["flops"][of] for name, of in
-               (("first frame", "first frame"), ("frames a second", "frame"))}
+               (("first frame", "first frame"), ("frames a second", "frame"),
+                ("without decoding", "frame, model alone"))}
     return facts | {"teacher": teacher, "times_counted": counted, "times": {
         "first frame": teacher["warm"]["seconds"]["median"] / facts["warm"]["seconds"]["median"],
         "frames a second": facts["throughput"]["frames_per_second"]
