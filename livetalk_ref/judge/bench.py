@@ -58,13 +58,18 @@ def hum(first, count):
     return 0.1 * torch.sin(torch.arange(first, first + count) * 0.05)
 
 
+def device_of(graphs):
+    """Where a run takes place. UserError for CUDA graphs without a GPU."""
+    if graphs and not torch.cuda.is_available():
+        raise UserError("CUDA graphs need a GPU; leave --cuda-graph out.")
+    return "cuda" if graphs else "cpu"
+
+
 def faster(avatar, compiled=False, graphs=False):
     """The avatar with its passes through torch.compile, or as CUDA graphs, or both.
 
-    Compiling needs a C++ compiler and takes minutes, in the cold run. UserError without CUDA.
+    Compiling needs a C++ compiler and takes minutes, in the cold run.
     """
-    if graphs and not torch.cuda.is_available():
-        raise UserError("CUDA graphs need a GPU; leave --cuda-graph out.")
     if compiled:
         torch._dynamo.config.recompile_limit = 64           # one for every length of the cache
         for block in avatar.model.blocks:
@@ -206,8 +211,8 @@ def measure(model, steps=None, runs=None, seconds=pace.SECONDS, compiled=False, 
     Those of a student hold a stream's of so many seconds, `watch` being called at every block,
     the guided teacher's, measured in the same run, and the ratios.
     """
-    began = time.perf_counter()
-    avatar = faster(load(model, "cuda" if graphs else "cpu"), compiled, graphs)
+    device, began = device_of(graphs), time.perf_counter()
+    avatar = faster(load(model, device), compiled, graphs)
     loading, picture = time.perf_counter() - began, portrait_of(0)
     steps, _ = generate.settle(avatar, steps)
     first = first_block_frame if avatar.is_student else first_frame
