@@ -228,13 +228,14 @@ def measure(model, steps=None, runs=None, seconds=pace.SECONDS, compiled=False, 
              "algorithmic": heard, "throughput": throughput(avatar, picture, steps),
              "many": many_at_once(avatar, cond, steps, MANY), "peak_memory_mib": peak_memory()}
     facts |= {"compiled": compiled, "graphs": graphs}
+    plain = load(model, device) if compiled or graphs else avatar       # others cannot be counted
     if not avatar.is_student:
-        return facts | {"flops": pace.teacher_flops(avatar, heard_by(cond, WINDOW), steps, WINDOWS)}
+        return facts | {"flops": pace.teacher_flops(plain, heard_by(cond, WINDOW), steps, WINDOWS)}
     found = pace.stream(avatar, picture, PROMPT, hum, seconds, watch)
-    block = pace.block_flops(avatar, picture, PROMPT, hum)
+    block = pace.block_flops(plain, picture, PROMPT, hum)
     bound = pace.limit(block, pace.matrix_rate(cond.ref.device), found["block"]["p50"])
     facts |= {"stream": found, "limit": bound,
-              "flops": pace.student_flops(avatar, heard_by(cond, BLOCK), block)}
+              "flops": pace.student_flops(plain, heard_by(cond, BLOCK), block)}
     return against(facts, measure("teacher", TEACHER_STEPS, runs, 0, compiled, graphs))
 
 
