@@ -186,3 +186,44 @@ def memory(frames, block, policy, at, heights=(3.4, 1.5)):
               title=f"the cache before block {at}: {len(kept)} frames")
     right.legend(loc="upper left", ncols=3)
     return made
+
+
+def rolling(policies, block, count):
+    """How caches roll: one panel a policy, every row what a block reads. -> figure
+
+    policies: {name: Policy}; block: latent frames of a block; count: blocks.
+    """
+    made, axes = viz.figure(12, 3.4, 1, len(policies), sharey=True)
+    for ax, (name, policy) in zip(axes, policies.items()):
+        for row in range(count):
+            now = row * block
+            kept = [f for f in range(now) if policy.keeps(f, now)]
+            sinks = [f for f in kept if f < policy.sinks]
+            for frames, colour in ((range(now), viz.RULE), (kept, viz.TEAL), (sinks, viz.AMBER),
+                                   (range(now, now + block), viz.CORAL)):
+                ax.bar(list(frames), 0.8, 0.9, row - 0.4, color=colour, linewidth=0)
+        ax.set(title=name, xlabel="latent frame", ylim=(count - 0.4, -0.6))
+        ax.grid(False)
+    axes[0].set_ylabel("block")
+    for label, colour in (("forgotten", viz.RULE), ("window", viz.TEAL), ("sinks", viz.AMBER),
+                          ("this block", viz.CORAL)):
+        axes[-1].bar(0, 0, color=colour, label=label)
+    axes[-1].legend(loc="upper right", fontsize=9)
+    return made
+
+
+def gantt(notes, lanes=("sound", "step", "clean pass", "decoding", "shown")):
+    """Who worked when, `judge.timeline.Note`s in lanes, a colour a block. -> figure"""
+    made, ax = viz.figure(12, 3)
+    for note in notes:
+        colour = viz.COLOURS[note.block % len(viz.COLOURS)]
+        row = lanes.index(note.lane)
+        ax.barh(row, note.end - note.start, 0.62, note.start, color=tint(colour, 0.75),
+                edgecolor=viz.PAPER, linewidth=0.6)
+    for block in sorted({note.block for note in notes if note.lane == "shown"}):
+        first = next(n for n in notes if n.lane == "shown" and n.block == block)
+        label(ax, first.start + 0.04, lanes.index("shown"), f"block {block}", 9, ha="left")
+    ax.set(yticks=range(len(lanes)), yticklabels=lanes, xlabel="seconds since the first sound",
+           ylim=(len(lanes) - 0.5, -0.5), xlim=(0, max(n.end for n in notes)))
+    ax.grid(axis="y", visible=False)
+    return made

@@ -4,8 +4,9 @@ import torch
 from repo import NOTEBOOKS
 
 from livetalk_ref import diagrams, viz
-from livetalk_ref.cache import Policy
+from livetalk_ref.cache import KVCache, Policy
 from livetalk_ref.flow import sigma_grid
+from livetalk_ref.judge.timeline import Note
 
 
 def texts(figure):
@@ -71,3 +72,31 @@ def test_bends_are_drawn_where_they_are():
     assert [line.get_label() for line in left.lines] == ["plain", "guided"]
     assert left.lines[1].get_ydata().tolist() == [2, 3, 4, 5]
     assert right.lines[0].get_xdata().tolist() == grid[1:4]
+
+
+def test_a_rolling_cache_is_what_the_cache_keeps():
+    """Two roads: the drawn bars, and a cache that was filled block by block."""
+    policy = Policy(sinks=3, window=6)
+    ax = diagrams.rolling({"p": policy, "all": Policy()}, 3, 6).axes[0]
+    cache = KVCache(policy)
+    for row in range(6):
+        bars = {name: {round(bar.get_x() + 0.45) for group in ax.containers for bar in group
+                       if round(bar.get_y() + 0.4) == row
+                       and bar.get_facecolor() == viz.plt.matplotlib.colors.to_rgba(colour)}
+                for name, colour in (("sinks", viz.AMBER), ("window", viz.TEAL),
+                                     ("own", viz.CORAL))}
+        assert bars["sinks"] | bars["window"] == set(cache.frames) and len(bars["own"]) == 3
+        assert bars["sinks"] == {f for f in cache.frames if f < 3}
+        new = torch.zeros(1, 1, 3, 1, 1)
+        cache = cache.append([(new, new)])
+
+
+def test_a_gantt_chart_has_a_bar_for_every_note():
+    notes = [Note("sound", 0, 0.0, 0.5), Note("step", 0, 0.5, 0.6), Note("shown", 0, 0.7, 1.2),
+             Note("sound", 1, 0.5, 1.2)]
+    ax = diagrams.gantt(notes).axes[0]
+    bars = [group[0] for group in ax.containers]
+    assert [(bar.get_x(), round(bar.get_width(), 6)) for bar in bars] == [
+        (0.0, 0.5), (0.5, 0.1), (0.7, 0.5), (0.5, 0.7)]
+    assert bars[0].get_facecolor() == bars[1].get_facecolor() != bars[3].get_facecolor()
+    assert [text.get_text() for text in ax.texts] == ["block 0"]

@@ -59,6 +59,10 @@ def test_counted_work_is_that_of_the_work(student):  # noqa: F811
     block = pace.block_flops(student, picture, bench.PROMPT, bench.hum)
     found = pace.student_flops(student, cond, block)
     assert found["frame"] == block / 12 and cond.text_keys
+    z = torch.zeros(1, 4, *cond.ref.shape[1:])
+    three = cost.count_flops(lambda: student.codec.decode(z)) \
+        - cost.count_flops(lambda: student.codec.decode(z[:, :1]))
+    assert 12 * (found["frame"] - found["frame, model alone"]) == pytest.approx(three, rel=1e-6)
     assert samples_for(1, 1) == 9000
     x = torch.zeros(1, 3, *cond.ref.shape[1:])
     step = cost.count_flops(lambda: student.model(x, x[:, :, 0, 0, 0], cond, cache=EMPTY))
@@ -68,5 +72,5 @@ def test_counted_work_is_that_of_the_work(student):  # noqa: F811
 def test_cuda_graphs_need_a_gpu(student):  # noqa: F811
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="need a GPU"):
-            bench.faster(student, graphs=True)
+            bench.measure("student_ode", graphs=True)
     assert bench.faster(student) is student

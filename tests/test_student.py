@@ -161,7 +161,9 @@ def test_bench_measures_both_in_one_run(monkeypatch):
     assert facts["teacher"]["model"] == "teacher" and facts["teacher"]["steps"] == 1
     assert facts["throughput"]["evaluations"] == generate.passes(13)
     assert set(facts["times"]) == {"first frame", "frames a second", "frames a second, many"}
-    assert set(facts["times_counted"]) == {"first frame", "frames a second"}
+    counted = facts["times_counted"]
+    assert set(counted) == {"first frame", "frames a second", "without decoding"}
+    assert counted["frames a second"] != counted["without decoding"]
     text = bench.table(facts)
     assert "times the teacher: first frame" in text and "by counted operations: first" in text
     assert "missed deadlines" in text and facts["stream"]["blocks"] == 1

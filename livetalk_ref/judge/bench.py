@@ -13,8 +13,9 @@ block, which must be heard before work on it begins, and the look-ahead. Live, a
 for both; for sound that is there at once (a file, a speech engine) it is nothing.
 
 A student's figures also hold a long stream's, see pace.py, and the guided teacher's, measured in
-the same run, with the ratios of both in seconds and in counted FLOPs: what lies between the two
-is lost to small operations. Compiled passes and CUDA graphs are asked for and never the default.
+the same run, with the ratios of both in seconds and in counted FLOPs, with decoding and without:
+decoding costs both the same, and what else lies between is lost to small operations. Compiled
+passes and CUDA graphs are asked for and never the default.
 """
 
 import time
@@ -57,13 +58,18 @@ def hum(first, count):
     return 0.1 * torch.sin(torch.arange(first, first + count) * 0.05)
 
 
+def device_of(graphs):
+    """Where a run takes place. UserError for CUDA graphs without a GPU."""
+    if graphs and not torch.cuda.is_available():
+        raise UserError("CUDA graphs need a GPU; leave --cuda-graph out.")
+    return "cuda" if graphs else "cpu"
+
+
 def faster(avatar, compiled=False, graphs=False):
     """The avatar with its passes through torch.compile, or as CUDA graphs, or both.
 
-    Compiling needs a C++ compiler and takes minutes, in the cold run. UserError without CUDA.
+    Compiling needs a C++ compiler and takes minutes, in the cold run.
     """
-    if graphs and not torch.cuda.is_available():
-        raise UserError("CUDA graphs need a GPU; leave --cuda-graph out.")
     if compiled:
         torch._dynamo.config.recompile_limit = 64           # one for every length of the cache
         for block in avatar.model.blocks:
@@ -205,8 +211,8 @@ def measure(model, steps=None, runs=None, seconds=pace.SECONDS, compiled=False, 
     Those of a student hold a stream's of so many seconds, `watch` being called at every block,
     the guided teacher's, measured in the same run, and the ratios.
     """
-    began = time.perf_counter()
-    avatar = faster(load(model, "cuda" if graphs else "cpu"), compiled, graphs)
+    device, began = device_of(graphs), time.perf_counter()
+    avatar = faster(load(model, device), compiled, graphs)
     loading, picture = time.perf_counter() - began, portrait_of(0)
     steps, _ = generate.settle(avatar, steps)
     first = first_block_frame if avatar.is_student else first_frame
@@ -222,13 +228,14 @@ def measure(model, steps=None, runs=None, seconds=pace.SECONDS, compiled=False, 
              "algorithmic": heard, "throughput": throughput(avatar, picture, steps),
              "many": many_at_once(avatar, cond, steps, MANY), "peak_memory_mib": peak_memory()}
     facts |= {"compiled": compiled, "graphs": graphs}
+    plain = load(model, device) if compiled or graphs else avatar       # others cannot be counted
     if not avatar.is_student:
-        return facts | {"flops": pace.teacher_flops(avatar, heard_by(cond, WINDOW), steps, WINDOWS)}
+        return facts | {"flops": pace.teacher_flops(plain, heard_by(cond, WINDOW), steps, WINDOWS)}
     found = pace.stream(avatar, picture, PROMPT, hum, seconds, watch)
-    block = pace.block_flops(avatar, picture, PROMPT, hum)
+    block = pace.block_flops(plain, picture, PROMPT, hum)
     bound = pace.limit(block, pace.matrix_rate(cond.ref.device), found["block"]["p50"])
     facts |= {"stream": found, "limit": bound,
-              "flops": pace.student_flops(avatar, heard_by(cond, BLOCK), block)}
+              "flops": pace.student_flops(plain, heard_by(cond, BLOCK), block)}
     return against(facts, measure("teacher", TEACHER_STEPS, runs, 0, compiled, graphs))
 
 
@@ -241,7 +248,8 @@ def heard_by(cond, frames):
 def against(facts, teacher):
     """A student's figures with the teacher's, and how many times better they are."""
     counted = {name: teacher["flops"][of] / facts["flops"][of] for name, of in
-               (("first frame", "first frame"), ("frames a second", "frame"))}
+               (("first frame", "first frame"), ("frames a second", "frame"),
+                ("without decoding", "frame, model alone"))}
     return facts | {"teacher": teacher, "times_counted": counted, "times": {
         "first frame": teacher["warm"]["seconds"]["median"] / facts["warm"]["seconds"]["median"],
         "frames a second": facts["throughput"]["frames_per_second"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from livetalk_ref.errors import UserError
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.sync import sync
 from livetalk_ref.stream import FRAMES, AvatarSession
@@ -64,17 +65,22 @@ def parts(avatar, picture, prompt, talk, policy, seed, watch=None):
     """
     session = AvatarSession(avatar, picture, prompt, torch.Generator().manual_seed(seed), policy,
                             undo=0)
-    waiting, size = [], PART * FPS
+    waiting, end, size = torch.zeros(0, *picture.shape), None, PART * FPS
     for samples in talk.samples.split(FRAMES * SAMPLES_PER_FRAME):
-        waiting.append(session.push(samples).pictures)
+        try:
+            waiting = torch.cat([waiting, session.push(samples).pictures])
+        except UserError as error:
+            end = error
+            break
         if watch:
             watch()
-        if sum(map(len, waiting)) >= size:
-            frames = torch.cat(waiting)
-            yield frames[:size]
-            waiting = [frames[size:]]
-    if sum(map(len, waiting)):
-        yield torch.cat(waiting)
+        if len(waiting) >= size:
+            yield waiting[:size]
+            waiting = waiting[size:].clone()
+    if len(waiting) >= FPS:                         # less would say nothing
+        yield waiting
+    if end:
+        raise end
 
 
 class Watcher:

@@ -129,14 +129,17 @@ def block_flops(avatar, picture, prompt, sound):
 
 @torch.inference_mode()
 def teacher_flops(avatar, cond, steps, windows):
-    """Counted FLOPs of a guided teacher: {"first frame", "frame" of a video of so many windows}."""
+    """Counted FLOPs of a guided teacher's video of so many windows: to its first frame, for a
+    frame, and for a frame without its decoding."""
     x = torch.zeros(cond.known.shape + cond.ref.shape[1:], device=cond.ref.device)
     window = steps * count_flops(lambda: guided(avatar.model, x, x[:, :, 0, 0, 0], cond, GUIDANCE))
     latents = WINDOW + (windows - 1) * FRESH
     decoding = [count_flops(lambda n=n: avatar.codec.decode(x[:, :1].expand(-1, n, -1, -1, -1)))
                 for n in (2, latents)]
+    frames = 4 * latents - 3
     return {"first frame": window + decoding[0],
-            "frame": (windows * window + decoding[1]) / (4 * latents - 3)}
+            "frame": (windows * window + decoding[1]) / frames,
+            "frame, model alone": windows * window / frames}
 
 
 @torch.inference_mode()
@@ -144,8 +147,9 @@ def student_flops(avatar, cond, block):
     """The same of a student whose later blocks take `block` FLOPs; cond: of a first one."""
     noise = draw(cond, torch.Generator().manual_seed(0))
     first = count_flops(lambda: denoise(avatar.model, noise, cond, EMPTY))
-    return {"first frame": first + count_flops(lambda: avatar.codec.decode(noise[0, :, :2])),
-            "frame": block / FRAMES}
+    one, two = (count_flops(lambda n=n: avatar.codec.decode(noise[0, :, :n])) for n in (1, 2))
+    return {"first frame": first + two, "frame": block / FRAMES,
+            "frame, model alone": (block - BLOCK * (two - one)) / FRAMES}
 
 
 def limit(flops, rate, seconds):

@@ -64,8 +64,9 @@ class Study:
 
     @cached_property
     def place(self):
+        avatar = self.avatar                        # first: it may be the wrong one
         digest = hashlib.sha256(self.judges.key().encode())
-        for module in (self.avatar.model, self.avatar.codec):
+        for module in (avatar.model, avatar.codec):
             for name, value in sorted(module.state_dict().items()):
                 digest.update(name.encode() + value.half().cpu().numpy().tobytes())
         return Path(self.folder) / digest.hexdigest()[:10]
