@@ -29,8 +29,8 @@ def done(small_world):  # noqa: F811
     """(folder, lines of a stopped run, lines of the run that ended it)."""
     folder, _ = small_world
     restorer = Restorer()
-    torch.nn.init.zeros_(restorer.errors[2].weight)      # it finds every reference good
-    torch.nn.init.zeros_(restorer.errors[2].bias)
+    torch.nn.init.zeros_(restorer.judge[2].weight)      # it finds every reference good
+    torch.nn.init.constant_(restorer.judge[2].bias, -1.0)
     save(folder / "restorer.safetensors", restorer.state_dict(), config=RestorerConfig())
     save(folder / "reader.safetensors", random_reader().state_dict(), config=ReaderConfig())
     with pytest.raises(UserError, match="There is no model 'student_ode_short'"):
