@@ -60,15 +60,15 @@ def test_a_critic_keeps_points_apart():
     shares, off = {}, {}
     for name, critic in (("follows", make(Critic)), ("none", no_critic)):
         generator = make(Generator)
-        losses = [state.critic_loss for state in distil(THREE, generator, critic, 300)]
+        losses = [state.critic_loss for state in distil(THREE, generator, critic, 400)]
         x = toy_dmd.draw(generator, dice(9), 1000).detach()
         shares[name], off[name] = coverage(THREE, x)
         if name == "none":
             assert x.flatten(1).std(0).max() < 0.25
         else:
             assert sum(losses[-50:]) != 0
-    assert off["follows"] < 0.2 and shares["follows"].min() > 0.15
-    assert shares["none"].max() < 0.1 or shares["none"].min() < 0.1
+    assert off["follows"] < 0.4 and shares["follows"].min() > 0.15
+    assert off["none"] > 0.95
 
 
 def test_one_seed_gives_one_run():
