@@ -27,7 +27,7 @@ from livetalk_ref.world.text import TEXT_ROWS
 
 COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
-KEEP, MEND = 6.0, 9.0           # 1/255: least damage that is mended, most that may remain
+DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
 KINDS = ("raw", "curated", "oracle")
 KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
 
@@ -108,10 +108,11 @@ def encoded(images, codec):
     return torch.cat([codec.encode(x[:, None])[:, 0] for x in images.split(64)]).half()
 
 
-def decide(damage, remains):
-    """What is done with references of such damage, and so much left of it: N words."""
-    return [KEPT if bad < KEEP else MENDED if left < MEND else REPLACED
-            for bad, left in zip(damage.tolist(), remains.tolist())]
+def decide(doubt, remains):
+    """What is done with references so likely damaged, with so much of it remaining (1/255): N
+    words."""
+    return [KEPT if bad < DOUBT else MENDED if left < MEND else REPLACED
+            for bad, left in zip(doubt.tolist(), remains.tolist())]
 
 
 def alike(reader, images, good):
@@ -127,8 +128,8 @@ def curate(clips, codec, restorer, reader):
     UserError if no reference is good enough to stand in for others.
     """
     seen = pictures(clips.latents[:, 0], codec)
-    mended, damage, remains = restorer.mend(seen)
-    did = decide(damage, remains)
+    mended, doubt, damage, remains = restorer.mend(seen)
+    did = decide(doubt, remains)
     good = torch.tensor([word == KEPT for word in did])
     if not good.any():
         raise UserError("None of these references is good enough to keep; use others.")
@@ -140,7 +141,8 @@ def curate(clips, codec, restorer, reader):
             references[i] = fresh[i] if word == MENDED else clips.latents[other[i], 0]
         g = torch.Generator().manual_seed(i)
         prompts.append([rewrite(prompt, g) for prompt in clips.prompts[i]])
-        record.append({"did": word, "damage": round(damage[i].item(), 2),
+        record.append({"did": word, "doubt": round(doubt[i].item(), 4),
+                       "damage": round(damage[i].item(), 2),
                        "remains": round(remains[i].item(), 2),
                        "by": other[i].item() if word == REPLACED else None,
                        "prompts": clips.prompts[i], "rewritten": prompts[i]})
@@ -216,6 +218,6 @@ def key():
 def spoiled(clips, codec, generator):
     """Clips with damaged references, all of them, and said to be so."""
     images = pictures(clips.latents[:, 0], codec)
-    references = encoded(spoil(images, generator, clean=0.0), codec)
+    references = encoded(spoil(images, generator, clean=0.0)[0], codec)
     bad = torch.ones(len(clips), dtype=torch.bool)
     return replace(only_references(clips, references), degraded=bad)

@@ -1,22 +1,23 @@
 """A small network that mends reference pictures and says how bad they are.
 
 It is trained on (damaged, clean) pairs of the drawn world and sees pictures as the codec shows
-them, for references are kept as latents. Two numbers come with the mended picture: how far the
-damaged one is from the clean one, and how far the mended one still is, so that what cannot be
-mended is known. It plays the part of LiveTalk's face restoration and of its filters of quality
-(section 3.3). N pictures.
+them, for references are kept as latents. Three numbers come with the mended picture: how likely
+the other one is damaged, how far it is from the clean one, and how far the mended one still is,
+so that what cannot be mended is known. It plays the part of LiveTalk's face restoration and of
+its filters of quality (section 3.3). N pictures.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from livetalk_ref.codec import Channels, Down, Residual, Up
 from livetalk_ref.world.degrade import degrade, sample_degradation
 
 LEVELS = 127.5              # from [-1, 1] to 1/255
-CLEAN = 0.3                 # share of training pictures that nothing is wrong with
+CLEAN = 0.4                 # share of training pictures that nothing is wrong with
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class RestorerConfig:
 
 
 class Restorer(nn.Module):
-    """Pictures (N, 3, H, W) in [-1, 1] -> mended pictures, and the logarithms of two errors."""
+    """Pictures (N, 3, H, W) in [-1, 1] -> mended pictures and three numbers."""
 
     def __init__(self, config=RestorerConfig()):
         super().__init__()
@@ -39,27 +40,28 @@ class Restorer(nn.Module):
         self.back = nn.Sequential(Up(c, b), Residual(b))
         self.out = nn.Sequential(Residual(a), nn.Conv2d(a, 48, 3, padding=1), nn.PixelShuffle(4))
         self.up = Up(b, a)
-        self.errors = nn.Sequential(nn.Linear(2 * c, 32), nn.SiLU(), nn.Linear(32, 2))
+        self.judge = nn.Sequential(nn.Linear(2 * (a + b + c), 48), nn.SiLU(), nn.Linear(48, 3))
         nn.init.zeros_(self.out[1].weight)          # at first it leaves pictures as they are
         nn.init.zeros_(self.out[1].bias)
 
     def forward(self, x):
-        """-> mended (N, 3, H, W) and log errors (N, 2): of x, and of the mended picture, as mean
-        absolute difference from the clean one in 1/255."""
+        """-> mended (N, 3, H, W) and (N, 3): the logit of damage, and the logarithms of how far x
+        and the mended picture are from the clean one, mean absolute differences in 1/255."""
         one = self.first(x)                                              # (N, a, H/4, W/4)
         two = self.second(one)
         three = self.third(two)                                          # (N, c, H/16, W/16)
-        pooled = torch.cat([three.mean((2, 3)), three.amax((2, 3))], dim=1)
+        pooled = torch.cat([part for y in (one, two, three)
+                            for part in (y.mean((2, 3)), y.amax((2, 3)))], dim=1)
         two = two + self.back(three)
-        return x + self.out(one + self.up(two)), self.errors(pooled)
+        return x + self.out(one + self.up(two)), self.judge(pooled)
 
     @torch.inference_mode()
     def mend(self, pictures, chunk=64):
-        """Pictures (N, 3, H, W) -> mended ones, their damage and what remains of it, (N,) each,
-        in 1/255."""
+        """Pictures (N, 3, H, W) -> mended ones, and (N,) each: the probability of damage, its
+        size, and what remains of it, both in 1/255."""
         parts = [self(part) for part in pictures.split(chunk)]
-        mended, errors = (torch.cat(p) for p in zip(*parts))
-        return mended.clamp(-1, 1), *errors.exp().unbind(1)
+        mended, said = (torch.cat(p) for p in zip(*parts))
+        return mended.clamp(-1, 1), said[:, 0].sigmoid(), *said[:, 1:].exp().unbind(1)
 
 
 def difference(x, y):
@@ -78,13 +80,12 @@ def floats_of(pictures):
 
 
 def spoil(pictures, generator, clean=CLEAN):
-    """Damage pictures (N, 3, H, W), each in its own way, all but a share of them."""
-    spoilt = pictures.clone()
-    for i, picture in enumerate(pictures):
-        if torch.rand((), generator=generator) >= clean:
-            damage = sample_degradation(generator)
-            spoilt[i] = degrade(picture[None], damage, generator)[0]
-    return spoilt
+    """Damage pictures (N, 3, H, W), each in its own way, all but a share of them; also which."""
+    spoilt, bad = pictures.clone(), torch.rand(len(pictures), generator=generator) >= clean
+    for i in bad.nonzero().flatten().tolist():
+        damage = sample_degradation(generator)
+        spoilt[i] = degrade(pictures[i:i + 1], damage, generator)[0]
+    return spoilt, bad
 
 
 @torch.no_grad()
@@ -93,15 +94,17 @@ def through(codec, pictures):
     return codec.decode(codec.encode(pictures[:, None]))[:, 0]
 
 
-def restorer_loss(restorer, seen, clean):
-    """L1 of pixels and of their gradients, and of the two log errors.
+def restorer_loss(restorer, seen, clean, bad):
+    """L1 of pixels and of their gradients, and what is said of them.
 
-    seen, clean (N, 3, H, W): what the restorer is given, and what it should make of it.
+    seen, clean (N, 3, H, W): what the restorer is given, and what it should make of it; bad (N,)
+    bool: whether it was damaged.
     """
-    mended, errors = restorer(seen)
+    mended, said = restorer(seen)
     wrong = mended - clean
     edges = sum((mended.diff(dim=d) - clean.diff(dim=d)).abs().mean() for d in (2, 3))
     with torch.no_grad():
         truth = torch.stack([difference(seen, clean), difference(mended.float(), clean)], 1)
         truth = (truth + 0.1).log()                                      # (N, 2)
-    return wrong.abs().mean() + 0.2 * edges + 0.05 * (errors - truth).abs().mean()
+    doubt = F.binary_cross_entropy_with_logits(said[:, 0].float(), bad.float())
+    return wrong.abs().mean() + 0.2 * edges + 0.05 * ((said[:, 1:] - truth).abs().mean() + doubt)

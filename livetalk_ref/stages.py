@@ -108,14 +108,16 @@ def restorer_stage(count=1536, pairs=2048):
     some = clean[torch.randint(len(clean), (pairs,), generator=g)]
     when = torch.randint(snippets.FRAMES, (pairs,), generator=g)
     whole = data.frames[some, when]                                      # (pairs, 3, 96, 96)
-    seen = torch.cat([restorer.bytes_of(restorer.through(codec, restorer.spoil(
-        restorer.floats_of(part), g))) for part in whole.split(64)])
+    spoilt = [restorer.spoil(restorer.floats_of(part), g) for part in whole.split(64)]
+    seen = torch.cat([restorer.bytes_of(restorer.through(codec, x)) for x, _ in spoilt])
+    bad = torch.cat([flags for _, flags in spoilt])
 
     def loss(model, g):
         some = torch.randint(pairs, (16,), generator=g)
         x, y = (restorer.floats_of(t[some]) for t in (seen, whole))
         flip = torch.rand(16, generator=g)[:, None, None, None] < 0.5
-        return restorer.restorer_loss(model, *(torch.where(flip, t.flip(-1), t) for t in (x, y)))
+        x, y = (torch.where(flip, t.flip(-1), t) for t in (x, y))
+        return restorer.restorer_loss(model, x, y, bad[some])
 
     model = restorer.Restorer().to(memory_format=torch.channels_last)
     return Stage(model, loss, TrainConfig(steps=1200, lr=1e-3, muon=0.012, cooldown=1.0))

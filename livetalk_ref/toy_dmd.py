@@ -139,5 +139,5 @@ def follow(generator, critic, optimizer, g):
 def coverage(spots, x):
     """Share of the points near each spot (M,), and the share near none (a number)."""
     far = torch.cdist(x.flatten(1), spots.centres) / spots.width         # (B, M)
-    near = far < 4
+    near = far < 3
     return near.float().mean(0), 1 - near.any(1).float().mean().item()

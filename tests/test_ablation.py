@@ -9,8 +9,9 @@ from test_ode_stage import SMALL, small_world  # noqa: F401
 from tiny import shake
 
 from livetalk_ref import curation, generate, load, recipes
+from livetalk_ref.distillation import probed
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import ablation, long, sets
+from livetalk_ref.judge import ablation, long, looks, sets
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.reader import ReaderConfig
 from livetalk_ref.restorer import Restorer, RestorerConfig
@@ -29,8 +30,8 @@ def done(small_world):  # noqa: F811
     """(folder, lines of a stopped run, lines of the run that ended it)."""
     folder, _ = small_world
     restorer = Restorer()
-    torch.nn.init.zeros_(restorer.errors[2].weight)      # it finds every reference good
-    torch.nn.init.zeros_(restorer.errors[2].bias)
+    torch.nn.init.zeros_(restorer.judge[2].weight)      # it finds every reference good
+    torch.nn.init.constant_(restorer.judge[2].bias, -1.0)
     save(folder / "restorer.safetensors", restorer.state_dict(), config=RestorerConfig())
     save(folder / "reader.safetensors", random_reader().state_dict(), config=ReaderConfig())
     with pytest.raises(UserError, match="There is no model 'student_ode_short'"):
@@ -62,8 +63,10 @@ def test_it_stops_and_continues(done):
     folder, stopped, lines = done
     assert stopped[0] == "stopped in codec-21; call it again to continue"
     jobs = ablation.Ablation(SIZE, "").jobs()
-    assert [line.split(",")[0] for line in lines[:-1]] == [f"done  {job.name}" for job in jobs]
-    assert list(ablation.run(size=SIZE)) == [str(folder / "results/ablation.json")]
+    assert [line.split(",")[0] for line in lines[:-2]] == [f"done  {job.name}" for job in jobs]
+    written = [str(folder / "results" / name) for name in ("ablation.json",
+                                                           "ablation_looks.safetensors")]
+    assert list(ablation.run(size=SIZE)) == lines[-2:] == written
     listed = list(ablation.run(size=SIZE, only_list=True))
     assert listed == [f"done  {job.name}" for job in jobs]
 
@@ -131,6 +134,19 @@ def test_diversity_is_that_of_seeds(done):
 def test_latents_are_kept_for_filmstrips(done):
     path, = done[0].glob("runs/ablation/*/shown/final-seed1-2-24.safetensors")
     assert read(path)[0]["latents"].shape[:2] == (1, LONG)
+
+
+def test_pictures_are_collected(done):
+    """The end of every run; of some, what the three models made of fixed conditions."""
+    tensors, facts = read(done[0] / "results/ablation_looks.safetensors")
+    assert tensors["end baseline-seed0"].shape[:1] == (LONG,) and facts["level"] == 0.5
+    assert "end final-seed1" in tensors
+    tracks = {part: looks.track(tensors, part, "baseline-seed0") for part in ("x", "real", "fake")}
+    assert all(list(track) == [0, 1, 2] for track in tracks.values())
+    x, real, fake = (tracks[part][0] for part in ("x", "real", "fake"))
+    assert x.shape == real.shape == fake.shape and not torch.equal(real, fake)
+    assert torch.equal(x, read(probed(next(done[0].glob("runs/ablation/*/baseline-seed0")), 0))[0][
+        "x"][[0, -1]].float())
 
 
 def test_the_plan_has_all_that_is_required():

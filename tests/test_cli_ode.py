@@ -5,8 +5,8 @@ import os
 
 from test_cli import FAST, checkpoints, generation, go, place, refused  # noqa: F401
 
-from livetalk_ref import stages, trajectories
-from livetalk_ref.judge import convergence
+from livetalk_ref import curation, distillation, recipes, stages, trajectories
+from livetalk_ref.judge import ablation, convergence
 from livetalk_ref.train import TrainState
 
 
@@ -36,6 +36,43 @@ def test_options_of_the_ode_stage(go, monkeypatch):  # noqa: F811
     refused(go("train", "teacher", "--recipe", "short"),
             "--recipe is no option of the stage teacher")
     refused(go("train", "ode", "--variant", "odd"), "invalid choice: 'odd'")
+
+
+def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
+    """They reach the run; a start without weights and a wrong name are said in one sentence."""
+    asked = []
+
+    def run(recipe, batch, out, resume, start, probe, compiled):
+        asked.append((recipe, str(out), resume, start, compiled))
+        yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
+
+    class Made:
+        def batch(self, *words):
+            return None
+
+        probe = batch
+
+    monkeypatch.setattr(stages, "keep_memory", lambda: None)     # it would last
+    monkeypatch.setattr(distillation, "run", run)
+    monkeypatch.setattr(curation, "conditions", lambda kind, count: Made())
+    status, _, err = go("train", "dmd", "--recipe", "baseline", "--seed", "3", "--updates", "7",
+                        "--resume", "--compile")
+    assert status == 0 and "dmd step 1, loss 0.5000" in err
+    want = recipes.recipe("baseline", seed=3, updates=7)
+    assert asked == [(want, "runs/dmd/baseline-seed3", True, None, True)]
+    assert go("train", "dmd")[0] == 0 and asked[1][0] == recipes.SHIPPED
+    refused(go("train", "dmd", "--recipe", "odd"), "There is no recipe 'odd'; choose one of")
+    refused(go("train", "dmd", "--variant", "livetalk"), "--variant is no option of the stage dmd")
+    refused(go("train", "dmd", "--rate", "2"), "--rate is no option of the stage dmd")
+    refused(go("train", "ode", "--recipe", "final"), "There is no ODE recipe 'final'; choose")
+
+
+def test_ablation(go, monkeypatch):  # noqa: F811
+    asked = []
+    monkeypatch.setattr(ablation, "run", lambda *words: asked.append(words) or ["one", "two"])
+    status, out, _ = go("ablation", "--minutes", "2.5", "--at-once", "3")
+    assert (status, out, asked) == (0, "one\ntwo\n", [(False, 2.5, False, False, 3)])
+    refused(go("ablation", "--at-once", "0"), "'0' is not a number from 1 to 64")
 
 
 def test_trajectories(go, monkeypatch):  # noqa: F811

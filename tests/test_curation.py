@@ -90,8 +90,8 @@ def test_area_under_the_curve():
 def test_damage_is_seen_mended_and_good_references_stay(clips, kinds, codec):
     """The shipped restorer on faces that it never saw."""
     made = kinds["curated"]
-    damage = [row["damage"] for row in made.record]
-    assert auc(damage, clips.degraded) > 0.9
+    doubt = [row["doubt"] for row in made.record]
+    assert auc(doubt, clips.degraded) > 0.85
     did = [row["did"] for row in made.record]
     before, after = (wrong(c.latents[:, 0], clips, codec) for c in (clips, made.clips))
     for i, word in enumerate(did):

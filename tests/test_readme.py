@@ -16,8 +16,8 @@ from repo import NOTEBOOKS, ROOT, text_files
 
 from livetalk_ref import REPOSITORY
 
-NOT_RUN = {"train", "trajectories", "study", "weights", "evaluate", "live", "prepare", "bench",
-           "policies", "soak"}
+NOT_RUN = {"train", "trajectories", "study", "ablation", "weights", "evaluate", "live", "prepare",
+           "bench", "policies", "soak"}
 LANGUAGES = {"bash", "python", "text", "bibtex", "mermaid"}
 README = ROOT / "README.md"
 TEXT = README.read_text() if README.exists() else ""

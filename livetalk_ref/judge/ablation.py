@@ -22,9 +22,9 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import curation, distillation, load
+from livetalk_ref import curation, distillation, load, stages
 from livetalk_ref.generate import KEPT, settle
-from livetalk_ref.judge import benchmark, long, panel
+from livetalk_ref.judge import benchmark, long, looks, panel
 from livetalk_ref.judge.convergence import Job, Study, followed, within
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.evaluate import batches, rolled
@@ -252,6 +252,7 @@ def work(study, end):
 def work_beside(study, minutes, threads):
     """One of several processes."""
     torch.set_num_threads(threads)
+    stages.keep_memory()
     with suppress(KeyboardInterrupt):
         for line in work(study, time.monotonic() + 60 * minutes):
             print(line, flush=True)
@@ -282,9 +283,11 @@ def run(quick=False, minutes=None, only_list=False, compiled=False, at_once=1, s
     for process in beside:
         process.start()
     torch.set_num_threads(threads)
+    stages.keep_memory()
     try:
         yield from work(study, time.monotonic() + 60 * minutes)
     finally:
         for process in beside:
             process.join()
     yield str(study.write())
+    yield str(looks.collect(study))

@@ -39,7 +39,8 @@ def plain_scores(pictures):
 
 def score_rows(clips, record, seen):
     """How well each score tells damaged references from good ones: one row a score."""
-    scores = {"the restorer's damage": [row["damage"] for row in record]} | plain_scores(seen)
+    scores = {"the restorer's doubt": [row["doubt"] for row in record],
+              "damage that it sees": [row["damage"] for row in record]} | plain_scores(seen)
     return [{"part": "score", "name": name, "clips": len(clips),
              "auc": round(auc(values, clips.degraded), 4)} for name, values in scores.items()]
 
@@ -60,11 +61,11 @@ def kind_rows(codec, restorer, count=64):
         g = torch.Generator().manual_seed(0)
         bad = torch.cat([damaged(picture, kind, g, n) for n, picture in enumerate(clean)])
         seen = through(codec, bad)
-        mended, damage, remains = restorer.mend(seen)
+        mended, doubt, damage, remains = restorer.mend(seen)
         rows.append({"part": "damage", "name": kind or "none", "clips": len(clean),
                      "damage": mean(difference(seen, clean)), "damage, said": mean(damage),
                      "remains": mean(difference(mended, clean)), "remains, said": mean(remains)}
-                    | shares(curation.decide(damage, remains)))
+                    | shares(curation.decide(doubt, remains)))
     return rows
 
 
@@ -114,6 +115,6 @@ def curation_report(count=curation.COUNT):
     seen = curation.pictures(clips.latents[unseen, 0], codec)
     rows = score_rows(clips.select(unseen), [made.record[i] for i in unseen.tolist()], seen)
     rows += kind_rows(codec, restorer) + condition_rows(clips, made, codec)
-    limits = {"part": "limits", "name": "kept below, mended below", "damage": curation.KEEP,
+    limits = {"part": "limits", "name": "kept below, mended below", "doubt": curation.DOUBT,
               "remains": curation.MEND}
     return [*rows, prompt_row(clips, made), limits], {}
