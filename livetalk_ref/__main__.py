@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.live.commands import add_live, live
 from livetalk_ref.options import (SEED, Parser, add_evaluate, add_json, add_study, add_train,
                                   add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
@@ -42,6 +43,7 @@ def arguments():
     add_generate(command(generate, "a video from a picture, a sound file and a prompt"))
     add_prepare(command(prepare, "save prompts' embeddings beside released weights"))
     add_json(command(demo, "outputs/demo.mp4 from shipped weights, and how fast it was made"))
+    add_live(command(live, "talk with the avatar in a browser: a page on this machine alone"))
     c = command(portrait, "the drawn portrait of a seed, as a PNG")
     c.add_argument("--identity", type=SEED, required=True, metavar="SEED", help="who")
     c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
