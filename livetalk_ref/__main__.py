@@ -59,8 +59,12 @@ def arguments():
     add_study(command(study, "how the student converges: every figure of the ODE stage"))
     c = command(report, "make a figure of data/results again")
     c.add_argument("name", choices=("ear", "codec", "latents", "teacher", "guidance", "gate",
-                                     "heed", "teacher_curve", "render", "straightness"))
-    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
+                                     "heed", "teacher_curve", "render", "straightness",
+                                     "multiturn", "turn_latency"))
+    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, or dialogues, or turns, "
+                   "instead of its own number")
+    c.add_argument("--model", metavar="M", help="of multiturn and turn_latency: the student")
+    c.add_argument("--steps", type=number(1, 1000), help="of multiturn's teacher (48)")
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true",
                    help="the whole chain at 64x64 in minutes, much worse")
@@ -230,7 +234,7 @@ def report(options):
     """Make one file of data/results again, from shipped weights."""
     from livetalk_ref.judge.reports import make_report
 
-    print(make_report(options.name, options.clips))
+    print(make_report(options.name, options.clips, options.model, options.steps))
 
 
 def weights(options):
