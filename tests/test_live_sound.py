@@ -15,6 +15,7 @@ PLAY = """async ({minutes, sizes, cut}) => {
   const player = new AudioWorkletNode(context, "livetalk-player",
                                       {numberOfInputs: 0, outputChannelCount: [1]});
   const marks = [];
+  player.port.postMessage({hold: 2 * count});
   player.port.onmessage = ({data}) => marks.push(data);
   player.connect(context.destination);
   for (let first = 0, k = 0; first < count; k++) {
@@ -28,8 +29,11 @@ PLAY = """async ({minutes, sizes, cut}) => {
     const samples = Float32Array.from({length: count - cut}, (_, i) => value(cut + i));
     player.port.postMessage({first: cut, samples});
   }
+  player.port.postMessage({hold: count});             // begin when all has arrived, and leave
+  for (let k = 1; k <= 40; k++)                       // it the time to: rendering is quick
+    context.suspend(k * 256 / RATE).then(() => setTimeout(() => context.resume(), 50));
   const out = (await context.startRendering()).getChannelData(0);
-  await new Promise(resolve => setTimeout(resolve, 200));
+  await new Promise(resolve => setTimeout(resolve, 500));
   const start = Math.round(marks.find(m => m.playing).at * RATE);
   let wrong = 0;
   for (let i = 0; i < count; i++)
