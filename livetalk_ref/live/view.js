@@ -61,6 +61,7 @@ export class View {
     this.root = root;
     this.blocks = [];
     root.classList.add("livetalk");
+    root.dataset.lmSuppressShortcuts = "true";      // JupyterLab's keys stay out of the text box
 
     this.status = el("span", {}, WORDS.ready);
     this.pill = el("p", {class: "lt-pill", role: "status"}, el("i"), this.status);
