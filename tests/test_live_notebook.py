@@ -1,9 +1,11 @@
 """The widget in JupyterLab, in a real browser: the same page, through the kernel's own channel."""
 
 import os
-import re
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 
 import nbformat
 import pytest
@@ -32,21 +34,38 @@ def lab(tmp_path_factory):
     own = {name: str(home / name.lower()) for name in
            ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "HOME", "IPYTHONDIR")}
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
-         "--ip=127.0.0.1", "--IdentityProvider.token=tests", f"--ServerApp.root_dir={home}",
-         "--LabApp.news_url=None", "--LabApp.check_for_updates_class="
-         "jupyterlab.NeverCheckForUpdate"],
-        env={**os.environ, **own, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True)
+    port = free_port()
+    with open(home / "log.txt", "w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+             "--ServerApp.port_retries=0", "--ip=127.0.0.1", "--IdentityProvider.token=tests",
+             f"--ServerApp.root_dir={home}", "--LabApp.news_url=None", "--LabApp."
+             "check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
+            env={**os.environ, **own, "PYTHONPATH": paths}, stderr=log, stdout=log)
     try:
-        for line in server.stderr:
-            found = re.search(r"http://127\.0\.0\.1:\d+/", line)
-            if found:
-                break
-        yield found[0] + "lab/tree/talk.ipynb?token=tests"
+        wait_for(f"http://127.0.0.1:{port}/api", server)
+        yield f"http://127.0.0.1:{port}/lab/tree/talk.ipynb?token=tests"
     finally:
         server.terminate()
-        server.communicate()
+        server.wait()
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def wait_for(address, server):
+    """Until it answers."""
+    for _ in range(600):
+        assert server.poll() is None, "JupyterLab has ended"
+        try:
+            urllib.request.urlopen(address).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("JupyterLab does not answer")
 
 
 def test_a_conversation_in_a_notebook(lab):

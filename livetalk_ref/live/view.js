@@ -86,7 +86,8 @@ export class View {
       this.moods.add(value, label, value === "", on.mood, el("span", {}, label));
 
     this.hint = el("p", {class: "lt-hint"},
-      "Press Start, then speak or type. Ask about talking faces, diffusion, or this program.");
+      "Press Start, then speak or type. Ask about avatars, diffusion or this course. " +
+      "The face is drawn, and generated as you watch.");
     this.log = el("ol", {class: "lt-log", role: "log", "aria-label": "Conversation",
                          tabindex: "0"}, el("li", {class: "lt-empty"}, this.hint));
     this.alert = el("p", {class: "lt-alert", role: "alert", hidden: ""});
@@ -230,7 +231,7 @@ function dashboard() {
     put("speed", frames_per_s, 1);
     put("block", block_ms);
     tiles.block.note.textContent = `of ${deadline_ms.toFixed(0)} ms`;
-    put("tokens", tokens_per_s ?? NaN, 1);
+    put("tokens", tokens_per_s ?? NaN, tokens_per_s < 100 ? 1 : 0);
     past.push(block_ms);
     if (past.length > PAST) past.shift();
     if (box.open) plot(deadline_ms);
