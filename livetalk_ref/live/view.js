@@ -108,7 +108,7 @@ export class View {
       if (text) on.ask(text);
       this.text.value = "";
     }}, this.mic, this.text, this.stop, this.send);
-    root.addEventListener("keydown", event => { if (event.key === "Escape") on.stop(); });
+    root.addEventListener("keydown", event => this.key(event, on));
 
     this.dashboard = dashboard();
     root.replaceChildren(el("div", {class: "lt-app"},
@@ -118,6 +118,15 @@ export class View {
       this.dashboard.box));
     this.state("ready");
     this.follow();
+  }
+
+  // A notebook has uses of its own for keys: those typed here go no further.
+  key(event, on) {
+    event.stopPropagation();
+    if (event.key === "Escape") on.stop();
+    if (event.key !== "Enter" || event.target !== this.text || event.isComposing) return;
+    event.preventDefault();
+    this.composer.requestSubmit();
   }
 
   // Dark or light: what the notebook says, else the system.
