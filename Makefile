@@ -3,9 +3,9 @@
 #   PY=python  with the Python you name (conda, Colab) and no set-up
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help demo test check lab weights notebooks clean setup
+.PHONY: help demo live test check lab weights notebooks clean setup
 
-REQUIREMENTS := requirements.txt $(if $(filter 1,$(SPEECH)),requirements-speech.txt)
+REQUIREMENTS = requirements.txt requirements-bare.txt $(if $(filter 1,$(SPEECH)),requirements-speech.txt)
 # Environments are shared between clones, so the package is found here and not by an install.
 export PYTHONPATH := $(CURDIR)
 
@@ -29,6 +29,10 @@ help:  ## this list
 
 demo: setup  ## a talking face from shipped weights: outputs/demo.mp4 and a table of its speed
 	@$(PY) -m livetalk_ref demo
+
+live: SPEECH = 1
+live: setup  ## talk with the avatar in a browser; PORT=8765
+	@$(PY) -m livetalk_ref live $(if $(PORT),--port $(PORT))
 
 test: setup  ## all that CI runs: style, tests and notebooks
 	@$(PY) -m ruff check --quiet .

@@ -16,6 +16,7 @@ from pathlib import Path
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.commands import (add_bench, add_policies, add_soak, bench, policies, soak,
                                          tell)
+from livetalk_ref.live.commands import add_live, live
 from livetalk_ref.options import (SEED, Parser, add_ablation, add_evaluate, add_json, add_report,
                                   add_study, add_train, add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
@@ -46,6 +47,7 @@ def arguments():
     add_generate(command(generate, "a video from a picture, a sound file and a prompt"))
     add_prepare(command(prepare, "save prompts' embeddings beside released weights"))
     add_json(command(demo, "outputs/demo.mp4 from shipped weights, and how fast it was made"))
+    add_live(command(live, "talk with the avatar in a browser: a page on this machine alone"))
     c = command(portrait, "the drawn portrait of a seed, as a PNG")
     c.add_argument("--identity", type=SEED, required=True, metavar="SEED", help="who")
     c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
@@ -233,7 +235,7 @@ def report(options):
     """Make one file of data/results again, from shipped weights."""
     from livetalk_ref.judge.reports import make_report
 
-    print(make_report(options.name, options.clips))
+    print(make_report(options.name, options.clips, options.model, options.steps))
 
 
 def weights(options):

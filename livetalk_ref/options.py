@@ -26,7 +26,8 @@ def number(low, high, kind=int):
 
 
 REPORTS = ("ear", "codec", "latents", "teacher", "guidance", "gate", "heed", "teacher_curve",
-           "render", "straightness", "curation", "judges", "bound", "scoreboard", "speed")
+           "render", "straightness", "curation", "judges", "bound", "scoreboard", "speed",
+           "multiturn", "turn_latency")
 SETS = ("studio", "wild", "celeb")
 SEED = number(0, 2 ** 63 - 1)
 
@@ -119,4 +120,7 @@ def add_ablation(c):
 def add_report(c):
     """Options of `report`."""
     c.add_argument("name", choices=REPORTS)
-    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, instead of its own")
+    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, or dialogues, or turns, "
+                   "instead of its own number")
+    c.add_argument("--model", metavar="M", help="of multiturn and turn_latency: the student")
+    c.add_argument("--steps", type=number(1, 1000), help="of multiturn's teacher (48)")

@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 from recital import maker, small
+from served import Served
 from tornado import httpclient, websocket
 
 from livetalk_ref.errors import UserError
@@ -21,31 +22,8 @@ MAKE = maker(small())
 START = {"type": "start", "identity": str(IDENTITY), "emotion": ""}
 
 
-class Served:
-    """A server in a thread, and clients that look like browsers."""
-
-    def __init__(self, make=MAKE, **bounds):
-        self.sock = server.bind(0)
-        self.port = self.sock.getsockname()[1]
-        self.loop, ready = asyncio.new_event_loop(), threading.Event()
-        serve = server.serve(make, IDENTITY, self.sock, lambda address: ready.set(), **bounds)
-        self.task = self.loop.create_task(serve)
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-        assert ready.wait(10)
-
-    def run(self):
-        try:
-            self.loop.run_until_complete(self.task)
-        except asyncio.CancelledError:
-            self.loop.run_until_complete(asyncio.sleep(0.1))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.loop.call_soon_threadsafe(self.task.cancel)
-        self.thread.join()
+class Guarded(Served):
+    """A server and its visitors, who look like browsers or do not."""
 
     async def get(self, path="/", **headers):
         client = httpclient.AsyncHTTPClient()
@@ -89,7 +67,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def served():
-    with Served() as made:
+    with Guarded(MAKE, IDENTITY) as made:
         yield made
 
 
@@ -238,7 +216,7 @@ def test_pages_and_conversations_are_bounded():
         await pages[1].until("picture")
         pages[1].socket.close()
 
-    with Served(pages=2, slots=slots) as served:
+    with Guarded(MAKE, pages=2, slots=slots) as served:
         asyncio.run(script(served))
 
 
@@ -249,7 +227,7 @@ def test_the_time_of_a_page_is_bounded():
         assert "has lasted 0.01 minutes" in error["sentence"] and error["fatal"]
         assert await page.receive() is None
 
-    with Served(minutes=0.01) as served:
+    with Guarded(MAKE, minutes=0.01) as served:
         asyncio.run(script(served))
 
 

@@ -271,3 +271,9 @@ def test_a_talker_speaks_in_chunks_of_one_loudness():
     assert abs(sound.abs().max().item() - LOUD) < 1e-4 and sound[-2_000:].abs().max() == 0
     with pytest.raises(UserError, match="No voice"):
         talker("nobody")
+
+
+def test_while_the_language_model_is_loading_it_says_so():
+    asked = dialogue("what is the capital of france")
+    made = list(Thinker(lambda: 1 / 0, ready=lambda: False)(asked))
+    assert {s.source for s in made} == {NOTICE} and "loaded" in made[0].text

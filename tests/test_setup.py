@@ -14,7 +14,7 @@ from repo import PACKAGE, ROOT, text_files
 
 from livetalk_ref import REPOSITORY
 
-TARGETS = ("help", "demo", "test", "check", "lab", "weights", "notebooks", "clean")
+TARGETS = ("help", "demo", "live", "test", "check", "lab", "weights", "notebooks", "clean")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SLUG = REPOSITORY.removeprefix("https://github.com/")
 PROVIDED_BY = {"PIL": "pillow", "IPython": "ipython", "imageio_ffmpeg": "imageio-ffmpeg",

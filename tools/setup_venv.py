@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED_BYTES = 8 * 10**9
+BARE = "requirements-bare.txt"      # of packages that are installed without their needs
 
 
 def cache_folder():
@@ -60,11 +61,12 @@ def build(target, files):
     venv.create(target, with_pip=True)
     install = [target / "bin" / "python", "-m", "pip", "install", "--quiet", "--quiet",
                "--disable-pip-version-check"]
-    for file in files:
-        install += ["-r", file]
-    if subprocess.run(install).returncode:
-        sys.exit("pip could not install the requirements (its message is above): "
-                 "check the network and run the same command again.")
+    bare = [file for file in files if file.name == BARE]
+    for options, some in (([], [f for f in files if f not in bare]), (["--no-deps"], bare)):
+        if some and subprocess.run([*install, *options, *(part for file in some
+                                                          for part in ("-r", file))]).returncode:
+            sys.exit("pip could not install the requirements (its message is above): "
+                     "check the network and run the same command again.")
     (target / ".complete").touch()
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.codec import GROUP, psnr
+from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, spectra, speed, sync
@@ -184,6 +185,20 @@ def judges_report(count=CLIPS):
     return rows + [{"judge": "SyncNet"} | found], {}
 
 
+def multiturn_report(count=100, model=None, steps=None):
+    """Scripted dialogues by one stream, by a restart each turn, by a teacher's clip each turn."""
+    from livetalk_ref.judge import multiturn
+
+    return multiturn.measure(count, model, steps=steps)
+
+
+def turn_latency_report(count=8, model=None, steps=None):
+    """From the last voiced sample, or a typed question, to the first picture with sound."""
+    from livetalk_ref.judge import turn_latency
+
+    return turn_latency.measure(count, model)
+
+
 def latents_report(count=spectra.HELD_OUT):
     """Teachers of a few hundred updates on four kinds of latents."""
     paths = list(latents.build(load_module("codec"), "train", TRAINED_ON))
@@ -210,11 +225,19 @@ REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_repo
            "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
            "heed": heed_report, "latents": latents_report, "render": render_report,
            "straightness": straightness_report, "judges": judges_report, "bound": bound_report,
-           "scoreboard": scoreboard.make, "speed": speed_report, "curation": curation_report}
+           "scoreboard": scoreboard.make, "speed": speed_report, "curation": curation_report,
+           "multiturn": multiturn_report, "turn_latency": turn_latency_report}
+WITH_MODEL = {"multiturn", "turn_latency"}      # reports that take a student, or any checkpoint
 
 
-def make_report(name, count=None):
-    """Make data/results/NAME.json and return its path."""
-    rows, cost = REPORTS[name](*([count] if count else []))
-    command = f"python -m livetalk_ref report {name}" + (f" --clips {count}" if count else "")
+def make_report(name, count=None, model=None, steps=None):
+    """Make data/results/NAME.json and return its path. UserError for a model or steps where none
+    are taken."""
+    if (model or steps) and name not in WITH_MODEL:
+        raise UserError(f"The report {name} takes no --model and no --steps; leave them out.")
+    more = {"model": model, "steps": steps} if name in WITH_MODEL else {}
+    rows, cost = REPORTS[name](*([count] if count else []), **more)
+    options = {"clips": count, "model": model, "steps": steps}
+    command = f"python -m livetalk_ref report {name}" + "".join(
+        f" --{option} {value}" for option, value in options.items() if value)
     return write_result(name, command, rows, seeds=[0], cost=cost)

@@ -190,8 +190,8 @@ class Conversation:
     def answer(self, turn):
         """One turn: state it, think, speak sentence by sentence, listen again."""
         with self.lock:
-            self.said.append(("user", turn.text))
-            dialogue = Dialogue(tuple(self.said[-MEMORY:]), turn)
+            self.said = [*self.said[1 - MEMORY:], ("user", turn.text)]
+            dialogue = Dialogue(tuple(self.said), turn)
             self.answering = True
             if not self.turns.items:            # else a newer question has interrupted already
                 self.stop.clear()

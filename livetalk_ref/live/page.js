@@ -214,10 +214,10 @@ class Live {
       shown = this.pictures.shift();
     }
     if (shown) {
-      this.view.draw(shown.bitmap);
-      shown.bitmap.close();
       this.drawn.push({number: shown.number, sample: shown.sample, heard});
       if (this.drawn.length > 4096) this.drawn.shift();
+      this.view.draw(shown.bitmap);
+      shown.bitmap.close();
     }
     this.view.levels(this.speaker.level(), Math.min(1, 6 * this.loudness));
     this.time(heard);

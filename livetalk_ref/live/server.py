@@ -17,7 +17,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.live import wire
 from livetalk_ref.live.session import Gone, Session, Slots
 
-ADDRESS, PORT = "127.0.0.1", 8765
+ADDRESS = "127.0.0.1"
 PAGES = 8                       # open at once, talking or not
 MINUTES = 60                    # of one connection
 SLOW = 20                       # seconds that a page may take nothing
@@ -83,7 +83,7 @@ class Stream(Guarded, websocket.WebSocketHandler):
             raise web.HTTPError(503, reason="Too many pages are open; close one.")
 
     def check_origin(self, origin):
-        return False            # what tornado finds foreign in other ways stays out as well
+        return True             # `prepare` has looked at it
 
     def open(self):
         loop = ioloop.IOLoop.current()
@@ -153,7 +153,7 @@ def application(make, identity, port, slots=None, pages=PAGES, minutes=MINUTES):
         websocket_ping_timeout=20, log_function=lambda handler: None)
 
 
-def bind(port=PORT):
+def bind(port):
     """A listening socket on this machine's own address; port 0 is any free one. UserError."""
     try:
         (sock,) = netutil.bind_sockets(port, ADDRESS, family=socket.AF_INET)
@@ -180,6 +180,6 @@ async def serve(make, identity, sock, ready=lambda address: None, **bounds):
         server.stop()
 
 
-def run(make, identity, port, ready):
+def run(make, identity, sock, ready):
     """`serve` in this thread, until Ctrl-C."""
-    asyncio.run(serve(make, identity, bind(port), ready))
+    asyncio.run(serve(make, identity, sock, ready))

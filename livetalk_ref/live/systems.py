@@ -7,6 +7,7 @@ A `Maker` loads weights once and then makes as many conversations as are asked f
 """
 
 from dataclasses import replace
+from threading import Thread
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import recognise, smol, turns
@@ -38,8 +39,10 @@ def make_thinker(name="embedded", model=None):
     """A `think` function: of THINKERS, of a chat endpoint's URL (and its model's name), or
     "omni:FOLDER". UserError for another name, or where something is missing."""
     if name in THINKERS:
-        with_model = name == "embedded" and smol.is_installed()
-        return Thinker(smol.load if with_model else None)
+        if name == "retrieval" or not smol.is_installed():
+            return Thinker(None)
+        Thread(target=smol.load, daemon=True).start()       # half a minute, at the very first time
+        return Thinker(smol.load, ready=smol.is_ready)
     if name.startswith(("http://", "https://")):
         from livetalk_ref.live.endpoint import Endpoint
         return Endpoint(name, model)

@@ -17,6 +17,7 @@ from livetalk_ref.live.mood import perform
 
 NOTICE = "notice"           # the source of a sentence about the system itself
 UNHEARD = "I heard you, but I could not make out the words. Please type your question."
+LATER = "For that I need my language model, and it is still being loaded. Ask me again in a minute."
 UNKNOWN = "I know no passage about that. Please ask me about avatars, diffusion or this course."
 SYSTEM = ("You are a helpful AI assistant. You are a talking avatar. Answer in one or two short "
           "sentences.")
@@ -46,11 +47,11 @@ def stream(texts):
 
 
 class Thinker:
-    """A `think` function. model: () -> (model, tokenizer), called at the first question that no
-    passage answers; None for retrieval alone."""
+    """A `think` function. model: () -> (model, tokenizer), called when no passage answers a
+    question; None for retrieval alone. ready() -> can it be called without waiting?"""
 
-    def __init__(self, model=smol.load, known=None, seed=0):
-        self.model, self.topic = model, known or topic.shipped()
+    def __init__(self, model=smol.load, known=None, seed=0, ready=lambda: True):
+        self.model, self.topic, self.ready = model, known or topic.shipped(), ready
         self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, dialogue):
@@ -64,6 +65,8 @@ class Thinker:
                 yield Sentence(text, perform(text, hit.passage.emotion), RETRIEVAL)
         elif self.model is None:
             yield Sentence(UNKNOWN, perform(UNKNOWN, "sad"), NOTICE)
+        elif not self.ready():
+            yield from (Sentence(text, perform(text), NOTICE) for text in sentences(LATER))
         else:
             yield from self.write(dialogue)
 

@@ -82,6 +82,8 @@ class Listener:
 
     def __call__(self, sounds):
         voice, recent, heard, quiet, run = Voice(self.tensors), deque(maxlen=BEFORE), [], 0, 0
+        if self.recogniser:
+            self.recogniser.text()          # of a conversation that ended in the middle of a turn
         for chunk in chunked(sounds):
             chance = voice(chunk)
             if not heard:

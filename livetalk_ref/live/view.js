@@ -61,6 +61,7 @@ export class View {
     this.root = root;
     this.blocks = [];
     root.classList.add("livetalk");
+    root.dataset.lmSuppressShortcuts = "true";      // JupyterLab's keys stay out of the text box
 
     this.status = el("span", {}, WORDS.ready);
     this.pill = el("p", {class: "lt-pill", role: "status"}, el("i"), this.status);
@@ -85,7 +86,8 @@ export class View {
       this.moods.add(value, label, value === "", on.mood, el("span", {}, label));
 
     this.hint = el("p", {class: "lt-hint"},
-      "Press Start, then speak or type. Ask about talking faces, diffusion, or this program.");
+      "Press Start, then speak or type. Ask about avatars, diffusion or this course. " +
+      "The face is drawn, and generated as you watch.");
     this.log = el("ol", {class: "lt-log", role: "log", "aria-label": "Conversation",
                          tabindex: "0"}, el("li", {class: "lt-empty"}, this.hint));
     this.alert = el("p", {class: "lt-alert", role: "alert", hidden: ""});
@@ -106,7 +108,7 @@ export class View {
       if (text) on.ask(text);
       this.text.value = "";
     }}, this.mic, this.text, this.stop, this.send);
-    root.addEventListener("keydown", event => { if (event.key === "Escape") on.stop(); });
+    root.addEventListener("keydown", event => this.key(event, on));
 
     this.dashboard = dashboard();
     root.replaceChildren(el("div", {class: "lt-app"},
@@ -116,6 +118,15 @@ export class View {
       this.dashboard.box));
     this.state("ready");
     this.follow();
+  }
+
+  // A notebook has uses of its own for keys: those typed here go no further.
+  key(event, on) {
+    event.stopPropagation();
+    if (event.key === "Escape") on.stop();
+    if (event.key !== "Enter" || event.target !== this.text || event.isComposing) return;
+    event.preventDefault();
+    this.composer.requestSubmit();
   }
 
   // Dark or light: what the notebook says, else the system.
@@ -229,7 +240,7 @@ function dashboard() {
     put("speed", frames_per_s, 1);
     put("block", block_ms);
     tiles.block.note.textContent = `of ${deadline_ms.toFixed(0)} ms`;
-    put("tokens", tokens_per_s ?? NaN, 1);
+    put("tokens", tokens_per_s ?? NaN, tokens_per_s < 100 ? 1 : 0);
     past.push(block_ms);
     if (past.length > PAST) past.shift();
     if (box.open) plot(deadline_ms);

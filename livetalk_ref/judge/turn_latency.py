@@ -1,0 +1,79 @@
+"""How long a turn's answer takes in a live conversation, part by part, on this machine.
+
+The clock starts at the last voiced sample, or when a typed question comes, and stops when the
+first picture with sound is due: "its place" is the wait for the block on show to end. Sound and
+pictures go at the pace of the wall, as in a browser. The paper's figure is 1.16 s a turn.
+"""
+
+import statistics
+import threading
+import time
+
+import torch
+import torch.nn.functional as F
+
+from livetalk_ref.live.commands import best_student
+from livetalk_ref.live.conversation import Conversation
+from livetalk_ref.live.headless import hold
+from livetalk_ref.live.systems import Maker
+from livetalk_ref.live.topic import shipped
+from livetalk_ref.portrait import portrait_of
+from livetalk_ref.world.speech import say
+
+CHUNK, RATE = 512, 16_000
+AFTER = 1.2                 # seconds of quiet behind a spoken question
+SOURCES = ("typed", "spoken")
+ASKED = ("block", "cache", "critic", "sinks", "turn", "teacher", "smol", "privacy", "topics",
+         "latent")          # passages whose first question is asked
+
+
+def speaker(text, voice="us-f2"):
+    """A turn for `hold`: somebody speaks a question into the microphone, in real time."""
+    samples = F.pad(say(text, voice).samples, (0, int(AFTER * RATE)))
+    noise = torch.randn(len(samples), generator=torch.Generator().manual_seed(0))
+
+    def run(talk):
+        start = time.monotonic()
+        for number, chunk in enumerate((samples + 1e-3 * noise).split(CHUNK)):
+            time.sleep(max(0.0, start + number * CHUNK / RATE - time.monotonic()))
+            talk.hear(chunk)
+
+    return lambda talk: threading.Thread(target=run, args=(talk,), daemon=True).start()
+
+
+def questions(count):
+    """The first so many questions, over and over."""
+    passages = {p.id: p for p in shipped().passages}
+    return [passages[ASKED[n % len(ASKED)]].ask[0] for n in range(count)]
+
+
+def parts_of(played):
+    """The latency of every answer, by part."""
+    found = []
+    for meter in played.meters:
+        if meter.first_frame and meter.first_frame not in found:
+            found.append(meter.first_frame)
+    return found
+
+
+def rows_of(source, found):
+    """Medians and largest values of every part, in seconds."""
+    return [{"input": source, "part": part, "turns": len(found),
+             "median": round(statistics.median(f[part] for f in found), 3),
+             "largest": round(max(f[part] for f in found), 3)} for part in found[0]]
+
+
+def measure(count=8, model=None):
+    """(rows, cost): all is timing, and so in cost; rows say how many answers came."""
+    maker, rows, cost = Maker(model or best_student()), [], []
+    for source in SOURCES:
+        asked = [text if source == "typed" else speaker(text) for text in questions(count)]
+        talk = Conversation(maker.avatar, portrait_of(7), maker.listen, maker.think, maker.speak)
+        played = hold(talk, asked, realtime=True)
+        found = parts_of(played)
+        understood = sum(line.role == "user" and bool(line.text) for line in played.lines)
+        rows.append({"input": source, "questions": count, "understood": understood,
+                     "answers": len(found)})
+        cost += rows_of(source, found) if found else []
+        cost.append({"input": source, "part": "stalled", "largest": round(played.stalled, 3)})
+    return rows, {"model": maker.avatar.name, "seconds": cost}

@@ -1,0 +1,66 @@
+"""The command `live` says where the page is, serves it and ends; bad options are a sentence."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from repo import ROOT
+from tiny import write_checkpoints, write_student
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.live import commands
+from livetalk_ref.world import ear
+
+
+def run(*words):
+    return subprocess.Popen([sys.executable, "-m", "livetalk_ref", "live", *words], cwd=ROOT,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_it_serves_until_it_is_stopped():
+    running = run("--port", "0", "--thinker", "retrieval")
+    try:
+        line = running.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert address, line + running.stderr.read()
+        with urllib.request.urlopen(address[0]) as answer:
+            assert b"livetalk-page" in answer.read()
+    finally:
+        running.send_signal(signal.SIGTERM)
+        _, err = running.communicate(timeout=120)
+    assert running.returncode == 130 and err.endswith("Stopped.\n"), err
+
+
+def refused(*words):
+    running = run(*words)
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 2 and not out and err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    return err
+
+
+def test_a_taken_port_is_one_sentence():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert f"Port {port} cannot be used" in refused("--port", str(port))
+
+
+def test_an_unknown_thinker_is_one_sentence(monkeypatch):
+    from livetalk_ref.live.systems import make_thinker
+
+    with pytest.raises(UserError, match="choose one of embedded, retrieval"):
+        make_thinker("nobody")
+
+
+def test_the_best_student_that_ships_performs(tmp_path, monkeypatch):
+    monkeypatch.setattr(ear, "CHECKPOINTS", tmp_path)
+    write_checkpoints(tmp_path)
+    assert commands.best_student() == "teacher"
+    write_student(tmp_path)
+    assert commands.best_student() == "student_ode"
