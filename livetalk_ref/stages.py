@@ -76,7 +76,7 @@ def through(codec, data, count):
                    identity=data.identity[:count], degraded=data.degraded[:count])
 
 
-def reader_stage(count=1536):
+def reader_stage(count=3072):
     """Face reader on rendered frames, a third of them through the codec."""
     data = snippets.Snippets.load(list(snippets.build("train", count)))
     coded = through(load_module("codec"), data, count // 4)
@@ -147,7 +147,7 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=3072, data=None):
+def teacher_stage(count=5440, data=None):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
     data = data or latents.LatentClips.load(
         list(latents.build(load_module("codec"), "train", count)))

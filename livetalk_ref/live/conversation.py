@@ -223,11 +223,18 @@ class Conversation:
                         opened = True
                     if event:
                         self.said.append(("avatar", event.text))
-                    self.performer.say(chunk, sentence.prompt, event)
+                    self.performer.say(chunk, sentence.prompt, event, more=True)
                 event = None
+            self.end_sentence()
         with self.lock:
             if not self.stop.is_set():
                 self.performer.after(State("listening"))
+
+    def end_sentence(self):
+        """Nothing more of it will come."""
+        with self.lock:
+            if not self.stop.is_set():
+                self.performer.say(torch.zeros(0), self.idle)
 
     def now(self):
         return self.performer.offset + self.performer.position

@@ -24,6 +24,7 @@ UNDO = 9                                    # blocks: those of the lead, the que
 TAPE = (UNDO + 1) * FRAMES * SAMPLES_PER_FRAME      # samples kept, so that a cut finds them
 RATE = 16_000
 DEADLINE = FRAMES * SAMPLES_PER_FRAME / RATE        # seconds a block may take
+MOMENT = 0.1                                        # seconds: a chunk may be on its way
 GUESS = DEADLINE / 2                                # seconds it takes, until one was seen
 
 
@@ -58,6 +59,7 @@ class Performer:
         self.position, self.closed = 0, False       # samples played
         self.fed, self.out, self.took = deque(), time.monotonic(), GUESS
         self.spoken, self.opening = 0, None         # the end of speech taken; an answer begun
+        self.talking = False                        # more of a queued sentence's sound will come
         self.tokens_per_s, self.first_frame = None, {}
         self.threads = [Thread(target=self.guard, args=(run,), daemon=True)
                         for run in (self.feed, self.give)]
@@ -66,10 +68,14 @@ class Performer:
 
     # For the conversation.
 
-    def say(self, samples, prompt, event=None):
-        """Queue speech (n,). The event is handed out with its sound, `first_sample` filled in."""
+    def say(self, samples, prompt, event=None, more=False):
+        """Queue speech (n,). The event is handed out with its sound, `first_sample` filled in.
+
+        more: the sentence goes on; its next block waits for the rest as long as it can.
+        """
         with self.lock:
             self.speech.append((samples, prompt, event))
+            self.talking = more
             self.lock.notify_all()
 
     def open(self, event, since, parts):
@@ -98,6 +104,7 @@ class Performer:
         with self.lock:
             queued = [event for _, _, event in self.speech if event is not None]
             self.speech.clear()
+            self.talking = False
             dropped = self.take_back(0)
             self.opening = None
             self.lock.notify_all()
@@ -157,6 +164,21 @@ class Performer:
             self.outbox.cut(self.offset + sample)
         return dropped
 
+    def wanted(self):
+        """Samples that complete the next block."""
+        return samples_for(self.asked + 1, self.ahead) - self.pushed
+
+    def short(self):
+        """Does the sentence under way lack sound for the next block?"""
+        queued = sum(len(samples) for samples, _, _ in self.speech)
+        return self.talking and queued < self.wanted()
+
+    def slack(self):
+        """Seconds that the rest of a sentence is waited for: until work on the next block must
+        begin, lest the consumer runs dry, and a moment at least."""
+        left = frames_of(self.asked) * SAMPLES_PER_FRAME - self.position
+        return max(MOMENT, left / RATE - self.took)
+
     def take(self, count):
         """The next samples (count,) and the prompt they go with; events get their place."""
         parts, prompt, filled = [], None, 0
@@ -202,9 +224,11 @@ class Performer:
             with self.lock:
                 self.lock.wait_for(lambda: self.closed or
                                    frames_of(self.asked) * SAMPLES_PER_FRAME - self.position < LEAD)
+                if self.short():            # no silence within words, if it can be helped
+                    self.lock.wait_for(lambda: self.closed or not self.short(), self.slack())
                 if self.closed:
                     return
-                count = samples_for(self.asked + 1, self.ahead) - self.pushed
+                count = self.wanted()
                 sound, prompt = self.take(count)
                 if prompt != self.prompt:
                     self.live.change_prompt(prompt)
