@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import hashlib
 import torch
 
 from livetalk_ref.cache import Policy
@@ -37,6 +38,14 @@ def checkpoint(name):
         raise UserError(f"There is no model '{name}'; choose one of {known}, or give the path of "
                         f"a .safetensors checkpoint.")
     return path
+
+
+def checkpoints_key(start, *names):
+    """Ten hex digits of a text and of the files of checkpoints: they name what both decide."""
+    digest = hashlib.sha256(start.encode())
+    for name in names:
+        digest.update(checkpoint(name).read_bytes())
+    return digest.hexdigest()[:10]
 
 
 def load_module(name, kind=None, device="cpu"):

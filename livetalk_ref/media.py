@@ -110,11 +110,16 @@ class Movie:
             self.file.close()
 
 
+def to_bytes(pictures):
+    """Pictures in [-1, 1], of any shape, as uint8."""
+    return ((pictures + 1) * 127.5).round().clamp(0, 255).byte()
+
+
 def video_frame(picture, side):
     """A picture (3, H, W) in [-1, 1], enlarged, as a frame for FFmpeg."""
     if side != picture.shape[-1]:
         picture = F.interpolate(picture[None], (side, side), mode="bicubic")[0]
-    pixels = ((picture + 1) * 127.5).round().clamp(0, 255).byte()        # (3, side, side)
+    pixels = to_bytes(picture)                                           # (3, side, side)
     return av.VideoFrame.from_ndarray(pixels.permute(1, 2, 0).contiguous().numpy(), "rgb24")
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from livetalk_ref.codec import psnr
 from livetalk_ref.errors import UserError
-from livetalk_ref.media import blame, fit, placed
+from livetalk_ref.media import blame, fit, placed, to_bytes
 from livetalk_ref.world.face import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL, SIZE
@@ -88,7 +88,7 @@ def save_portrait(picture, path):
     """Write a picture (3, H, W) in [-1, 1] as an image file, complete or not at all."""
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"The portrait's name must end in .png, and {path} does not.")
-    pixels = ((picture + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0)
+    pixels = to_bytes(picture).permute(1, 2, 0)
     with placed(path) as temporary, blame(path):
         Image.fromarray(pixels.contiguous().numpy()).save(temporary, "png")
 

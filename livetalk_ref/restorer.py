@@ -69,11 +69,6 @@ def difference(x, y):
     return (x - y).abs().mean((1, 2, 3)) * LEVELS
 
 
-def bytes_of(pictures):
-    """Pictures in [-1, 1] as bytes, which take a quarter of the memory."""
-    return ((pictures + 1) * LEVELS).round().clamp(0, 255).to(torch.uint8)
-
-
 def floats_of(pictures):
     """The way back."""
     return pictures.float() / LEVELS - 1

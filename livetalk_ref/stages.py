@@ -18,6 +18,7 @@ from livetalk_ref.flow import draw_sigma, flow_loss
 from livetalk_ref.judge import sync
 from livetalk_ref.judge.reader import Reader, reader_loss
 from livetalk_ref.load import half, load_module
+from livetalk_ref.media import to_bytes
 from livetalk_ref.ode import ode_loss, teacher_forced_loss
 from livetalk_ref.train import TrainConfig, kept, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
@@ -109,7 +110,7 @@ def restorer_stage(count=1536, pairs=2048):
     when = torch.randint(snippets.FRAMES, (pairs,), generator=g)
     whole = data.frames[some, when]                                      # (pairs, 3, 96, 96)
     spoilt = [restorer.spoil(restorer.floats_of(part), g) for part in whole.split(64)]
-    seen = torch.cat([restorer.bytes_of(restorer.through(codec, x)) for x, _ in spoilt])
+    seen = torch.cat([to_bytes(restorer.through(codec, x)) for x, _ in spoilt])
     bad = torch.cat([flags for _, flags in spoilt])
 
     def loss(model, g):

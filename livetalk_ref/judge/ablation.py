@@ -10,7 +10,6 @@ moment; a run that another process works on is left to it. data/results/ablation
 that is known, rows that were not run included, which say so.
 """
 
-import hashlib
 import json
 import math
 import time
@@ -25,10 +24,10 @@ import torch
 from livetalk_ref import curation, distillation, load, stages
 from livetalk_ref.generate import KEPT, settle
 from livetalk_ref.judge import benchmark, long, looks, panel
-from livetalk_ref.judge.convergence import Job, Study, followed, within
+from livetalk_ref.judge.convergence import Job, Study, carried_out, followed
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.evaluate import batches, rolled
-from livetalk_ref.judge.results import RESULTS, write_result
+from livetalk_ref.judge.results import RESULTS, averaged, read_metrics, write_result
 from livetalk_ref.recipes import ROWS, recipe
 from livetalk_ref.train import kept, save
 from livetalk_ref.world.latents import WINDOW
@@ -143,7 +142,7 @@ class Ablation(Study):
             probe=made.probe(distillation.PROBES, r.frames))
         yield from followed(label, states)
         return {RESULT: [self.about(name, seed) | row
-                         for row in curve(self.folder / label / "metrics.jsonl")]}
+                         for row in curve(self.folder / label)]}
 
     def judge(self, name, model, seed, update, frames):
         """A line of numbers of a checkpoint, or of truth through the codec; keeps some latents."""
@@ -206,13 +205,10 @@ class Ablation(Study):
                             {"seconds": round(seconds)}, self.results)
 
 
-def curve(path):
+def curve(run):
     """The figures of a run's metrics.jsonl, averaged over 5 updates, as rows."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    parts = [lines[first:first + EVERY] for first in range(0, len(lines), EVERY)]
-    return [{"part": "training", "update": part[-1]["step"]}
-            | {k: round(sum(line[k] for line in part) / len(part), 5) for k in CURVE}
-            for part in parts]
+    return [{"part": "training", "update": row.pop("step")} | row
+            for row in averaged(read_metrics(run), EVERY, CURVE)]
 
 
 @contextmanager
@@ -240,12 +236,8 @@ def work(study, end):
             for job in jobs:
                 if study.place(job).is_file():
                     continue
-                began = time.monotonic()
-                rows = yield from within(job, end)
-                if rows is None:
+                if not (yield from carried_out(study, job, end)):
                     return
-                study.keep(job, rows, time.monotonic() - began)
-                yield f"done  {job.name}, {time.monotonic() - began:.0f} s"
                 study.write()
 
 
@@ -260,10 +252,7 @@ def work_beside(study, minutes, threads):
 
 def key():
     """Names the folder: other conditions and other weights begin another ablation."""
-    digest = hashlib.sha256(curation.key().encode())
-    for name in ("teacher", *STARTS):
-        digest.update(load.checkpoint(name).read_bytes())
-    return digest.hexdigest()[:10]
+    return load.checkpoints_key(curation.key(), "teacher", *STARTS)
 
 
 def run(quick=False, minutes=None, only_list=False, compiled=False, at_once=1, size=None,

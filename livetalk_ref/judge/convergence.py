@@ -14,7 +14,6 @@ When all jobs that a result needs are done, data/results/RESULT.json is written.
     ode_whose       a student of an autoregressive teacher's trajectories instead
 """
 
-import hashlib
 import json
 import math
 import time
@@ -27,7 +26,8 @@ from livetalk_ref import load, stages, trajectories
 from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge import benchmark, long, students
-from livetalk_ref.judge.results import RESULTS, write_result
+from livetalk_ref.judge.results import (RESULTS, averaged, read_metrics, write_json,
+                                        write_result)
 from livetalk_ref.progress import Progress
 from livetalk_ref.train import kept
 from livetalk_ref.world import latents
@@ -225,11 +225,7 @@ class Study:
         return self.folder / "jobs" / f"{job.name}.json"
 
     def keep(self, job, rows, seconds):
-        path = self.place(job)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"seconds": round(seconds, 1), "rows": rows}))
-        temporary.replace(path)
+        write_json(self.place(job), {"seconds": round(seconds, 1), "rows": rows})
 
     def finish(self, result):
         """Write a result if all of its jobs are done; returns its path or None."""
@@ -252,18 +248,12 @@ def followed(label, states):
 
 def loss_curve(run, options):
     """The training loss of a run, averaged over 50 updates, as rows."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    parts = [lines[first:first + EVERY] for first in range(0, len(lines), EVERY)]
-    return [options | {"step": part[-1]["step"],
-                       "loss": round(sum(line["loss"] for line in part) / len(part), 5)}
-            for part in parts]
+    return [options | row for row in averaged(read_metrics(run), EVERY)]
 
 
 def key():
     """Names the folder: another world and other weights begin another study."""
-    files = [load.checkpoint(name).read_bytes() for name in ("codec", "teacher")]
-    world = latents.cache_key(load.load_module("codec")).encode()
-    return hashlib.sha256(b"".join([world, *files])).hexdigest()[:10]
+    return load.checkpoints_key(latents.cache_key(load.load_module("codec")), "codec", "teacher")
 
 
 def run(quick=False, minutes=None, only_list=False, compiled=False, size=None,
@@ -277,13 +267,21 @@ def run(quick=False, minutes=None, only_list=False, compiled=False, size=None,
         if only_list or study.place(job).is_file():
             yield f"{'done' if study.place(job).is_file() else 'to do'}  {job.name}"
             continue
-        began = time.monotonic()
-        rows = yield from within(job, end)
-        if rows is None:
+        if not (yield from carried_out(study, job, end)):
             return
-        study.keep(job, rows, time.monotonic() - began)
-        yield f"done  {job.name}, {time.monotonic() - began:.0f} s"
         yield from (str(path) for path in map(study.finish, job.into) if path)
+
+
+def carried_out(study, job, end):
+    """Do a job and keep its rows, yielding a line about it. False when time is over before."""
+    began = time.monotonic()
+    rows = yield from within(job, end)
+    if rows is None:
+        return False
+    seconds = time.monotonic() - began
+    study.keep(job, rows, seconds)
+    yield f"done  {job.name}, {seconds:.0f} s"
+    return True
 
 
 def within(job, end):

@@ -18,6 +18,7 @@ import torch
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.distances import frechet
 from livetalk_ref.judge.panel import Judges
+from livetalk_ref.media import to_bytes
 
 EVERY = 4               # of the frames, for FID: neighbours say the same twice
 
@@ -32,19 +33,14 @@ def load_detector(path):
         raise UserError(f"'{path}' is not a TorchScript file of a detector.") from error
 
 
-def bytes_of(frames):
-    """Frames in [-1, 1] as bytes."""
-    return ((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-
-
 def inception(detector, frames):
     """Features of every fourth generated frame of (T, 3, H, W): (M, D)."""
-    return features_of(detector, bytes_of(frames[1::EVERY]))
+    return features_of(detector, to_bytes(frames[1::EVERY]))
 
 
 def i3d(detector, frames):
     """The feature of a clip (T, 3, H, W) without its first frame: (1, D)."""
-    clip = bytes_of(frames[1:]).float().transpose(0, 1)[None]           # (1, 3, T - 1, H, W)
+    clip = to_bytes(frames[1:]).float().transpose(0, 1)[None]           # (1, 3, T - 1, H, W)
     return features_of(detector, clip, rescale=True, resize=True)
 
 

@@ -62,14 +62,20 @@ class Judges:
     def clip(self, frames, truth, bench, i):
         """Clip i of a `Benchmark` as these frames (T, 3, 96, 96): its row of numbers and its
         features (T, 32). Lips are judged by the clean sound, whatever the models heard."""
+        row, reading = self.numbers(frames, bench.samples[i], truth)
+        row["expression right"] = expression_right(reading, bench.data.prompts[i], [0])
+        return row, reading.features
+
+    @torch.inference_mode()
+    def numbers(self, frames, samples, truth):
+        """All numbers of frames and sound but the prompt's, beside a `Truth`; and the `Reading`."""
         reading = self.reader.read(frames)
         row = clip_numbers(frames, reading, truth)
-        row["expression right"] = expression_right(reading, bench.data.prompts[i], [0])
         if self.syncnet is not None:
-            heard = sync(self.syncnet, frames, bench.samples[i])
+            heard = sync(self.syncnet, frames, samples)
             row |= {"Sync-C": heard.confidence, "Sync-D": heard.distance,
                     "Sync offset": heard.offset}
-        return row, reading.features
+        return row, reading
 
     def judge(self, films, bench, truths, watch=None):
         """Judge films, an iterable of the frames of every clip of a `Benchmark`: `Judged`."""

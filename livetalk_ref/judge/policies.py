@@ -20,6 +20,7 @@ from livetalk_ref.judge.overtime import PART, Talk, Watcher, parts
 from livetalk_ref.judge.panel import Judges
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load
+from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import FRAMES
 from livetalk_ref.train import read, save
@@ -107,8 +108,8 @@ class Study:
                 for mark in MARKS:
                     index = mark * FPS - watcher.first
                     if 0 <= index < len(frames):
-                        marks[mark] = ((frames[index] + 1) * 127.5).round().to(torch.uint8)
-                marks[-1] = ((frames[-1] + 1) * 127.5).round().to(torch.uint8)     # the last one
+                        marks[mark] = to_bytes(frames[index])
+                marks[-1] = to_bytes(frames[-1])     # the last one
                 rows.append(watcher(frames))
         except UserError:
             if policy.relative:

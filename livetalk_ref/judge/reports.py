@@ -3,9 +3,7 @@
 `python -m livetalk_ref report NAME` makes data/results/NAME.json again from shipped weights.
 """
 
-import json
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +16,7 @@ from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, spect
 from livetalk_ref.judge import trial
 from livetalk_ref.judge.curated import curation_report
 from livetalk_ref.judge.ode_reports import straightness_report
-from livetalk_ref.judge.results import write_result
+from livetalk_ref.judge.results import averaged, read_metrics, write_result
 from livetalk_ref.load import load, load_module
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.progress import Progress
@@ -207,13 +205,8 @@ def latents_report(count=spectra.HELD_OUT):
 
 def curve_report(every=50, run="runs/teacher"):
     """The teacher's loss while it was trained, averaged over `every` updates."""
-    lines = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
-    rows = []
-    for first in range(0, len(lines), every):
-        part = lines[first:first + every]
-        rows.append({"step": part[-1]["step"],
-                     "loss": round(sum(line["loss"] for line in part) / len(part), 5)})
-    return rows, {"seconds": round(sum(line["seconds"] for line in lines))}
+    lines = read_metrics(run)
+    return averaged(lines, every), {"seconds": round(sum(line["seconds"] for line in lines))}
 
 
 def speed_report(repeats=speed.REPEATS):

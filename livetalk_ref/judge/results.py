@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.media import placed
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "data" / "results"
@@ -39,11 +40,27 @@ def write_result(name, made_by, rows, seeds=(), cost=None, folder=None):
     result = {"made_by": made_by, "code": commit(), "hardware": hardware(),
               "date": datetime.date.today().isoformat(), "seeds": list(seeds), "rows": rows,
               "cost": cost or {}}
-    folder.mkdir(parents=True, exist_ok=True)
-    path, temporary = folder / f"{name}.json", folder / f".{name}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(temporary, path)
+    return write_json(folder / f"{name}.json", result)
+
+
+def write_json(path, facts):
+    """Write facts as JSON, atomically, and return the path: what is there is whole."""
+    with placed(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n")
     return path
+
+
+def read_metrics(run):
+    """The lines of a run's metrics.jsonl, one dict an update."""
+    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+
+
+def averaged(lines, every, names=("loss",)):
+    """Lines of metrics averaged over so many updates: a row with their last step for each part."""
+    parts = [lines[first:first + every] for first in range(0, len(lines), every)]
+    return [{"step": part[-1]["step"]}
+            | {name: round(sum(line[name] for line in part) / len(part), 5) for name in names}
+            for part in parts]
 
 
 def read_result(name):

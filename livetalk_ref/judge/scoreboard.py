@@ -4,16 +4,15 @@ many steps, with and without guidance; and each against the guided teacher, clip
 What one maker got on one set is kept beside the set's cache, so that the board can be continued.
 """
 
-import hashlib
 import json
 from functools import cached_property
-from pathlib import Path
 
 from livetalk_ref import load
 from livetalk_ref.flow import TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge import benchmark, sets
 from livetalk_ref.judge.panel import Judges
+from livetalk_ref.judge.results import write_json
 from livetalk_ref.judge.students import compare, keep, kept_judged
 
 STEPS = (4, 8, 16, TEACHER_STEPS)
@@ -36,9 +35,8 @@ class Board:
 
     def __init__(self, names=tuple(sets.FIRST), count=sets.CLIPS, folder="runs/latents"):
         self.names, self.count, self.base = names, count, folder
-        weights = hashlib.sha256((load.CHECKPOINTS / "teacher.safetensors").read_bytes())
-        weights.update((load.CHECKPOINTS / "codec.safetensors").read_bytes())
-        key = f"{Judges.load().key()}-{weights.hexdigest()[:10]}-{count}"
+        weights = load.checkpoints_key("", "teacher", "codec")
+        key = f"{Judges.load().key()}-{weights}-{count}"
         self.folder = sets.cache(load.load_module("codec"), folder) / f"board-{key}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.grounds = {}
@@ -58,7 +56,7 @@ class Board:
             made = benchmark.maker(*makers()[who])
             found, judged = benchmark.evaluate(made, self.ground(name))
             keep(path, judged)
-            write(facts, found)
+            write_json(facts, found)
         return json.loads(facts.read_text()), kept_judged(path)
 
     @cached_property
@@ -92,13 +90,6 @@ class Board:
 
 def giga(flops):
     return None if flops is None else round(flops / 1e9, 4)
-
-
-def write(path, facts):
-    """JSON, atomically: what is there is whole."""
-    temporary = Path(f"{path}.tmp")
-    temporary.write_text(json.dumps(facts, indent=1) + "\n")
-    temporary.replace(path)
 
 
 def make(count=sets.CLIPS):

@@ -18,6 +18,7 @@ from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
 from livetalk_ref.judge.overtime import Talk
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load
+from livetalk_ref.media import to_bytes
 from livetalk_ref.pipeline import CALLS, Pipeline
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of
@@ -84,7 +85,7 @@ class Seen:
             self.wrong.append(f"frame {frames.first} came where {self.frames} was due")
         if not frames.pictures.isfinite().all():
             self.wrong.append(f"frames from {frames.first} on are not finite")
-        self.digest.update(((frames.pictures + 1) * 127.5).round().byte().numpy().tobytes())
+        self.digest.update(to_bytes(frames.pictures).numpy().tobytes())
         self.frames, self.out = frames.first + len(frames), self.out + len(frames)
         self.furthest = max(self.furthest, self.frames)
 

@@ -8,7 +8,7 @@ the SyncNet on true and shifted sound; and all judges on known damage of growing
 import torch
 
 from livetalk_ref.judge import corrupt, metrics
-from livetalk_ref.judge.panel import expression_right
+from livetalk_ref.judge.panel import Judges, expression_right
 from livetalk_ref.judge.reader import COLUMNS, READ
 from livetalk_ref.judge.sync import sync
 from livetalk_ref.world import clips
@@ -141,20 +141,13 @@ def damage_rows(reader, net, codec, count, watch=None):
             for strength in STRENGTHS:
                 some, sound = damage(frames, clip.samples, strength,
                                      torch.Generator().manual_seed(number))
-                row = judged(reader, net, some, sound, truth)
+                row, _ = Judges(reader, net).numbers(some, sound, truth)
                 found.setdefault((name, strength), []).append(row)
         spoken += 1
         if watch:
             watch()
     return [{"judge": "damage", "corruption": name, "strength": strength, "clips": count} |
             mean(rows) for (name, strength), rows in found.items()]
-
-
-def judged(reader, net, frames, samples, truth):
-    """What all judges say of one clip."""
-    heard = sync(net, frames, samples)
-    return metrics.clip_numbers(frames, reader.read(frames), truth) | {
-        "Sync-C": heard.confidence, "Sync-D": heard.distance, "Sync offset": heard.offset}
 
 
 def mean(rows):

@@ -2,7 +2,7 @@
 
 The weights' names and layout are those of GGUF files: queries and keys hold the two numbers that
 RoPE turns together side by side. B is 1: one dialogue. n new tokens, m cached ones, D width, H
-heads, G key heads, d = D / H. `tests/test_llama.py` holds it against transformers' Llama.
+heads, G key heads, d = D / H. `tests/test_live_think.py` holds it against transformers' Llama.
 """
 
 from dataclasses import dataclass

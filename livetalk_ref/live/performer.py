@@ -14,6 +14,7 @@ from threading import Condition, Thread
 import torch
 
 from livetalk_ref.live.events import Meter, Picture, Sound
+from livetalk_ref.media import to_bytes
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.stream import (FRAMES, MISSING, SAMPLES_PER_FRAME, AvatarSession, frames_of,
                                  samples_for)
@@ -26,11 +27,6 @@ RATE = 16_000
 DEADLINE = FRAMES * SAMPLES_PER_FRAME / RATE        # seconds a block may take
 MOMENT = 0.1                                        # seconds: a chunk may be on its way
 GUESS = DEADLINE / 2                                # seconds it takes, until one was seen
-
-
-def to_bytes(pictures):
-    """Pictures in [-1, 1] as uint8, the same shape."""
-    return ((pictures + 1) * 127.5).round().clamp(0, 255).byte()
 
 
 @dataclass

@@ -12,6 +12,7 @@ from functools import cache
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import wire
 from livetalk_ref.live.events import Error, State
+from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
 
 SHOWN = 192                     # pixels of a portrait to choose from
@@ -51,7 +52,7 @@ class Slots:
 def portrait(seed):
     """A face to choose from, as a JPEG file's bytes."""
     picture = portrait_of(seed, SHOWN)
-    return wire.jpeg(((picture + 1) * 127.5).round().clamp(0, 255).byte())
+    return wire.jpeg(to_bytes(picture))
 
 
 class Session:
