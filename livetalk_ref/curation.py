@@ -10,6 +10,7 @@ nothing else differs. LiveTalk section 3.3. N clips, P of them in a batch.
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,9 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.load import load_module
 from livetalk_ref.restorer import spoil
 from livetalk_ref.train import read, save
+from livetalk_ref.world import clips as clips_of
 from livetalk_ref.world import latents, shards
+from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.face import render
 from livetalk_ref.world.latents import WINDOW, LatentClips
 from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, sample_prompt
@@ -180,10 +183,25 @@ def only_references(clips, references):
     return replace(clips, latents=references[:, None].expand(-1, WINDOW, -1, -1, -1))
 
 
-def cached_clips(count=COUNT):
-    """The first `count` training clips of the latent cache, made if they are not there yet."""
-    return LatentClips.load(list(latents.build(load_module("codec"), "train", count))).select(
-        torch.arange(count))
+@torch.inference_mode()
+def encode_start(codec, split, number):
+    """One clip as `latents.encode_clip` gives it, but of its picture only the first frame."""
+    clip = clips_of.script(split, number, FRAMES)
+    start = codec.encode(clips_of.film(clips_of.cut(clip, slice(1)))[None])[0]      # (1, C, h, w)
+    starts = [first for first, _ in clip.prompts] + [latents.NEVER]
+    row = {"latents": start.half(), "audio": clip.audio.half(), "state": clip.state.half(),
+           "continuous": clip.identity.continuous[0], "categorical": clip.identity.categorical[0],
+           "starts": torch.tensor(starts[:latents.PROMPTS]),
+           "degraded": torch.tensor(clip.degradation is not None)}
+    return row, [prompt for _, prompt in clip.prompts]
+
+
+def cached_clips(count=COUNT, folder="runs/latents-start"):
+    """The first `count` training clips with nothing but their references, made once."""
+    codec = load_module("codec")
+    paths = shards.build(Path(folder) / latents.cache_key(codec), partial(encode_start, codec),
+                         "train", count)
+    return LatentClips.load(list(paths)).select(torch.arange(count))
 
 
 def conditions(kind, count=COUNT, folder="runs/conditions"):
@@ -211,7 +229,7 @@ def key():
     for name in ("restorer", "reader"):
         weights = load_module(name).state_dict()
         digest.update(shards.sources_key(weights=weights).encode())
-    digest.update(latents.cache_key(load_module("codec")).encode())
+    digest.update(shards.world_key(load_module("codec").state_dict()).encode())
     return digest.hexdigest()[:10]
 
 

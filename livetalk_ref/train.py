@@ -165,12 +165,13 @@ def trim_metrics(path, step):
 def autocast(device, precision):
     """Mixed precision: "bf16", "fp16" or "fp32" (none).
 
-    On CPU the plain attention kernel is the fast one in training, so it is chosen too.
+    On CPU the plain attention kernel is the fast one where gradients are kept, and chosen there.
     """
     device = torch.device(device).type
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-        with sdpa_kernel(SDPBackend.MATH) if device == "cpu" else nullcontext():
+        plain = device == "cpu" and torch.is_grad_enabled()
+        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
             yield
 
 
