@@ -13,7 +13,7 @@ from livetalk_ref.judge.curated import auc
 from livetalk_ref.restorer import difference, through
 from livetalk_ref.world.face import render
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.latents import NEVER, LatentClips
+from livetalk_ref.world.latents import NEVER, LatentClips, encode_clip
 from livetalk_ref.world.prompts import MAX_WORDS, is_held_out, parse, sample_prompt, words
 from livetalk_ref.world.still import reference_state
 
@@ -151,6 +151,19 @@ def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
                               atol=1e-5 * want.abs().max().item())
     later = some.window(0, 1, 21)[1]
     assert curation.trim(later) is later
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_start_is_a_clip_without_its_video(codec, number):
+    pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
+    start, asked = curation.encode_start(codec, "train", number)
+    whole, prompts = encode_clip(codec, {"frames": 81}, "train", number)
+    assert asked == prompts and start.keys() == whole.keys()
+    latent, video = start.pop("latents"), whole.pop("latents")
+    assert len(latent) == 1
+    if not whole["degraded"]:               # the same noise does not fall on fewer pictures
+        assert (latent[0] - video[0]).abs().max() < 1e-2 * video[0].abs().max()
+    assert all(torch.equal(start[name], whole[name]) for name in whole)
 
 
 def test_conditions_are_kept(clips, monkeypatch, tmp_path):

@@ -95,6 +95,15 @@ def test_other_teachers_and_guidance_get_other_folders(tmp_path, teacher):
     assert len(folders) == 4
 
 
+def test_half_precision_ends_almost_there_in_a_folder_of_its_own(tmp_path, teacher):
+    source = [latent_shard(tmp_path, 0)]
+    exact, rough = (next(build(teacher, source, folder=tmp_path, precision=precision))
+                    for precision in ("fp32", "bf16"))
+    assert exact.parent != rough.parent and read(rough)[1]["precision"] == "bf16"
+    want, got = (Trajectories.load([path]).states[:, -1].float() for path in (exact, rough))
+    assert 0 < (got - want).norm() < 0.05 * want.norm()
+
+
 def test_batches_and_samples(tmp_path, teacher):
     paths = list(build(teacher, [latent_shard(tmp_path, 0)], folder=tmp_path / "made"))
     data = Trajectories.load(paths)
