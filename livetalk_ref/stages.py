@@ -235,7 +235,9 @@ def export(name, folder=None):
         return ship(folder / "ema.safetensors", SHIPPED[name])
     tensors, facts = read(folder / "ema.safetensors")
     stage = STAGES[name](count=FEW)
-    stage.model.load_state_dict(tensors)
+    frozen = [key for key, p in stage.model.named_parameters() if not p.requires_grad]
+    before = stage.model.state_dict()       # averaging made +0.0 of their -0.0
+    stage.model.load_state_dict(tensors | {key: before[key].clone() for key in frozen})
     stage.finish(stage.model.eval())
     path = load.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
     save(path, half(stage.model.state_dict()), **facts)
