@@ -37,6 +37,7 @@ def add_bench(c):
     c.add_argument("--compile", action="store_true",
                    help="passes through torch.compile: minutes first, needs a C++ compiler")
     c.add_argument("--cuda-graph", action="store_true", help="passes as CUDA graphs, on a GPU")
+    c.add_argument("--keep", metavar="NAME", help="write data/results/NAME.json as well")
     add_json(c)
 
 
@@ -44,11 +45,21 @@ def bench(options):
     """Latency, throughput and memory of a generator on this machine."""
     from livetalk_ref.judge.bench import measure, table
     from livetalk_ref.judge.pace import count_blocks
+    from livetalk_ref.judge.results import write_result
 
     with Progress("stream: block", count_blocks(options.seconds)) as progress:
         facts = measure(options.model, options.steps, options.runs, options.seconds,
                         options.compile, options.cuda_graph, progress)
+    if options.keep:
+        write_result(options.keep, typed(), counted(facts), [0], facts)
     tell(options, facts, table(facts))
+
+
+def counted(facts):
+    """What of `bench`'s figures no machine changes, as rows: the model's, and its teacher's."""
+    names = "model", "steps", "algorithmic", "flops", "times_counted"
+    return [{name: one[name] for name in names if name in one}
+            for one in (facts, facts.get("teacher")) if one]
 
 
 def add_policies(c):

@@ -9,7 +9,7 @@ When all jobs that a result needs are done, data/results/RESULT.json is written.
 
     ode_training    held-out error, distance and sharpness along training, for several seeds and
                     set sizes at equal training; the teacher for comparison; blur step by step
-    ode_benchmarks  short, converged and the teacher on three benchmarks, with comparisons
+    ode_benchmarks  short, converged, teacher and truth on three benchmarks, with comparisons
     ode_blocks      quality against block index, over 7 blocks and over 21
     ode_whose       a student of an autoregressive teacher's trajectories instead
 """
@@ -90,7 +90,7 @@ class Study:
                  for step in (s.short, s.steps)]
         for name in s.sets:
             made += [Job(f"{name}-{model}", (BENCHMARKS, BLOCKS), partial(self.judge, name, model))
-                     for model in self.models]
+                     for model in (*self.models, "codec")]
             made += [Job(f"compare-{name}", (BENCHMARKS,), partial(self.compare, name))]
             made += [Job(f"long-{name}-{model}", (BLOCKS,), partial(self.roll, name, model))
                      for model in self.models]
@@ -189,7 +189,7 @@ class Study:
         """A model on a benchmark: its line there, and one for each of its 7 blocks."""
         yield
         ground, judges = self.ground(name), students.BlockJudges.of(self.ground(name).judges)
-        made = replace(benchmark.maker(*self.models[model]), name=model)
+        made = replace(benchmark.maker(*self.models.get(model, (model,))), name=model)
         facts, judged = benchmark.evaluate(made, replace(ground, judges=judges))
         students.keep(self.folder / f"judged-{name}-{model}.safetensors", judged)
         price = {key: facts["cost"][key] for key in ("evaluations_per_clip", "flops_per_frame")}
