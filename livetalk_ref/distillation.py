@@ -20,7 +20,8 @@ import torch
 from livetalk_ref import curation, recipes, rollout
 from livetalk_ref.dmd import Distiller, dmd_gradient, distill
 from livetalk_ref.errors import UserError
-from livetalk_ref.load import half, load_module
+from livetalk_ref.load import load_module
+from livetalk_ref.packing import half
 from livetalk_ref.train import (autocast, kept, read, save, step_generator, trim_metrics)
 
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)

@@ -13,6 +13,7 @@ from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE, KEPT
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
+from livetalk_ref.packing import unpacked
 from livetalk_ref.real.commands import REAL
 from livetalk_ref.restorer import Restorer, RestorerConfig
 from livetalk_ref.train import read
@@ -59,17 +60,12 @@ def load_module(name, kind=None, device="cpu"):
     try:
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}
         made = module(config(**fields))
-        made.load_state_dict({k: v.float() for k, v in tensors.items()})
+        made.load_state_dict(unpacked(tensors))
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{name} does not hold the weights of a {module.__name__}: "
                         f"{str(error).splitlines()[0]}") from error
     made = made.to(device).eval().requires_grad_(False)
     return made.to(memory_format=torch.channels_last) if isinstance(made, Codec) else made
-
-
-def half(tensors):
-    """Floating tensors as fp16, the form in which weights ship."""
-    return {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
 def drawn_audio(clip=None, frames=None):

@@ -17,9 +17,10 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import draw_sigma, flow_loss
 from livetalk_ref.judge import sync
 from livetalk_ref.judge.reader import Reader, reader_loss
-from livetalk_ref.load import half, load_module
+from livetalk_ref.load import load_module
 from livetalk_ref.media import to_bytes
 from livetalk_ref.ode import ode_loss, teacher_forced_loss
+from livetalk_ref.packing import eight_bits, half
 from livetalk_ref.train import TrainConfig, kept, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import ear, latents, shards, snippets
@@ -227,7 +228,7 @@ STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
 
 
 def export(name, folder=None):
-    """Ship the averaged weights of a run as fp16 under data/checkpoints; returns the path."""
+    """Ship the averaged weights of a run under data/checkpoints; returns the path."""
     folder = Path(folder or f"runs/{name}")
     if name == "ode":
         return export_students(folder)
@@ -255,10 +256,12 @@ def export_students(folder):
 
 
 def ship(path, name):
-    """Copy averaged weights as fp16 to data/checkpoints; returns the path there."""
+    """Copy averaged weights to data/checkpoints, students in 8 bits; returns the path there."""
     tensors, facts = read(path)
-    out = load.CHECKPOINTS / f"{name}.safetensors"
-    save(out, half(tensors), **facts)
+    out, pack = load.CHECKPOINTS / f"{name}.safetensors", half
+    if name.startswith("student"):
+        pack = eight_bits
+    save(out, pack(tensors), **facts)
     return out
 
 

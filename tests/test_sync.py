@@ -10,7 +10,8 @@ from tiny import shake
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge import sync as s
-from livetalk_ref.load import CHECKPOINTS, half, load_module
+from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.packing import half
 from livetalk_ref.posters import act
 from livetalk_ref.train import TrainConfig, save, train
 from livetalk_ref.world import audio, clips
