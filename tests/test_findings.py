@@ -74,6 +74,7 @@ def test_a_knob_must_do_more_than_a_seed():
     assert line["Sync-C"] == ""
     near = [row | ({"frechet": 49.5} if row["row"] == "curated" else {}) for row in ROUGH]
     assert findings.knobs(near, ("frechet",))[0]["Fréchet distance"] == "~"
+    assert findings.knobs(ROUGH, ("Sync-C",)) == []
     one = [row for row in near if row.get("seed") != 1]
     assert findings.knobs(one, ("frechet",))[0]["Fréchet distance"] == "better 0.50"
 
@@ -101,6 +102,9 @@ def test_failures_are_found_by_their_limits():
 def test_sentences_are_computed():
     assert findings.story(ROUGH, "baseline") == (
         "baseline: Fréchet distance 40.0 after 0 updates, best 32.0 after 100, 51.0 after 200")
+    assert findings.story(ROUGH, "curated") == (
+        "+ curated conditions: Fréchet distance 40.0 after 0 updates, best 25.0 after 50 where it "
+        "was judged last")
     assert findings.story(ROUGH, "final") == ""
     said = findings.seen(ROUGH, "baseline")
     assert said.startswith("baseline: shows black pictures, blur, gets worse after its best; "

@@ -140,9 +140,10 @@ def knobs(rows, numbers=NUMBERS, frames=WINDOW):
 
     "~" is a difference of means that is no larger than `chance`.
     """
-    return [{"row": row.title, "against": ROWS[row.like].title, "knob": row.knob}
-            | {label(n): change(rows, name, row.like, n, frames) for n in numbers}
-            for name, row in ROWS.items() if row.like and runs(rows, name)]
+    table = [{"row": row.title, "against": ROWS[row.like].title, "knob": row.knob}
+             | {label(n): change(rows, name, row.like, n, frames) for n in numbers}
+             for name, row in ROWS.items() if row.like and runs(rows, name)]
+    return [line for line in table if any(line[label(n)] for n in numbers)]
 
 
 def change(rows, name, like, number, frames=WINDOW):
@@ -166,9 +167,9 @@ def story(rows, name, number="frechet", frames=WINDOW):
         return ""
     best = (min if DEFINITIONS[number].better == "lower" else max)(path, key=path.get)
     end, begin = max(path), min(path)
+    rest = " where it was judged last" if best == end else f", {short(path[end])} after {end}"
     return (f"{ROWS[name].title}: {label(number)} {short(path[begin])} after {begin} updates, best "
-            f"{short(path[best])} after {best}, {short(path[end])} after {end}" +
-            (", the last that was judged" if best == end else ""))
+            f"{short(path[best])} after {best}{rest}")
 
 
 class Failure(NamedTuple):
@@ -217,7 +218,7 @@ def rule(failure):
     plus = f" {'+' if failure.plus > 0 else '-'} {abs(failure.plus):g}" if failure.plus else ""
     side = "above" if failure.above else "below"
     if failure.against is None:
-        return f"{side} {failure.plus:g}"
+        return f"{label(failure.number)} {side} {failure.plus:g}"
     factor = "" if failure.factor == 1 else f"{failure.factor:g} x "
     whose = {"start": "its start", "best": "its best"}.get(failure.against, failure.against)
     return f"{label(failure.number)} {side} {factor}{whose}{plus}"
