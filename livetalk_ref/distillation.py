@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref import curation, recipes, rollout
-from livetalk_ref.dmd import Distiller, dmd_gradient, distill
+from livetalk_ref.dmd import Distiller, distill, dmd_gradient, hold_known
 from livetalk_ref.errors import UserError
 from livetalk_ref.load import load_module
 from livetalk_ref.packing import half
@@ -50,7 +50,8 @@ def look(distiller, cond):
     """What the three models make of fixed conditions: x (P, F, C, h, w), real and fake
     (L, P, F, C, h, w), the two scores' predictions of x0 from x with noise, and gradient.
 
-    The same noise at every look, so that only the models differ.
+    The same noise at every look, so that only the models differ. Known frames are the given ones
+    in all of them: no model is asked for these.
     """
     d, g = distiller, step_generator(SEED, 0)
     with autocast(d.device, d.precision):
@@ -59,6 +60,7 @@ def look(distiller, cond):
         seen = [dmd_gradient(x, d.teacher, d.critic, noise, torch.full((len(x),), level).to(x),
                              cond, d.recipe.guidance) for level in LEVELS]
     gradient, fake, real = (torch.stack(parts) for parts in zip(*seen))
+    fake, real = (hold_known(believed, cond, x) for believed in (fake, real))
     return {"x": x, "fake": fake, "real": real, "gradient": gradient}
 
 

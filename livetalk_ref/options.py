@@ -27,7 +27,7 @@ def number(low, high, kind=int):
 
 REPORTS = ("ear", "codec", "latents", "teacher", "guidance", "gate", "heed", "teacher_curve",
            "render", "straightness", "curation", "judges", "bound", "scoreboard", "speed",
-           "multiturn", "turn_latency")
+           "multiturn", "turn_latency", "student")
 SETS = ("studio", "wild", "celeb")
 SEED = number(0, 2 ** 63 - 1)
 
@@ -122,5 +122,6 @@ def add_report(c):
     c.add_argument("name", choices=REPORTS)
     c.add_argument("--clips", type=number(2, 1000), help="held-out clips, or dialogues, or turns, "
                    "instead of its own number")
-    c.add_argument("--model", metavar="M", help="of multiturn and turn_latency: the student")
+    c.add_argument("--model", metavar="M",
+                   help="of multiturn, turn_latency and student: the student")
     c.add_argument("--steps", type=number(1, 1000), help="of multiturn's teacher (48)")

@@ -128,7 +128,7 @@ def test_diversity_is_that_of_seeds(done):
     films = [next(iter(ground.bench.decode(next(ablation.made_by(avatar, ground.bench, 21, seed)))))
              for seed in range(2)]
     want = diversity(torch.stack([ground.judges.reader.read(film).features for film in films]))
-    assert study.diversity(avatar, ground) == pytest.approx(want, rel=1e-3)
+    assert ablation.varied(avatar, ground, 1, 2) == pytest.approx(want, rel=1e-3)
 
 
 def test_latents_are_kept_for_filmstrips(done):
@@ -143,10 +143,23 @@ def test_pictures_are_collected(done):
     assert "end final-seed1" in tensors
     tracks = {part: looks.track(tensors, part, "baseline-seed0") for part in ("x", "real", "fake")}
     assert all(list(track) == [0, 1, 2] for track in tracks.values())
+    assert looks.track(tensors, "told", "baseline-seed0")[2].shape == (2, len(looks.TOLD))
     x, real, fake = (tracks[part][0] for part in ("x", "real", "fake"))
     assert x.shape == real.shape == fake.shape and not torch.equal(real, fake)
     assert torch.equal(x, read(probed(next(done[0].glob("runs/ablation/*/baseline-seed0")), 0))[0][
         "x"][[0, -1]].float())
+
+
+def test_a_look_is_told_in_numbers():
+    """Of every condition: the spread of what is made, and how far the three are apart."""
+    g = torch.Generator().manual_seed(0)
+    x, real, fake = (torch.randn(4, 3, 2, 5, 5, generator=g) for _ in range(3))
+    seen = {"x": x, "real": torch.stack([real, x]), "fake": torch.stack([fake, x])}
+    spread, pull, surprise, apart = looks.told(seen)[2]
+    assert spread == pytest.approx(x[2, 1:].std().item())
+    assert pull == pytest.approx((x - real)[2, 1:].abs().mean().item())
+    assert surprise == pytest.approx((x - fake)[2, 1:].abs().mean().item())
+    assert apart == pytest.approx((fake - real)[2, 1:].abs().mean().item())
 
 
 def test_the_plan_has_all_that_is_required():

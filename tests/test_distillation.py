@@ -114,12 +114,14 @@ def test_a_look_shows_all_three_models_and_changes_nothing(tmp_path):
     assert all(torch.equal(v, before[k]) for k, v in d.pack().items())
     assert torch.equal(seen["x"][:, 0], cond.ref)           # the reference is given
     assert seen["real"].shape == seen["fake"].shape == (len(LEVELS), *seen["x"].shape)
+    for part in ("real", "fake"):                           # to the two scores as well
+        assert all(torch.equal(believed[:, 0], cond.ref) for believed in seen[part])
     with torch.no_grad():                           # the critic is the teacher still, unguided
         d.critic.head.head.bias += 1.0
     moved = look(d, cond)
     assert torch.equal(moved["x"], seen["x"]) and torch.equal(moved["real"], seen["real"])
     for level, fake, was in zip(LEVELS, moved["fake"], seen["fake"]):     # x0 = x - sigma v
-        assert torch.allclose(fake, was - level, atol=1e-4)
+        assert torch.allclose(fake[:, 1:], was[:, 1:] - level, atol=1e-4)
 
 
 def test_probes_are_kept(tmp_path):

@@ -86,6 +86,17 @@ def made_by(avatar, bench, frames, seed=0):
     return (x[:, :frames] for x in long.windows(avatar.model, bench, steps, guidance, seed))
 
 
+def varied(avatar, ground, count, seeds):
+    """Mean diversity of a set's first `count` conditions, each made with so many seeds."""
+    some = replace(ground.bench, data=ground.bench.data.select(range(count)))
+    features = []
+    for seed in range(seeds):
+        made = torch.cat(list(made_by(avatar, some, WINDOW, seed)))
+        features.append(torch.stack([ground.judges.reader.read(film).features
+                                     for film in some.decode(made)]))
+    return sum(diversity(one) for one in torch.stack(features, 1)) / count
+
+
 class Ablation(Study):
     """All runs of one size in one folder; the methods that are jobs are generators."""
 
@@ -166,21 +177,11 @@ class Ablation(Study):
         line |= {"update": update, "frames": frames}
         if avatar and frames == WINDOW:
             yield
-            line["diversity"] = round(self.diversity(avatar, ground), 4)
+            line["diversity"] = round(varied(avatar, ground, self.size.varied, self.size.seeds), 4)
         if name in ROWS:
             save(self.folder / "shown" / f"{name}-seed{seed}-{update}-{frames}.safetensors",
                  {"latents": latents[:self.size.shown].half()})
         return {RESULT: [self.about(name, seed) | {"part": "judged"} | line]}
-
-    def diversity(self, avatar, ground):
-        """Mean diversity of some conditions, each made with several seeds."""
-        some = replace(ground.bench, data=ground.bench.data.select(range(self.size.varied)))
-        features = []
-        for seed in range(self.size.seeds):
-            made = torch.cat(list(made_by(avatar, some, WINDOW, seed)))
-            features.append(torch.stack([ground.judges.reader.read(film).features
-                                         for film in some.decode(made)]))
-        return sum(diversity(one) for one in torch.stack(features, 1)) / self.size.varied
 
     # What is written.
 

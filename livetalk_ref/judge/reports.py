@@ -12,8 +12,8 @@ from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, spectra, speed, sync
-from livetalk_ref.judge import trial
+from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, sets, spectra, speed
+from livetalk_ref.judge import sync, trial
 from livetalk_ref.judge.curated import curation_report
 from livetalk_ref.judge.ode_reports import straightness_report
 from livetalk_ref.judge.results import averaged, read_metrics, write_result
@@ -190,6 +190,13 @@ def multiturn_report(count=100, model=None, steps=None):
     return multiturn.measure(count, model, steps=steps)
 
 
+def student_report(count=sets.CLIPS, model=None, steps=None):
+    """The shipped student against the guided teacher on all benchmarks."""
+    from livetalk_ref.judge import goals
+
+    return goals.measure(count, model, steps)
+
+
 def turn_latency_report(count=8, model=None, steps=None):
     """From the last voiced sample, or a typed question, to the first picture with sound."""
     from livetalk_ref.judge import turn_latency
@@ -219,8 +226,9 @@ REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_repo
            "heed": heed_report, "latents": latents_report, "render": render_report,
            "straightness": straightness_report, "judges": judges_report, "bound": bound_report,
            "scoreboard": scoreboard.make, "speed": speed_report, "curation": curation_report,
-           "multiturn": multiturn_report, "turn_latency": turn_latency_report}
-WITH_MODEL = {"multiturn", "turn_latency"}      # reports that take a student, or any checkpoint
+           "multiturn": multiturn_report, "turn_latency": turn_latency_report,
+           "student": student_report}
+WITH_MODEL = {"multiturn", "turn_latency", "student"}   # take a student, or any checkpoint
 
 
 def make_report(name, count=None, model=None, steps=None):

@@ -69,3 +69,11 @@ def read_result(name):
     if not path.is_file():
         raise UserError(f"There is no result {path}; see data/README.md for the command.")
     return json.loads(path.read_text())
+
+
+def measured(name, command):
+    """The rows of a result; if it is not there none, and one sentence that says how to get it."""
+    if not (RESULTS / f"{name}.json").is_file():
+        print(f"{name}: not measured yet; run `python -m livetalk_ref {command}`.")
+        return []
+    return read_result(name)["rows"]
