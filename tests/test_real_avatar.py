@@ -25,7 +25,7 @@ from livetalk_ref.real.wav2vec import SpeechClip
 from livetalk_ref.rollout import sample
 from livetalk_ref.stream import AHIS, AvatarSession, frames_of, samples_for
 
-SIZE = 32
+SIZE = 64
 PICTURE = torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 2 - 1
 SOUND = 0.1 * torch.randn(40_000, generator=torch.Generator().manual_seed(2))
 
