@@ -137,6 +137,17 @@ def test_the_shipped_table():
     assert cards["T4"]["total"] == rows[2]["total"]
 
 
+def test_the_readme_says_what_was_computed():
+    """A card's line: how much of what it has, and what can be taken back."""
+    text, rows = (ROOT / "README.md").read_text(), shipped("real_memory")
+    for row in (row for row in rows if "card" in row):
+        line, = (line for line in text.splitlines() if line.startswith(f"| {row['card']} "))
+        want = f"{row['total']:.1f} of {row['GiB']:.1f} GiB | {row['undo']} |"
+        assert f"| {row['dtype']} | {want}" in line
+    assert f"costs {rows[2]['each undo']:.1f} GiB more" in text
+    assert f"umT5 alone would take {rows[-1]['GiB']:.1f} GiB" in text
+
+
 def test_the_shipped_run_of_the_full_layout():
     row, = shipped("real_full")
     assert (row["tensors"], row["parameters"]) == (857, 1_421_187_232)
