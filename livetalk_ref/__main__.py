@@ -20,7 +20,7 @@ from livetalk_ref.live.commands import add_live, live
 from livetalk_ref.options import (SEED, Parser, add_ablation, add_evaluate, add_json, add_report,
                                   add_study, add_train, add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
-from livetalk_ref.real.commands import (REAL, add_prepare, add_weights, photo, prepare,
+from livetalk_ref.real.commands import (add_prepare, add_weights, is_real, photo, prepare,
                                         real_avatar)
 
 STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
@@ -68,14 +68,16 @@ def arguments():
 
 def add_generate(c):
     who = c.add_mutually_exclusive_group()
-    who.add_argument("--image", metavar="I", help="a portrait of the drawn world, PNG or JPEG")
+    who.add_argument("--image", metavar="I", help="a portrait of the drawn world, PNG or "
+                     "JPEG; with released weights a photograph")
     who.add_argument("--identity", type=SEED, metavar="SEED", default=7,
                      help="the drawn portrait of a seed (7)")
     c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
     c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
     c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
     c.add_argument("--model", default="teacher", metavar="M", help="teacher, student_ode, "
-                   "student_ode_short, the path of a checkpoint, or livetalk-1.3b")
+                   "student_ode_short, the path of a checkpoint, livetalk-1.3b or "
+                   "omniavatar-1.3b (teacher)")
     add_weights(c)
     c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
     c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
@@ -94,7 +96,7 @@ def generate(options):
     from livetalk_ref.world import prompts
     from livetalk_ref.world.audio import is_silent, load_audio
 
-    real = options.model in REAL
+    real = is_real(options)
     if not real:
         prompts.parse(options.prompt)
     samples = load_audio(options.audio)
@@ -103,7 +105,8 @@ def generate(options):
     avatar = real_avatar(options) if real else load(options.model)
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
     steps, guidance = g.settle(avatar, options.steps,
-                               guidance_of(options.text_weight, options.audio_weight))
+                               guidance_of(options.text_weight, options.audio_weight,
+                                           avatar.guidance))
     scale = options.scale or (1 if real else g.SCALE)
     ticks = g.count_ticks(avatar, g.count_frames(samples), steps)
     with Progress("block" if avatar.is_student else "denoising step", ticks) as progress:
@@ -169,15 +172,15 @@ def evaluate(options):
     tell(options, facts, b.table(facts))
 
 
-def guidance_of(text, audio):
+def guidance_of(text, audio, usual=None):
     """The guidance of two options: the usual weight where only one is given, None for neither."""
     from livetalk_ref import generate as g
     from livetalk_ref.flow import Guidance
 
     if text is None and audio is None:
         return None
-    return Guidance(g.TEXT_WEIGHT if text is None else text,
-                    g.AUDIO_WEIGHT if audio is None else audio)
+    usual = usual or g.GUIDANCE
+    return Guidance(usual.text if text is None else text, usual.audio if audio is None else audio)
 
 
 def train(options):

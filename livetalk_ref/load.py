@@ -1,5 +1,6 @@
 """Weights to ready-made objects: shipped ones by name, the released ones from a folder."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.packing import unpacked
 from livetalk_ref.real.commands import REAL
+from livetalk_ref.real.weights import stored_shapes
 from livetalk_ref.restorer import Restorer, RestorerConfig
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
@@ -41,6 +43,14 @@ def checkpoint(name):
     return path
 
 
+def is_released(path):
+    """Is it a file of LiveTalk's or OmniAvatar's? Theirs do not say their size, ours do."""
+    with suppress(UserError):                       # what cannot be read is told by who reads it
+        shapes, facts = stored_shapes(path)
+        return "config" not in facts and "audio_proj.proj.weight" in shapes
+    return False
+
+
 def checkpoints_key(start, *names):
     """Ten hex digits of a text and of the files of checkpoints: they name what both decide."""
     digest = hashlib.sha256(start.encode())
@@ -55,7 +65,12 @@ def load_module(name, kind=None, device="cpu"):
     name: a shipped checkpoint or a path; kind: "codec", "reader", "sync", "dit" or None for what
     name says.
     """
-    tensors, facts = read(checkpoint(name), device)
+    path = checkpoint(name)
+    if is_released(path):
+        raise UserError(f"{path} has the layout of released weights, which take a folder: give "
+                        f"--model {' or '.join(REAL)}, and --weights with the folder in which it "
+                        f"is called model.safetensors.")
+    tensors, facts = read(path, device)
     module, config = KINDS.get(kind or str(name), (WanDiT, Config))
     try:
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}

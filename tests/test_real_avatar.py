@@ -25,7 +25,7 @@ from livetalk_ref.real.wav2vec import SpeechClip
 from livetalk_ref.rollout import sample
 from livetalk_ref.stream import AHIS, AvatarSession, frames_of, samples_for
 
-SIZE = 32
+SIZE = 64
 PICTURE = torch.rand(3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 2 - 1
 SOUND = 0.1 * torch.randn(40_000, generator=torch.Generator().manual_seed(2))
 
@@ -116,6 +116,9 @@ def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, 
              PROMPTS[0], "--out", tmp_path / "o.mp4"]
     status, out, err = run(monkeypatch, capsys, *words)
     assert (status, out) == (2, "") and "--weights" in err
+    tiny = ["teacher" if word == "livetalk-1.3b" else word for word in words]
+    status, out, err = run(monkeypatch, capsys, *tiny, "--weights", weights)
+    assert (status, out) == (2, "") and "goes with --model livetalk-1.3b or omni" in err
     words += ["--weights", weights]
     monkeypatch.setattr(loading, "load", lambda *_: avatar)
     status, out, err = run(monkeypatch, capsys, *words)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_wan import worst
 
 from livetalk_ref.errors import UserError
@@ -78,4 +79,18 @@ def test_what_does_not_fit_is_one_sentence(tmp_path):
         with pytest.raises(UserError, match="multiples of 16"):
             CODEC.encode(torch.zeros(shape))
     with pytest.raises(UserError, match="holds no autoencoder"):
+        load_vae(tmp_path)
+
+
+def test_a_file_that_does_not_hold_all_of_it_is_told(tmp_path):
+    """The library would draw the rest at random."""
+    CODEC.vae.save_pretrained(tmp_path)
+    file, key = tmp_path / "diffusion_pytorch_model.safetensors", "decoder.conv_out.weight"
+    tensors = load_file(file)
+    assert torch.equal(load_vae(tmp_path).vae.state_dict()[key], tensors[key])
+    save_file({k: v for k, v in tensors.items() if k != key}, file)
+    with pytest.raises(UserError, match=f"the whole autoencoder .* 1 missing: {key}"):
+        load_vae(tmp_path)
+    save_file(tensors | {key: torch.zeros(2)}, file)
+    with pytest.raises(UserError, match=f"1 misshapen: {key} is 2, not 3x8x3x3x3"):
         load_vae(tmp_path)

@@ -1,20 +1,26 @@
 """The memory table: its formulas against bytes that are really held; what ships says it fits."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
+from repo import ROOT
 
 from livetalk_ref.cache import BLOCK, FULL, KVCache
 from livetalk_ref.judge.results import RESULTS, read_result
-from livetalk_ref.real import full, gpu
+from livetalk_ref.real import full, gpu, memory
 from livetalk_ref.real.memory import (Meter, bytes_of, cache_bytes, example, kept_frames, measure,
-                                      peak)
-from livetalk_ref.real.standin import SMALL, SMALL_SPEECH, SMALL_VAE, random_dit, random_vae
+                                      peak, stream_peak)
+from livetalk_ref.real.standin import (SMALL, SMALL_SPEECH, SMALL_VAE, random_dit, random_speech,
+                                       random_vae)
 from livetalk_ref.real.vae import WanCodec
+from livetalk_ref.real.wav2vec import WINDOW, Speech
 from livetalk_ref.rollout import draw, remember
-from livetalk_ref.stream import AHIS
+from livetalk_ref.stream import AHIS, SAMPLES_PER_FRAME
+from livetalk_ref.wan import WanDiT
 
 
 def test_the_meter_counts_what_is_alive():
@@ -60,17 +66,54 @@ def small_speech():
 @torch.no_grad()
 def test_counted_activations_are_those_of_a_real_run():
     """On the meta device, and with numbers in them, a step holds the same bytes."""
-    held, phases = measure(SMALL, torch.float32, 32, small_vae, small_speech)
+    held, phases, _ = measure(SMALL, torch.float32, 32, small_vae, small_speech)
     model, codec = random_dit(SMALL, "cpu", torch.float32), WanCodec(random_vae(**SMALL_VAE))
     x, cond, cache = example(SMALL, torch.float32, 32)
     sigma, _ = torch.ones(1, BLOCK), model(x, torch.ones(1, BLOCK), cond, cache=cache)
     known = model, vars(cond), x, sigma, cache.layers
     assert phases["denoise"] == peak(lambda: model(x, sigma, cond, cache=cache), *known)
     assert held["cache"] == bytes_of(cache.layers)
-    _, memory = codec.decode_step(x[:, :1])
-    _, memory = codec.decode_step(x[:, :1], memory)
-    assert held["vae_state"] == bytes_of(memory) and held["vae"] == bytes_of(codec)
+    _, state = codec.decode_step(x[:, :1])
+    _, state = codec.decode_step(x[:, :1], state)
+    assert held["vae_state"] == bytes_of(state) and held["vae"] == bytes_of(codec)
     assert phases["remember"] > held["cache"]       # the new cache, while the old one is there
+
+
+@torch.no_grad()
+def test_the_total_is_what_a_session_holds(monkeypatch):
+    """Streaming with numbers against streaming where nothing has content: the CPU saves copies of
+    a window's sound, and of nothing else. Each block that can be taken back adds its share; a
+    longer stream adds nothing."""
+    with torch.device("meta"):
+        empty = WanDiT(SMALL), WanCodec(small_vae()), Speech(small_speech())
+        z = torch.empty(1, 1, 16, 8, 8)
+        _, state = empty[1].decode_step(z, empty[1].decode_step(z)[1])
+    real = (random_dit(SMALL, "cpu", torch.float32), WanCodec(random_vae(**SMALL_VAE)),
+            Speech(random_speech(**SMALL_SPEECH)))
+    cache = cache_bytes(SMALL, 16, kept_frames(AHIS, 8), torch.float32)
+    copied = stream_peak(*empty, 64, device=None) - stream_peak(*real, 64, device=None)
+    assert 0 <= copied <= 4 * WINDOW * SAMPLES_PER_FRAME < cache
+    one = stream_peak(*empty, 64)
+    more = stream_peak(*empty, 64, undo=1) - one
+    assert more == pytest.approx(cache + bytes_of(state), rel=0.05)
+    monkeypatch.setattr(memory, "STEADY", memory.STEADY + 1)
+    assert stream_peak(*empty, 64) == one
+
+
+def test_what_a_card_can_take_back():
+    """T4: 14.7 less 1 in reserve leaves 1.7, room for one block."""
+    line = {"dtype": "fp16", "total": 12.0, "each undo": 1.5}
+    rows = memory.cards([line, line | {"dtype": "bf16", "total": 50.0}])
+    assert (rows[0]["fits"], rows[0]["undo"]) == (True, 1)
+    assert (rows[1]["fits"], rows[1]["undo"]) == (False, None)
+
+
+def test_a_measured_peak_takes_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory.results, "RESULTS", tmp_path)
+    assert memory.measured("bf16") == "not measured"
+    stages = [{"stage": "session", "result": "not measured"}, {"stage": "session", "peak_gib": 9}]
+    (tmp_path / "real_gpu.json").write_text(json.dumps({"cost": {"stages": stages}}))
+    assert (memory.measured("bf16"), memory.measured("fp16")) == (9, "not measured")
 
 
 def test_an_hour_costs_the_memory_of_six_seconds():
@@ -89,7 +132,20 @@ def test_the_shipped_table():
     assert [row["dtype"] for row in rows[:3]] == ["fp32", "bf16", "fp16"]
     streams = {row["policy"]: row for row in rows if "policy" in row}
     assert streams["ahis"]["6 s"] == streams["ahis"]["60 min"] < streams["full"]["60 min"] / 100
-    assert rows[-1]["card"] == "T4" and rows[-1]["fits"]
+    cards = {row["card"]: row for row in rows if "card" in row}
+    assert cards["T4"]["fits"] and cards["T4"]["undo"] == 0
+    assert cards["T4"]["total"] == rows[2]["total"]
+
+
+def test_the_readme_says_what_was_computed():
+    """A card's line: how much of what it has, and what can be taken back."""
+    text, rows = (ROOT / "README.md").read_text(), shipped("real_memory")
+    for row in (row for row in rows if "card" in row):
+        line, = (line for line in text.splitlines() if line.startswith(f"| {row['card']} "))
+        want = f"{row['total']:.1f} of {row['GiB']:.1f} GiB | {row['undo']} |"
+        assert f"| {row['dtype']} | {want}" in line
+    assert f"costs {rows[2]['each undo']:.1f} GiB more" in text
+    assert f"umT5 alone would take {rows[-1]['GiB']:.1f} GiB" in text
 
 
 def test_the_shipped_run_of_the_full_layout():
@@ -108,7 +164,7 @@ def test_the_full_commands_steps_at_a_small_size(tmp_path):
 def test_the_gpu_script_runs_at_a_small_size(tmp_path):
     """Every stage that a CPU can do gives numbers; what is not there says so."""
     gpu.main(["--small", "--out", str(tmp_path)])
-    rows = json.loads((tmp_path / "real_gpu.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "real_gpu.json").read_text())["cost"]["stages"]
     made = {(row["stage"], row.get("attention")): row for row in rows}
     for stage in ("ceilings", "bf16 against fp32", "floor of a step", "vae", "dit", "session",
                   "teacher", "summary"):
@@ -116,6 +172,9 @@ def test_the_gpu_script_runs_at_a_small_size(tmp_path):
     assert 0 < made["bf16 against fp32", None]["block"] < 0.2
     assert made["session", None]["frames_per_second"] > 0
     assert "result" not in made["dit", "math"]
+    summary = made["summary", None]
+    assert {f"target_{name}" for name in gpu.TARGETS} | gpu.TARGETS.keys() < summary.keys()
+    assert summary["first_frame_seconds"] == made["session", None]["first_frame_seconds"]
     if not torch.cuda.is_available():
         assert "not measured" in made["dit", "cudnn"]["result"]
 
@@ -124,3 +183,23 @@ def test_without_time_nothing_is_made_up():
     bench = gpu.Bench(gpu.SMALL, "cpu", 0)
     row = bench.stage("dit", lambda: pytest.fail("it ran"), mode="eager")
     assert row == {"stage": "dit", "mode": "eager", "result": "not measured: no time left"}
+    assert all(gpu.summary(bench)[name] == "not measured" for name in gpu.TARGETS)
+
+
+def test_a_stage_that_fails_ends_nothing_and_every_stage_is_kept():
+    kept = []
+    bench = gpu.Bench(gpu.SMALL, "cpu", 1, lambda rows: kept.append(list(rows)))
+    bench.stage("vae", lambda: {}["ms_per_block"])
+    bench.stage("dit", lambda: {"frames_per_second": 2.0})
+    assert [len(rows) for rows in kept] == [1, 2] and "KeyError" in kept[0][0]["result"]
+    assert gpu.summary(bench)["dit_frames_per_second"] == 2.0
+
+
+def test_the_gpu_script_needs_torch_and_transformers_alone():
+    """What a GPU machine without a network may lack is not imported before the wheels are there."""
+    lacking = {"av", "soundfile", "PIL", "torchaudio", "diffusers", "tornado", "matplotlib"}
+    code = ("import json, sys, livetalk_ref.real.gpu\n"
+            "print(json.dumps([name for name in sys.modules if '.' not in name]))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    assert not lacking & set(json.loads(done.stdout))

@@ -4,10 +4,11 @@ from copy import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_wan import worst
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.real.standin import SMALL_SPEECH, random_speech
+from livetalk_ref.real.standin import SMALL_SPEECH, random_speech, shaken
 from livetalk_ref.real.wav2vec import (WINDOW, Speech, SpeechClip, SpeechStream, difference,
                                        load_speech)
 
@@ -51,6 +52,17 @@ def test_rows_are_transformers_hidden_states():
     assert rows.shape == (count, SPEECH.width) == (24, 4 * 16)
     assert worst(rows, want) < 1e-5
     assert torch.equal(rows[:, :16], rows[:, -16:])         # the last state is there twice
+
+
+def test_the_stack_of_the_real_size_is_transformers():
+    """wav2vec2-base of random weights: 14 x 768 channels."""
+    model = random_speech()
+    with torch.no_grad():
+        out = model(SOUND[:2000][None], output_hidden_states=True)
+    rows = Speech(model)(SOUND[:2000], out.last_hidden_state.shape[1])
+    assert rows.shape == (6, 14 * 768) and len(out.hidden_states) == 13
+    for i, state in enumerate((out.last_hidden_state, *out.hidden_states)):
+        assert worst(rows[:, 768 * i:768 * (i + 1)], state[0]) < 1e-5
 
 
 def test_interpolation_comes_before_the_transformer():
@@ -127,5 +139,27 @@ def test_what_a_stream_costs_in_accuracy_falls_with_what_it_hears_ahead():
 def test_silence_is_no_trouble():
     rows, _ = pushed([1000], 4, torch.zeros(30_000))
     assert rows.isfinite().all()
-    with pytest.raises(UserError, match="no wav2vec 2.0 model"):
-        load_speech("nowhere")
+
+
+def test_it_is_read_from_the_released_file_or_not_at_all(tmp_path):
+    """The released one has a head for letters, lacks a mask of training, and names a weight as
+    older versions did. What else is missing would be drawn at random by the library."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+    whole = shaken(Wav2Vec2ForCTC(Wav2Vec2Config(**SMALL_SPEECH, vocab_size=8)), 3)
+    whole.save_pretrained(tmp_path)
+    file, part = tmp_path / "model.safetensors", "parametrizations.weight.original"
+    tensors = {k.replace(f"{part}0", "weight_g").replace(f"{part}1", "weight_v"): v
+               for k, v in load_file(file).items() if "masked" not in k}
+    assert any("weight_g" in k for k in tensors) and "lm_head.weight" in tensors
+    save_file(tensors, file, {"format": "pt"})
+    rows = load_speech(tmp_path)(SOUND[:8000], 8)
+    assert worst(rows, Speech(whole.wav2vec2)(SOUND[:8000], 8)) < 1e-6
+    key = "encoder.layers.0.attention.k_proj.weight"
+    del tensors[f"wav2vec2.{key}"]
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(UserError, match=f"the whole wav2vec 2.0 model .* 1 missing: {key}"):
+        load_speech(tmp_path)
+    file.write_bytes(file.read_bytes()[:-9])
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="no wav2vec 2.0 model"):
+            load_speech(folder)

@@ -1,7 +1,10 @@
 """umT5 embeddings: zero behind the prompt, the same from a file, one sentence for unknown ones."""
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_wan import worst
 
 from livetalk_ref.errors import UserError
@@ -58,6 +61,12 @@ def test_a_negative_prompt_stands_for_the_dropped_one(encoder, tmp_path):
     assert torch.equal(SavedText(path)([""]), encoder(["no"]))
 
 
-def test_what_is_missing_is_one_sentence(tmp_path):
+def test_what_is_missing_is_one_sentence(folder, tmp_path):
     with pytest.raises(UserError, match="holds no umT5"):
+        load_text(tmp_path)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "text_encoder" / "model.safetensors"
+    save_file({k: v for k, v in load_file(file).items() if k != "shared.weight"}, file,
+              {"format": "pt"})
+    with pytest.raises(UserError, match="the whole umT5 encoder: .* missing: .*shared.weight"):
         load_text(tmp_path)

@@ -93,6 +93,19 @@ def test_a_pickle_is_refused_and_runs_nothing(tmp_path):
         load_dit(tmp_path / "other.safetensors")
 
 
+def test_a_download_that_was_cut_short_is_told(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="If it was cut short, download it again"):
+        load_dit(path)
+
+
+def test_a_released_file_alone_is_sent_to_its_folder(path):
+    """It does not say its size, and its encoders would be missing."""
+    save_file(load_file(path), path, {"format": "pt"})
+    with pytest.raises(UserError, match="--model livetalk-1.3b or omniavatar-1.3b, and --weights"):
+        load(str(path))
+
+
 @pytest.mark.parametrize("style", ["base_model.model.{}.lora_{}.default.weight",
                                    "{}.lora_{}.weight", "pipe.dit.{}.lora_{}.weight"])
 def test_lora_is_merged_while_reading(path, tmp_path, style):
@@ -179,5 +192,5 @@ def test_what_is_missing_in_a_folder_is_one_sentence(path, tmp_path):
         load("livetalk-1.3b")
     with pytest.raises(UserError, match="There is no folder"):
         load("livetalk-1.3b", path=tmp_path / "nowhere")
-    with pytest.raises(UserError, match="no wav2vec 2.0 model"):
+    with pytest.raises(UserError, match=r"lacks vae, wav2vec2, text.safetensors \(or text_enc"):
         load("livetalk-1.3b", path=tmp_path)

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.media import placed
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "data" / "results"
@@ -45,6 +44,8 @@ def write_result(name, made_by, rows, seeds=(), cost=None, folder=None):
 
 def write_json(path, facts):
     """Write facts as JSON, atomically, and return the path: what is there is whole."""
+    from livetalk_ref.media import placed       # needs av, which a borrowed GPU machine lacks
+
     with placed(path) as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n")
     return path

@@ -45,6 +45,20 @@ class Hearing:
         return SpeechClip(self.speech, clip, frames)
 
 
+def check(folder, name):
+    """UserError that names every part of a folder that is not there, before anything is read."""
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder} with the weights of {name}.")
+    parts = [part for part in ("model.safetensors", "vae", "wav2vec2")
+             if not (folder / part).exists()]
+    if not (folder / "text.safetensors").exists() and not (folder / "text_encoder").is_dir():
+        parts.append("text.safetensors (or text_encoder and tokenizer, from which the 'prepare' "
+                     "command makes it)")
+    if parts:
+        raise UserError(f"The folder {folder} lacks {', '.join(parts)}; notebook 10 says where to "
+                        f"get them.")
+
+
 def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead=AHEAD, size=SIZE,
              vae_dtype=None):
     """`load("livetalk-1.3b", path=FOLDER)`: everything of the folder, ready to talk.
@@ -56,8 +70,7 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
         raise UserError(f"The weights of {name} do not ship: give the folder that holds "
                         f"model.safetensors as path (on the command line: --weights).")
     folder, dtype = Path(path), dtype or best_dtype(device)
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder} with the weights of {name}.")
+    check(folder, name)
     model = load_dit(folder / "model.safetensors", device=device, dtype=dtype, lora=lora,
                      alpha=alpha)
     speech = load_speech(folder / "wav2vec2", device, dtype)

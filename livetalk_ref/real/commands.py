@@ -11,8 +11,16 @@ REAL = ("livetalk-1.3b", "omniavatar-1.3b")         # models whose weights do no
 
 
 def add_weights(parser):
-    parser.add_argument("--weights", metavar="DIR", help=f"the folder of released weights, for "
-                        f"--model {' or '.join(REAL)}")
+    parser.add_argument("--weights", metavar="DIR", help=f"for --model {' or '.join(REAL)}: the "
+                        f"folder with model.safetensors, vae/, wav2vec2/ and text.safetensors, "
+                        f"see README and notebook 10")
+
+
+def is_real(options):
+    """Is it a model whose weights do not ship? UserError for a folder that none would read."""
+    if options.weights and options.model not in REAL:
+        raise UserError(f"--weights goes with --model {' or '.join(REAL)} alone.")
+    return options.model in REAL
 
 
 def add_prepare(parser):

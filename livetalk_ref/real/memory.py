@@ -3,11 +3,13 @@
 `python -m livetalk_ref.real.memory` writes data/results/real_memory.json.
 
 Everything runs on the meta device, where tensors have shapes and no content, and a meter adds up
-what is alive after every operation: the activations are counted, not estimated. Attention counts
-as a fused kernel, which stores no scores; the libraries' own work space is left out.
+what is alive after every operation: nothing is estimated. The total is that of an `AvatarSession`
+that streams there. Attention counts as a fused kernel, which stores no scores; the libraries' own
+work space is left out.
 """
 
 import weakref
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -17,39 +19,49 @@ from torch.utils._pytree import tree_leaves
 
 from livetalk_ref.cache import BLOCK, FULL, KVCache
 from livetalk_ref.flow import ROWS_PER_LATENT, Cond
-from livetalk_ref.judge.results import write_result
+from livetalk_ref.judge import results
 from livetalk_ref.real.text import ROWS
 from livetalk_ref.real.vae import PATCH, STRIDE, WanCodec
-from livetalk_ref.real.wav2vec import WINDOW, Speech
+from livetalk_ref.real.wav2vec import WINDOW, Speech, SpeechStream
 from livetalk_ref.rollout import remember
-from livetalk_ref.stream import AHIS, SAMPLES_PER_FRAME, UNDO
-from livetalk_ref.wan import LIVETALK_1P3B, WanDiT
+from livetalk_ref.stream import (AHIS, FRAMES, SAMPLES_PER_FRAME, UNDO, AvatarSession,
+                                 samples_for)
+from livetalk_ref.wan import LIVETALK_1P3B, WanDiT, rope_table
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIZE = 512                          # pixels a side
 GIB = 2 ** 30
-CARD, RESERVE = 15.0, 1.0           # GiB of a T4, and what CUDA and fragments take of it
+CARDS = {"T4": ("fp16", 14.7), "L4, RTX 4090": ("bf16", 22.0), "A100 40 GB": ("bf16", 39.4),
+         "A100, H100 80 GB": ("bf16", 79.0)}        # GiB that PyTorch finds on them
+RESERVE = 1.0                       # GiB that CUDA and fragments take of a card
 BLOCKS = {"6 s": 8, "60 min": 4800}         # of 12 frames, 0.75 s
+STEADY = 2 * BLOCK + 1              # blocks after which a stream that keeps no past grows no more
+NOT = "not measured"
 
 
 class Fused(TorchFunctionMode):
-    """Attention as the fused kernels see memory: only its result is stored."""
+    """Attention as the fused kernels see memory: only its result is stored. Pictures that leave
+    the meta device are black."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention:
             query, _, value = args[:3]
             return query.new_empty(*query.shape[:-1], value.shape[-1])
+        if function is torch.Tensor.cpu and args[0].is_meta:
+            return torch.zeros(args[0].shape)
         return function(*args, **(kwargs or {}))
 
 
 class Meter(TorchDispatchMode):
     """Bytes of all tensors made inside that are alive, and the most there have been.
 
-    What exists before (`known`: modules and tensors) does not count, nor do views of it.
+    What exists before (`known`: modules and tensors) does not count, nor do views of it, nor
+    what is elsewhere than on a device that is named.
     """
 
-    def __init__(self, *known):
+    def __init__(self, *known, device=None):
         super().__init__()
+        self.device = device
         self.now = self.peak = 0
         self.seen = set()
         for thing in known:
@@ -60,7 +72,7 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and self.device in (None, tensor.device.type):
                 self.add(tensor.untyped_storage())
         return out
 
@@ -78,9 +90,9 @@ class Meter(TorchDispatchMode):
 
 
 @torch.no_grad()
-def peak(work, *known):
+def peak(work, *known, device=None):
     """The most bytes that `work()` holds at a time beside what is known."""
-    with Fused(), Meter(*known) as meter:
+    with Fused(), Meter(*known, device=device) as meter:
         work()
     return meter.peak
 
@@ -124,8 +136,29 @@ def example(config, dtype, size):
     return empty(1, BLOCK, 16, side, side, dtype=dtype), cond, cache
 
 
+def stream_peak(model, codec, ears, size, undo=0, device="meta"):
+    """The most bytes that a session holds beside its weights on a device, None for everywhere,
+    its sound pushed block by block."""
+    def text(prompts):
+        return torch.empty(len(prompts), ROWS, model.config.text_dim, dtype=codec.dtype,
+                           device=ears.device)
+
+    def stream():
+        avatar = SimpleNamespace(model=model, codec=codec, text=text,
+                                 audio=lambda: SpeechStream(ears))
+        session = AvatarSession(avatar, torch.zeros(3, size, size), "", undo=undo)
+        session.push(torch.zeros(samples_for(1, session.ahead)))
+        for _ in range(STEADY + undo - 1):
+            session.push(torch.zeros(FRAMES * SAMPLES_PER_FRAME))
+        assert session.state.blocks == STEADY + undo
+
+    rope_table.cache_clear()                                # of earlier work, or it would be free
+    return peak(stream, model, codec, ears.model, device=device)
+
+
 def measure(config, dtype, size, vae, speech):
-    """Bytes of one session's parts in steady state: what is held, and what each phase adds."""
+    """Bytes of one session's parts in steady state: what is held, what each phase adds to that,
+    and the most there is of everything."""
     with torch.device("meta"):
         model = WanDiT(config).to(dtype)
         codec = WanCodec(vae().to(dtype))
@@ -147,7 +180,8 @@ def measure(config, dtype, size, vae, speech):
     held = {"dit": bytes_of(model), "vae": bytes_of(codec), "speech": bytes_of(ears.model),
             "text": bytes_of([cond.text, cond.no_text]), "cache": bytes_of(cache.layers),
             "vae_state": bytes_of(memory)}
-    return held, phases
+    weights = held["dit"] + held["vae"] + held["speech"]
+    return held, phases, weights + stream_peak(model, codec, ears, size)
 
 
 def full_vae():
@@ -173,15 +207,35 @@ def gib(value):
     return round(value / GIB, 3)
 
 
-def row(name, held, phases):
-    """A line of the table, in GiB. The total is one session without undo; `undo` is what each
-    block that can be taken back adds."""
-    most = max(phases, key=phases.get)
-    total = sum(held.values()) + phases[most]
+def measured(name):
+    """The most that a session really held on a GPU, in GiB, if real/gpu.py has run on one and its
+    file is in data/results."""
+    if name != "bf16" or not (results.RESULTS / "real_gpu.json").is_file():
+        return NOT
+    stages = results.read_result("real_gpu")["cost"]["stages"]
+    return next((stage["peak_gib"] for stage in stages
+                 if stage["stage"] == "session" and "peak_gib" in stage), NOT)
+
+
+def row(name, held, phases, total):
+    """A line of the table, in GiB. The total is a session that can take nothing back; `each undo`
+    is what every block adds that can be: a cache, and a state of the autoencoder."""
     return {"dtype": name, "size": SIZE, **{key: gib(value) for key, value in held.items()},
-            **{f"+ {key}": gib(value) for key, value in phases.items()}, "worst phase": most,
-            "total": gib(total), f"total, undo {UNDO}": gib(total + UNDO * held["cache"]),
-            "measured": "not measured"}
+            **{f"+ {key}": gib(value) for key, value in phases.items()},
+            "working": gib(total - sum(held.values())), "total": gib(total),
+            "each undo": gib(held["cache"] + held["vae_state"]), "measured": measured(name)}
+
+
+def cards(table):
+    """For every card the most blocks that a session can take back there, None if none fits."""
+    rows = []
+    for card, (dtype, size) in CARDS.items():
+        line = next(line for line in table if line["dtype"] == dtype)
+        room = size - RESERVE - line["total"]
+        rows.append({"card": card, "GiB": size, "reserve": RESERVE, "dtype": dtype, "total":
+                     line["total"], "fits": room >= 0,
+                     "undo": int(min(room // line["each undo"], UNDO)) if room >= 0 else None})
+    return rows
 
 
 def lengths(config, size, dtype):
@@ -196,15 +250,14 @@ def lengths(config, size, dtype):
 
 
 def main():
-    rows = []
+    table = []
     for name, dtype in DTYPES.items():
-        rows.append(row(name, *measure(LIVETALK_1P3B, dtype, SIZE, full_vae, full_speech)))
-        print(rows[-1], flush=True)
-    t4 = rows[-1]["total"]
-    rows += lengths(LIVETALK_1P3B, SIZE, torch.float16)
-    rows.append({"card": "T4", "GiB": CARD, "reserve": RESERVE, "dtype": "fp16", "total": t4,
-                 "fits": t4 <= CARD - RESERVE, "umT5 left out": gib(2 * umt5_parameters())})
-    print(write_result("real_memory", "python -m livetalk_ref.real.memory", rows))
+        table.append(row(name, *measure(LIVETALK_1P3B, dtype, SIZE, full_vae, full_speech)))
+        print(table[-1], flush=True)
+    rows = [*table, *lengths(LIVETALK_1P3B, SIZE, torch.float16), *cards(table),
+            {"text encoder": "umT5-xxl in bf16, not needed with a saved prompt",
+             "GiB": gib(2 * umt5_parameters())}]
+    print(results.write_result("real_memory", "python -m livetalk_ref.real.memory", rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.real.vae import first_line
+from livetalk_ref.real.library import brief, from_folder
 from livetalk_ref.real.weights import opened
 from livetalk_ref.train import save
 
@@ -77,9 +77,8 @@ def load_text(folder, device="cpu", dtype=torch.float32):
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        model = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype,
-                                                 use_safetensors=True, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} holds no umT5 (text_encoder/ and tokenizer/): "
-                        f"{first_line(error)}") from error
-    return UmT5(tokenizer, model.to(device).eval().requires_grad_(False), dtype)
+                        f"{brief(error)}") from error
+    model = from_folder(UMT5EncoderModel, folder / "text_encoder", "umT5 encoder", dtype=dtype)
+    return UmT5(tokenizer, model.to(device), dtype)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.real.library import from_folder
 
 GROUP = 4           # video frames a latent frame
 STRIDE = 8          # pixels a latent cell
@@ -70,15 +71,7 @@ def load_vae(folder, device="cpu", dtype=torch.float32, latents=None):
     """
     from diffusers import AutoencoderKLWan
 
-    try:
-        vae = AutoencoderKLWan.from_pretrained(
-            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True,
-            low_cpu_mem_usage=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} holds no autoencoder in diffusers' layout (config.json and "
-                        f"diffusion_pytorch_model.safetensors): {first_line(error)}") from error
-    return WanCodec(vae.to(device).eval().requires_grad_(False), latents)
-
-
-def first_line(error):
-    return str(error).strip().splitlines()[0]
+    vae = from_folder(AutoencoderKLWan, folder, "autoencoder in diffusers' layout (config.json and "
+                      "diffusion_pytorch_model.safetensors)", torch_dtype=dtype,
+                      low_cpu_mem_usage=False)
+    return WanCodec(vae.to(device), latents)

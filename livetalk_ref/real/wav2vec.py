@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import ROWS_PER_LATENT
-from livetalk_ref.real.vae import first_line
+from livetalk_ref.real.library import from_folder
 from livetalk_ref.stream import SAMPLES_PER_FRAME
 
 WINDOW = 81             # rows that a stream's window holds: the clips the DiT was trained on
@@ -161,9 +161,6 @@ def load_speech(folder, device="cpu", dtype=torch.float32):
     """
     from transformers import Wav2Vec2Model
 
-    try:
-        model = Wav2Vec2Model.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} holds no wav2vec 2.0 model (config.json and "
-                        f"model.safetensors): {first_line(error)}") from error
-    return Speech(model.float().to(device).eval().requires_grad_(False), dtype)
+    model = from_folder(Wav2Vec2Model, folder, "wav2vec 2.0 model (config.json and "
+                        "model.safetensors)", may_lack=["masked_spec_embed"])  # of its training
+    return Speech(model.float().to(device), dtype)

@@ -70,8 +70,9 @@ def opened(path, device="cpu"):
         raise UserError(f"There is no file {path}; see notebook 10 for what to download.") \
             from error
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file: {error}; weights in another "
-                        f"format must be converted first, they are never unpickled.") from error
+        raise UserError(f"{path} is not a readable safetensors file: {error}. If it was cut short, "
+                        f"download it again; weights in another format must be converted, they "
+                        f"are never unpickled.") from error
 
 
 def stored_shapes(path):
