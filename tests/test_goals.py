@@ -60,6 +60,16 @@ def test_what_is_not_there_is_not_measured():
     assert {line["found"] for line in goals.verdicts(some, "wild")} == {"not measured"}
 
 
+def test_the_table_has_a_column_for_every_set_that_was_measured():
+    both = rows() + [row | {"set": "wild"} for row in rows(frechet=1.43)]
+    table = {line["goal"]: line for line in goals.table(both)}
+    line = table["Fréchet distance at most 1.3 times"]
+    assert (line["studio"], line["wild"]) == ("1, limit 1.3: **met**",
+                                              "1.43, limit 1.3: missed by 0.13 (10%)")
+    assert len(table) == len(GOALS)
+    assert goals.sentence(both) == "studio: 9 of 10 met; wild: 8 of 10 met"
+
+
 def test_a_report_has_both_on_every_set(monkeypatch, ground, checkpoints):  # noqa: F811
     """A teacher of one step, a student of random weights, three clips."""
     for name, facts in (("teacher", {}), ("student", {"sampler": "rollout"})):
