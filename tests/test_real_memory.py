@@ -13,14 +13,13 @@ from livetalk_ref.cache import BLOCK, FULL, KVCache
 from livetalk_ref.judge.results import RESULTS, read_result
 from livetalk_ref.real import full, gpu, memory
 from livetalk_ref.real.memory import (Meter, bytes_of, cache_bytes, example, kept_frames, measure,
-                                      peak, stream_peak)
+                                      peak, stream_peak, without_content)
 from livetalk_ref.real.standin import (SMALL, SMALL_SPEECH, SMALL_VAE, random_dit, random_speech,
                                        random_vae)
 from livetalk_ref.real.vae import WanCodec
 from livetalk_ref.real.wav2vec import WINDOW, Speech
 from livetalk_ref.rollout import draw, remember
 from livetalk_ref.stream import AHIS, SAMPLES_PER_FRAME
-from livetalk_ref.wan import WanDiT
 
 
 def test_the_meter_counts_what_is_alive():
@@ -66,7 +65,7 @@ def small_speech():
 @torch.no_grad()
 def test_counted_activations_are_those_of_a_real_run():
     """On the meta device, and with numbers in them, a step holds the same bytes."""
-    held, phases, _ = measure(SMALL, torch.float32, 32, small_vae, small_speech)
+    held, phases = measure(*without_content(SMALL, torch.float32, small_vae, small_speech), 32)
     model, codec = random_dit(SMALL, "cpu", torch.float32), WanCodec(random_vae(**SMALL_VAE))
     x, cond, cache = example(SMALL, torch.float32, 32)
     sigma, _ = torch.ones(1, BLOCK), model(x, torch.ones(1, BLOCK), cond, cache=cache)
@@ -84,8 +83,8 @@ def test_the_total_is_what_a_session_holds(monkeypatch):
     """Streaming with numbers against streaming where nothing has content: the CPU saves copies of
     a window's sound, and of nothing else. Each block that can be taken back adds its share; a
     longer stream adds nothing."""
+    empty = without_content(SMALL, torch.float32, small_vae, small_speech)
     with torch.device("meta"):
-        empty = WanDiT(SMALL), WanCodec(small_vae()), Speech(small_speech())
         z = torch.empty(1, 1, 16, 8, 8)
         _, state = empty[1].decode_step(z, empty[1].decode_step(z)[1])
     real = (random_dit(SMALL, "cpu", torch.float32), WanCodec(random_vae(**SMALL_VAE)),

@@ -156,14 +156,17 @@ def stream_peak(model, codec, ears, size, undo=0, device="meta"):
     return peak(stream, model, codec, ears.model, device=device)
 
 
-def measure(config, dtype, size, vae, speech):
-    """Bytes of one session's parts in steady state: what is held, what each phase adds to that,
-    and the most there is of everything."""
+def without_content(config, dtype, vae, speech):
+    """A session's parts on the meta device: DiT, codec, speech."""
     with torch.device("meta"):
-        model = WanDiT(config).to(dtype)
-        codec = WanCodec(vae().to(dtype))
-        ears = Speech(speech(), dtype)
-        x, cond, cache = example(config, dtype, size)
+        return WanDiT(config).to(dtype), WanCodec(vae().to(dtype)), Speech(speech(), dtype)
+
+
+def measure(model, codec, ears, size):
+    """Bytes of a session's parts in steady state: what is held, and what each phase adds."""
+    dtype = codec.dtype
+    with torch.device("meta"):
+        x, cond, cache = example(model.config, dtype, size)
         sigma, picture = torch.empty(1, BLOCK, dtype=dtype), torch.empty(1, 1, 3, size, size)
         with torch.no_grad():
             _, memory = codec.decode_step(x[:, :1])
@@ -180,8 +183,7 @@ def measure(config, dtype, size, vae, speech):
     held = {"dit": bytes_of(model), "vae": bytes_of(codec), "speech": bytes_of(ears.model),
             "text": bytes_of([cond.text, cond.no_text]), "cache": bytes_of(cache.layers),
             "vae_state": bytes_of(memory)}
-    weights = held["dit"] + held["vae"] + held["speech"]
-    return held, phases, weights + stream_peak(model, codec, ears, size)
+    return held, phases
 
 
 def full_vae():
@@ -217,9 +219,10 @@ def measured(name):
                  if stage["stage"] == "session" and "peak_gib" in stage), NOT)
 
 
-def row(name, held, phases, total):
+def row(name, held, phases, stream):
     """A line of the table, in GiB. The total is a session that can take nothing back; `each undo`
     is what every block adds that can be: a cache, and a state of the autoencoder."""
+    total = held["dit"] + held["vae"] + held["speech"] + stream
     return {"dtype": name, "size": SIZE, **{key: gib(value) for key, value in held.items()},
             **{f"+ {key}": gib(value) for key, value in phases.items()},
             "working": gib(total - sum(held.values())), "total": gib(total),
@@ -252,7 +255,8 @@ def lengths(config, size, dtype):
 def main():
     table = []
     for name, dtype in DTYPES.items():
-        table.append(row(name, *measure(LIVETALK_1P3B, dtype, SIZE, full_vae, full_speech)))
+        parts = without_content(LIVETALK_1P3B, dtype, full_vae, full_speech)
+        table.append(row(name, *measure(*parts, SIZE), stream_peak(*parts, SIZE)))
         print(table[-1], flush=True)
     rows = [*table, *lengths(LIVETALK_1P3B, SIZE, torch.float16), *cards(table),
             {"text encoder": "umT5-xxl in bf16, not needed with a saved prompt",
