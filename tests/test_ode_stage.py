@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from test_benchmark import scripted
+from test_wan import worst
 from tiny import CODEC, shake
 
 from livetalk_ref import load, ode, stages, trajectories
 from livetalk_ref.codec import Codec
 from livetalk_ref.errors import UserError
+from livetalk_ref.packing import eight_bits, unpacked
 from livetalk_ref.train import kept, read, save
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import clips, shards
@@ -67,7 +69,8 @@ def test_a_sample_ships_within_its_size(small_world, monkeypatch, tmp_path):
     path = trajectories.write_sample(tmp_path / "sample.safetensors")
     data = trajectories.Trajectories.load([path])
     whole = trajectories.Trajectories.load(list(trajectories.from_shipped(2)))
-    assert len(data) == 2 and torch.allclose(data.states, whole.states, atol=1e-2)
+    assert len(data) == 2
+    assert worst(data.states.float(), whole.states.float()) < 0.05      # which may be in bf16
     size = path.stat().st_size
     each = trajectories.bytes_each(data.clips)
     assert 0.8 * size < len(data) * each + 4096 and size <= trajectories.SAMPLE_BYTES
@@ -122,7 +125,7 @@ def test_both_students_ship_and_are_students(small_world, tmp_path, monkeypatch)
         avatar = load.load(name)
         assert avatar.is_student and avatar.model.config == SMALL
         for k, v in avatar.model.state_dict().items():
-            assert torch.equal(v, tensors[k].half().float())
+            assert torch.equal(v, unpacked(eight_bits({k: tensors[k]}))[k])
 
 
 def test_an_autoregressive_teacher_walks_and_teaches(small_world, tmp_path):
