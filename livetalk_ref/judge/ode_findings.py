@@ -7,9 +7,8 @@ its numbers. Several seeds are one line, their mean and how far they differ.
 
 from statistics import fmean
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.judge import results
 from livetalk_ref.judge.convergence import FULL, Study
-from livetalk_ref.judge.results import read_result
 
 TEACHER, FEW_STEPS, UNGUIDED = "teacher", "teacher-4", "teacher-4-plain"
 SHORT, CONVERGED = "student_ode_short", "student_ode"
@@ -23,23 +22,14 @@ FOUND = dict(zip(WORDS, ("found here", "the opposite was found here", "not found
 
 
 def measured(name, command="study"):
-    """The rows of a result; if it is not there none, and one sentence that says how to get it."""
-    return kept(name, command).get("rows", [])
+    """The rows of a result of the study, or of another command: see `results.measured`."""
+    return results.measured(name, command)
 
 
 def measured_speed(name, command):
     """The figures of `bench` in a result; if it is not there none, and the same sentence."""
-    result = kept(name, command)
+    result = results.kept(name, command)
     return result if "warm" in result else result.get("cost", {})   # as printed, or as kept
-
-
-def kept(name, command):
-    """A result, or an empty one and a printed sentence."""
-    try:
-        return read_result(name)
-    except UserError:
-        print(f"{name}: not measured yet; run `python -m livetalk_ref {command}`.")
-        return {}
 
 
 # What has run.

@@ -72,9 +72,15 @@ def read_result(name):
     return json.loads(path.read_text())
 
 
-def measured(name, command):
-    """The rows of a result; if it is not there none, and one sentence that says how to get it."""
-    if not (RESULTS / f"{name}.json").is_file():
+def kept(name, command):
+    """A result; if it is not there an empty one, and one sentence that says how to get it."""
+    try:
+        return read_result(name)
+    except UserError:
         print(f"{name}: not measured yet; run `python -m livetalk_ref {command}`.")
-        return []
-    return read_result(name)["rows"]
+        return {}
+
+
+def measured(name, command):
+    """The rows of a result; if it is not there none, and the sentence."""
+    return kept(name, command).get("rows", [])
