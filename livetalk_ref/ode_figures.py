@@ -42,11 +42,8 @@ def levels(ax, rows, key):
 
 
 def shared_legend(made, axes, columns=4):
-    """One legend above all axes, every label once."""
-    shown = {}
-    for ax in axes:
-        shown |= dict(zip(*ax.get_legend_handles_labels()[::-1]))
-    made.legend(shown.values(), shown.keys(), loc="outside upper left", ncols=columns)
+    """One legend above all axes."""
+    viz.one_legend(made, axes, loc="outside upper left", ncols=columns)
 
 
 def learning(rows, marks):

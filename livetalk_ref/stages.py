@@ -258,10 +258,8 @@ def export_students(folder):
 def ship(path, name):
     """Copy averaged weights to data/checkpoints, students in 8 bits; returns the path there."""
     tensors, facts = read(path)
-    out, pack = load.CHECKPOINTS / f"{name}.safetensors", half
-    if name.startswith("student"):
-        pack = eight_bits
-    save(out, pack(tensors), **facts)
+    out = load.CHECKPOINTS / f"{name}.safetensors"
+    save(out, (eight_bits if name.startswith("student") else half)(tensors), **facts)
     return out
 
 

@@ -215,6 +215,13 @@ def waveform(ax, samples, seconds, bins=700):
     ax.fill_between(at, slices.amin(1), slices.amax(1), color=INK, alpha=0.75, linewidth=0)
 
 
+def one_legend(figure, axes, **look):
+    """One legend outside all panels, every name once; look as for matplotlib's `legend`."""
+    lines = {name: line for ax in axes for line, name in zip(*ax.get_legend_handles_labels())}
+    if lines:
+        figure.legend(lines.values(), lines.keys(), **look)
+
+
 def curve(ax, x, y, label=None, band=None, colour=None, window=1):
     """One line with its spread. y (N,), or (R, N) of R runs drawn as mean and min .. max.
 

@@ -57,12 +57,9 @@ def refer(ax, rows, number, frames, names, along=True):
                  linewidth=1.5)
 
 
-def legend(figure, axes, columns=4):
-    """One legend below all panels, every name once."""
-    lines = {name: line for ax in axes.flat
-             for line, name in zip(*ax.get_legend_handles_labels())}
-    if lines:
-        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns)
+def legend(made, axes):
+    """One legend below all panels."""
+    viz.one_legend(made, axes.flat, loc="outside lower center", ncols=4)
 
 
 def training(rows, names):

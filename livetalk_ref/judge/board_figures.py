@@ -59,16 +59,8 @@ def price(rows, numbers, places):
         ax.minorticks_off()
     for ax in axes[-1]:
         ax.set_xlabel("evaluations a clip")
-    legend(made)
+    viz.one_legend(made, made.axes, loc="outside lower center", ncols=5, fontsize=SMALL)
     return made
-
-
-def legend(made):
-    """One legend below all panels of a figure."""
-    found = {}
-    for ax in made.axes:
-        found |= {name: line for line, name in zip(*ax.get_legend_handles_labels())}
-    made.legend(found.values(), found, loc="outside lower center", ncols=len(found), fontsize=SMALL)
 
 
 def contests(rows, numbers, places, best):
@@ -98,5 +90,5 @@ def contests(rows, numbers, places, best):
         ax.set_title(number, size=11)
         ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
         ax.locator_params(axis="x", nbins=4)
-    legend(made)
+    viz.one_legend(made, made.axes, loc="outside lower center", ncols=5, fontsize=SMALL)
     return made

@@ -33,13 +33,16 @@ def commit():
         return None
 
 
+def as_result(made_by, rows, seeds=(), cost=None):
+    """What a result's file holds. Timings belong into cost."""
+    return {"made_by": made_by, "code": commit(), "hardware": hardware(),
+            "date": datetime.date.today().isoformat(), "seeds": list(seeds), "rows": rows,
+            "cost": cost or {}}
+
+
 def write_result(name, made_by, rows, seeds=(), cost=None, folder=None):
-    """Write one result atomically and return its path. Timings belong into cost."""
-    folder = folder or RESULTS
-    result = {"made_by": made_by, "code": commit(), "hardware": hardware(),
-              "date": datetime.date.today().isoformat(), "seeds": list(seeds), "rows": rows,
-              "cost": cost or {}}
-    return write_json(folder / f"{name}.json", result)
+    """Write one result atomically and return its path; arguments as for `as_result`."""
+    return write_json((folder or RESULTS) / f"{name}.json", as_result(made_by, rows, seeds, cost))
 
 
 def write_json(path, facts):

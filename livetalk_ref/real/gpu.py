@@ -10,7 +10,6 @@ it gives the memory table its measured figure. `--small` runs the same at a smal
 """
 
 import argparse
-import datetime
 import functools
 import importlib
 import json
@@ -30,7 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from livetalk_ref.cache import BLOCK, EMPTY, POLICIES, KVCache
 from livetalk_ref.flow import Guidance, guided
 from livetalk_ref.judge.cost import count_flops
-from livetalk_ref.judge.results import commit, hardware
+from livetalk_ref.judge.results import as_result
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.real import standin
 from livetalk_ref.real.card import Bench, short
@@ -256,9 +255,8 @@ def main(words=None):
                        check=True)
         sys.path.append(str(site))                  # behind what the machine has
         importlib.invalidate_caches()
-    facts = {"made_by": "python -m livetalk_ref.real.gpu" + " --small" * options.small,
-             "code": commit(), "hardware": hardware(), "date": datetime.date.today().isoformat(),
-             "seeds": [0], "rows": [{"torch": torch.__version__}]}
+    facts = as_result("python -m livetalk_ref.real.gpu" + " --small" * options.small,
+                      [{"torch": torch.__version__}], [0])
 
     def keep(stages):
         made = facts | {"cost": {"stages": stages}}

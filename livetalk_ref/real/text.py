@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.real.library import brief, from_folder
+from livetalk_ref.real.pretrained import brief, from_folder
 from livetalk_ref.real.weights import opened
 from livetalk_ref.train import save
 

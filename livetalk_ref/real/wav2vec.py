@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import ROWS_PER_LATENT
-from livetalk_ref.real.library import from_folder
+from livetalk_ref.real.pretrained import from_folder
 from livetalk_ref.stream import SAMPLES_PER_FRAME
 
 WINDOW = 81             # rows that a stream's window holds: the clips the DiT was trained on
