@@ -137,8 +137,7 @@ class Distiller:
                                              weight_decay=recipe.weight_decay)
                            for m, lr in ((student, recipe.lr), (self.critic, recipe.critic_lr))]
         self.device = next(student.parameters()).device
-        # On a CPU a block's products are so small that casting weights costs more than it saves.
-        self.precision = "fp32" if self.device.type == "cpu" else best_precision(self.device)
+        self.precision = best_precision(self.device)
 
     def train_critic(self, cond, generator):
         """One update of the critic; returns its loss."""

@@ -15,8 +15,9 @@ from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, add_noise, draw_sig
                                paste, sigma_grid, x0_from_velocity)
 
 ABSOLUTE = Policy(relative=False)
-LEVELS = {"livetalk": STUDENT_STEPS, "teacher_forced": STUDENT_STEPS,
-          "self_forcing": STUDENT_STEPS + 1}    # noise levels that a variant draws from
+LEVELS = {"self_forcing": STUDENT_STEPS + 1, "livetalk": STUDENT_STEPS,
+          "teacher_forced": STUDENT_STEPS}      # noise levels that a variant draws from
+VARIANT = "self_forcing"    # what a stream reads is clean: "livetalk" never shows that
 
 
 def trajectory(model, noise, clean, cond, guidance, kept=STUDENT_STEPS, watch=None):
@@ -103,12 +104,12 @@ def behind_clean(model, x, sigma, clean, cond):
     return model(x, sigma, cond, past, torch.cat([mask & ~own, own], dim=1))[0]
 
 
-def ode_loss(model, batch, generator, variant="livetalk"):
+def ode_loss(model, batch, generator, variant=VARIANT):
     """Mean squared x0 error of a student on trajectories: one noise level a block, at random.
 
     batch: states (B, 5, F, C, h, w) and their Cond, F a multiple of 3. Variants: "livetalk",
-    the released code's (all frames count); "self_forcing", where a block may also be clean and
-    then does not count; "teacher_forced", the paper's word, where earlier blocks are clean.
+    the released code's, four levels; "self_forcing", where a block may also be clean and then
+    does not count; "teacher_forced", the paper's word, where all earlier blocks are clean.
     """
     states, cond = batch
     blocks = (len(states), states.shape[2] // BLOCK)

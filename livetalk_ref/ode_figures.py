@@ -12,7 +12,8 @@ from livetalk_ref.judge import ode_verdicts as verdicts
 from livetalk_ref.rollout import SIGMAS
 
 MODELS = {"codec": viz.LEAF, findings.TEACHER: viz.INK, findings.FEW_STEPS: viz.AMBER,
-          findings.UNGUIDED: viz.ROSE, findings.SHORT: viz.CORAL, findings.CONVERGED: viz.TEAL}
+          findings.UNGUIDED: viz.ROSE, findings.SHORT: viz.CORAL, findings.RIVAL: viz.VIOLET,
+          findings.CONVERGED: viz.TEAL}
 SIZES = viz.TEAL, viz.VIOLET, viz.AMBER, viz.ROSE       # of training sets, the largest first
 SETS = viz.TEAL, viz.CORAL, viz.VIOLET
 LEVELS = {"truth": (viz.LEAF, "-"), "teacher, guided, 4 steps": (viz.INK, ":"),

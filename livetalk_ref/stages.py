@@ -19,7 +19,7 @@ from livetalk_ref.judge import sync
 from livetalk_ref.judge.reader import Reader, reader_loss
 from livetalk_ref.load import load_module
 from livetalk_ref.media import to_bytes
-from livetalk_ref.ode import ode_loss, teacher_forced_loss
+from livetalk_ref.ode import VARIANT, ode_loss, teacher_forced_loss
 from livetalk_ref.packing import eight_bits, half
 from livetalk_ref.train import TrainConfig, kept, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
@@ -193,7 +193,7 @@ def causal_stage(count=1280):
                  facts={"mask": "teacher forcing"})
 
 
-def ode_stage(count=2000, recipe="converged", variant="livetalk", teacher="bidirectional", seed=0,
+def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirectional", seed=0,
               keep=None):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 

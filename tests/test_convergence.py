@@ -19,8 +19,8 @@ from livetalk_ref.train import kept, save
 from livetalk_ref.world.clips import FRAMES
 
 SIZE = convergence.Size(pairs=(2, 4), seeds=(0,), steps=2, short=1, kept=(1, 2), held_out=2,
-                        judged=2, sets=("wild",), clips=2, long=2, causal_pairs=2, causal_clips=2,
-                        causal_steps=1)
+                        judged=2, sets=("wild",), clips=2, long_sets=("wild",), long=2,
+                        causal_pairs=2, causal_clips=2, causal_steps=1)
 
 
 RECIPES = dict(stages.ODE_STEPS)        # before the fixtures make them small
@@ -52,7 +52,8 @@ def test_it_stops_and_continues(study):
     assert again == [f"done  {job.name}" for job in convergence.Study(SIZE, "").jobs()]
     assert [line for line in lines if line.endswith(".json")] == [
         str(folder / f"results/{name}.json")
-        for name in ("ode_training", "ode_benchmarks", "ode_blocks", "ode_whose")]
+        for name in ("ode_training", "ode_variants", "ode_benchmarks", "ode_blocks",
+                     "ode_whose")]
 
 
 def test_a_job_done_again_gives_the_same_rows(study):
@@ -84,8 +85,8 @@ def test_benchmarks_compare_what_ran(study):
     table = rows(study[0], "ode_benchmarks")
     names = [row["name"] for row in table if "name" in row]
     assert names == ["teacher", "teacher-4", "teacher-4-plain", "student_ode_short-0",
-                     "student_ode-0", "codec"]
-    student, short = table[4], table[3]
+                     "student_livetalk-0", "student_ode-0", "codec"]
+    student, short = table[5], table[3]
     assert student["evaluations_per_clip"] == 34
     found = next(row for row in table if row.get("comparison") ==
                  "student_ode-0 against student_ode_short-0" and row["number"] == "sharpness")
@@ -103,14 +104,14 @@ def test_blocks_are_told_over_7_and_over_21(study):
     for count in (7, 21):
         some = [row for row in table if row["blocks"] == count]
         assert [row["block"] for row in some[:count]] == list(range(count))
-        models = 6 if count == 7 else 5         # the truth through the codec has no long clips
+        models = 7 if count == 7 else 6         # the truth through the codec has no long clips
         assert len(some) == models * count and all(row["frechet"] > 0 for row in some)
 
 
 def test_notebooks_can_draw_and_tell_what_was_written(study):
-    training, benchmarks, blocks, whose = (rows(study[0], name) for name in (
-        "ode_training", "ode_benchmarks", "ode_blocks", "ode_whose"))
-    for some in (training, benchmarks, blocks, whose):
+    training, variants, benchmarks, blocks, whose = (rows(study[0], name) for name in (
+        "ode_training", "ode_variants", "ode_benchmarks", "ode_blocks", "ode_whose"))
+    for some in (training, variants, benchmarks, blocks, whose):
         assert findings.left_out(some, SIZE) == "All that was planned has run."
     drawn = (ode_figures.learning(training, {"short": 1}), ode_figures.blur(training),
              ode_figures.whose(training, whose), ode_figures.standing(benchmarks),
@@ -120,6 +121,8 @@ def test_notebooks_can_draw_and_tell_what_was_written(study):
     assert "truth through the codec" in verdicts.benchmark_table(benchmarks, "wild")
     assert "student, converged" in verdicts.drift_table(blocks, "wild")
     assert "its teacher" in findings.whose_words(training, whose)
+    assert findings.variant_table(training, variants).count("| never clean") == 1 == \
+        findings.variant_table(training, variants).count("| truth")
 
 
 def test_a_causal_teachers_student_is_judged_too(study):

@@ -91,7 +91,10 @@ def test_what_was_not_run_is_one_sentence():
     assert findings.left_out(some, SIZE) == \
         "Not run: 4 pairs, seed 1 beyond update 4; 2 pairs, seed 0."
     assert findings.left_out(benchmarks(), SIZE) == \
-        "Not run: teacher-4-plain, student_ode_short-0, student_ode_short-1, codec on studio."
+        "Not run: teacher-4-plain, student_ode_short-0, student_livetalk-0, " \
+        "student_ode_short-1, student_livetalk-1, codec on studio."
+    rival = [snapshot(4, 0, 8, 0.3, variant="livetalk")]
+    assert findings.left_out(rival, SIZE) == "Not run: 4 pairs, seed 1."
     assert "studio, 7 blocks;" in findings.left_out(blocks(), SIZE)
     causal = [told("autoregressive teacher", 1.0, 9.0), snapshot(2, 0, 4, 0.5, teacher="causal")]
     assert findings.left_out(causal, SIZE) == "Not run: 2 pairs, seed 0 beyond update 4."

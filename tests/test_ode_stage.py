@@ -90,7 +90,7 @@ def test_the_short_recipe_is_the_converged_ones_beginning(small_world, tmp_path)
     assert all(torch.equal(ended[k], on_the_way[k]) for k in ended)
     assert facts["step"] == more["step"] == 2
     assert (more["sampler"], more["pairs"], more["variant"], more["teacher"]) == (
-        "rollout", 3, "livetalk", "bidirectional")
+        "rollout", 3, "self_forcing", "bidirectional")
     assert [kept(whole, n).is_file() for n in (1, 2, 3, 5)] == [True, True, False, True]
     last, _ = read(whole / "ema.safetensors")
     assert all(torch.equal(last[k], v) for k, v in read(kept(whole, 5))[0].items())

@@ -24,9 +24,10 @@ import torch
 from livetalk_ref import curation, distillation, load, stages
 from livetalk_ref.generate import KEPT, settle
 from livetalk_ref.judge import benchmark, long, looks, panel
-from livetalk_ref.judge.convergence import Job, Study, carried_out, followed
+from livetalk_ref.judge.convergence import Study
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.evaluate import batches, rolled
+from livetalk_ref.judge.jobs import Job, carried_out, followed
 from livetalk_ref.judge.results import RESULTS, averaged, read_metrics, write_result
 from livetalk_ref.recipes import ROWS, recipe
 from livetalk_ref.train import kept, save

@@ -10,6 +10,7 @@ When all jobs that a result needs are done, data/results/RESULT.json is written.
     ode_training    held-out error, distance and sharpness along training, for several seeds and
                     set sizes at equal training; the teacher for comparison; blur step by step
     ode_benchmarks  short, converged, teacher and truth on three benchmarks, with comparisons
+    ode_variants    training with the released code's loss, which shows no clean past
     ode_blocks      quality against block index, over 7 blocks and over 21
     ode_whose       a student of an autoregressive teacher's trajectories instead
 """
@@ -17,7 +18,6 @@ When all jobs that a result needs are done, data/results/RESULT.json is written.
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from livetalk_ref import load, stages, trajectories
 from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge import benchmark, long, students
+from livetalk_ref.judge.jobs import Job, carried_out, followed
 from livetalk_ref.judge.results import (RESULTS, averaged, read_metrics, write_json,
                                         write_result)
 from livetalk_ref.progress import Progress
@@ -33,7 +34,9 @@ from livetalk_ref.train import kept
 from livetalk_ref.world import latents
 
 EVERY = 50      # updates that one point of a loss curve averages
-TRAINING, BENCHMARKS, BLOCKS, WHOSE = "ode_training", "ode_benchmarks", "ode_blocks", "ode_whose"
+TRAINING, VARIANTS, WHOSE = "ode_training", "ode_variants", "ode_whose"
+BENCHMARKS, BLOCKS = "ode_benchmarks", "ode_blocks"
+RIVAL = "livetalk"      # the variant of `ode.ode_loss` that ours is compared with
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Size:
     judged: int = 48                        # held-out clips along training
     sets: tuple = ("studio", "wild", "celeb")
     clips: int = 100                        # of a benchmark
-    long: int = 24                          # long clips of a benchmark
+    long_sets: tuple = ("studio",)
+    long: int = 24                          # long clips of one of these
     causal_pairs: int = 1000                # one of `pairs`
     causal_clips: int = 1280                # that the autoregressive teacher is trained on
     causal_steps: int = 3000
@@ -58,15 +62,6 @@ class Size:
 FULL = Size()
 QUICK = Size(pairs=(16, 32), seeds=(0, 1), steps=4, short=1, kept=(1, 4), held_out=4, judged=4,
              sets=("studio",), clips=4, long=2, causal_pairs=16, causal_clips=32, causal_steps=4)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A piece of the study: into which results its rows go, and its work."""
-
-    name: str
-    into: tuple
-    work: Callable
 
 
 class Study:
@@ -88,12 +83,15 @@ class Study:
                                   {"count": pairs, "seed": seed})
         made += [Job(f"exits-{step}", (TRAINING,), partial(self.exits, step))
                  for step in (s.short, s.steps)]
+        for seed in s.seeds:
+            made += self.training(f"{RIVAL}-pairs{most}-seed{seed}", VARIANTS,
+                                  {"count": most, "seed": seed, "variant": RIVAL})
         for name in s.sets:
             made += [Job(f"{name}-{model}", (BENCHMARKS, BLOCKS), partial(self.judge, name, model))
                      for model in (*self.models, "codec")]
             made += [Job(f"compare-{name}", (BENCHMARKS,), partial(self.compare, name))]
-            made += [Job(f"long-{name}-{model}", (BLOCKS,), partial(self.roll, name, model))
-                     for model in self.models]
+        made += [Job(f"long-{name}-{model}", (BLOCKS,), partial(self.roll, name, model))
+                 for name in s.long_sets for model in self.models]
         causal = {"count": s.causal_pairs, "seed": first, "teacher": "causal"}
         made += [Job("teacher_causal", (), self.tune),
                  Job("causal-trajectories", (), partial(self.walk, s.causal_pairs, "train",
@@ -113,10 +111,11 @@ class Study:
         found = {"teacher": ("teacher", None, None), "teacher-4": ("teacher", 4, None),
                  "teacher-4-plain": ("teacher", 4, PLAIN)}
         for seed in self.size.seeds:
-            run = self.folder / f"pairs{self.size.pairs[-1]}-seed{seed}"
-            for name, step in (("student_ode_short", self.size.short),
-                               ("student_ode", self.size.steps)):
-                found[f"{name}-{seed}"] = kept(run, step), None, None
+            run = f"pairs{self.size.pairs[-1]}-seed{seed}"
+            for name, folder, step in (("student_ode_short", run, self.size.short),
+                                       (f"student_{RIVAL}", f"{RIVAL}-{run}", self.size.steps),
+                                       ("student_ode", run, self.size.steps)):
+                found[f"{name}-{seed}"] = kept(self.folder / folder, step), None, None
         return found
 
     @cached_property
@@ -203,7 +202,8 @@ class Study:
         truth, rows, pairs = self.ground(name).truth.rendered, [], []
         for seed in self.size.seeds:
             pairs += [(f"student_ode-{seed}", other) for other in (
-                "teacher-4", "teacher-4-plain", "teacher", f"student_ode_short-{seed}")]
+                "teacher-4", "teacher-4-plain", "teacher", f"student_ode_short-{seed}",
+                f"student_{RIVAL}-{seed}")]
         for pair in pairs:
             ours, theirs = (students.kept_judged(self.folder / f"judged-{name}-{model}.safetensors")
                             for model in pair)
@@ -238,14 +238,6 @@ class Study:
                             {"seconds": round(sum(one["seconds"] for one in done))}, self.results)
 
 
-def followed(label, states):
-    """Pass a training loop's states on, showing its loss."""
-    with Progress(label) as progress:
-        for state in states:
-            progress.say(f"update {state.step}, loss {state.loss:.4f}")
-            yield
-
-
 def loss_curve(run, options):
     """The training loss of a run, averaged over 50 updates, as rows."""
     return [options | row for row in averaged(read_metrics(run), EVERY)]
@@ -270,28 +262,3 @@ def run(quick=False, minutes=None, only_list=False, compiled=False, size=None,
         if not (yield from carried_out(study, job, end)):
             return
         yield from (str(path) for path in map(study.finish, job.into) if path)
-
-
-def carried_out(study, job, end):
-    """Do a job and keep its rows, yielding a line about it. False when time is over before."""
-    began = time.monotonic()
-    rows = yield from within(job, end)
-    if rows is None:
-        return False
-    seconds = time.monotonic() - began
-    study.keep(job, rows, seconds)
-    yield f"done  {job.name}, {seconds:.0f} s"
-    return True
-
-
-def within(job, end):
-    """A job's rows, or None, and a line about it, when time is over before it is done."""
-    work = job.work()
-    while True:
-        if time.monotonic() >= end:
-            yield f"stopped in {job.name}; call it again to continue"
-            return None
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value

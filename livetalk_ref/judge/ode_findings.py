@@ -11,10 +11,11 @@ from livetalk_ref.judge import results
 from livetalk_ref.judge.convergence import FULL, Study
 
 TEACHER, FEW_STEPS, UNGUIDED = "teacher", "teacher-4", "teacher-4-plain"
-SHORT, CONVERGED = "student_ode_short", "student_ode"
+SHORT, RIVAL, CONVERGED = "student_ode_short", "student_livetalk", "student_ode"
 LABELS = {"codec": "truth through the codec", TEACHER: "teacher, 48 steps",
           FEW_STEPS: "teacher, 4 steps", UNGUIDED: "teacher, 4 steps, unguided",
-          SHORT: "student, short", CONVERGED: "student, converged"}
+          SHORT: "student, short", RIVAL: "student, converged, past never clean",
+          CONVERGED: "student, converged"}
 ONE_RUN = 0.02                  # of a value: what counts as noise where no second seed tells it
 WORDS = ("better", "worse", "neither")
 FOUND = dict(zip(WORDS, ("found here", "the opposite was found here", "not found here, nor the "
@@ -59,6 +60,8 @@ def planned_lines(rows, size):
     blocks = (7, 21) if any("blocks" in row for row in rows) else (None,)
     for part in size.sets:
         for count in blocks:
+            if count == 21 and part not in size.long_sets:
+                continue
             models = [*Study(size, "").models, *(["codec"] if count != 21 else ())]
             where = part if count is None else f"{part}, {count} blocks"
             gone = [name for name in models if (part, count, name) not in there]
@@ -67,9 +70,11 @@ def planned_lines(rows, size):
 
 def planned_runs(rows, size):
     """[(a training run in words, is all of it there?)]."""
-    runs = [(size.causal_pairs, size.seeds[0])] if any("teacher" in row for row in rows) else [
-        *((size.pairs[-1], seed) for seed in size.seeds),
-        *((pairs, size.seeds[0]) for pairs in size.pairs[:-1])]
+    runs = [(size.pairs[-1], seed) for seed in size.seeds]
+    if any("teacher" in row for row in rows):
+        runs = [(size.causal_pairs, size.seeds[0])]
+    elif not any("variant" in row for row in rows):
+        runs += [(pairs, size.seeds[0]) for pairs in size.pairs[:-1]]
     for pairs, seed in runs:
         last = max((row["update"] for row in snapshots(rows)
                     if (row["count"], row["seed"]) == (pairs, seed)), default=0)
@@ -170,6 +175,29 @@ def convergence_words(rows, short):
                  for name, track in tracks.items() if {short, end} <= track.keys()]
         text += f". From {short} to {end}: {', '.join(moved)}" if moved and short < end else ""
         lines.append(f"- **{pairs} pairs**: {text}.")
+    return "\n".join(lines)
+
+
+def variant_table(rows, rival):
+    """Markdown: our loss and the rival's at equal training, means and ranges over seeds.
+
+    rows of ode_training and of ode_variants."""
+    keys = {"frechet": 2, "identity cosine": 3, "open correlation": 3, "expression right": 2,
+            "sharpness": 2, "unrest": 2}
+    tracks = {key: [list(along(some, key).values())[-1:] for some in (rows, rival)] for key in keys}
+    if not all(all(pair) for pair in tracks.values()):
+        return "The two losses were not both tried."
+    lines = [f"| a block reads, in training | {' | '.join(keys)} |",
+             "|---|" + "---|" * len(keys)]
+    for at, name in enumerate(("noisy or clean blocks", "never clean ones (released code)")):
+        points = {key: tracks[key][at][0] for key in keys}
+        update = max(points["frechet"])
+        cells = [told(points[key][update], digits) for key, digits in keys.items()]
+        lines.append(f"| {name}, {update} updates | {' | '.join(cells)} |")
+    truth = truth_of(rows)
+    if truth:
+        cells = [f"{truth[key]:.{digits}f}" for key, digits in keys.items()]
+        lines.append(f"| truth through the codec | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
