@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import curation, recipes, rollout
-from livetalk_ref.dmd import Distiller, distill, dmd_gradient, hold_known
+from livetalk_ref import curation, recipes, rollout, trajectories
+from livetalk_ref.dmd import Distiller, Recipe, distill, dmd_gradient, hold_known
 from livetalk_ref.errors import UserError
 from livetalk_ref.load import load_module
 from livetalk_ref.packing import half
@@ -27,6 +27,7 @@ from livetalk_ref.train import (autocast, kept, read, save, step_generator, trim
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)
 LEVELS = (0.5, 0.9)         # at which a probe shows what the two scores believe
 PROBES = 8                  # conditions of a probe
+PATHS = 2000                # of the teacher, for an anchor
 SEED = 12_345               # of a probe's noise, the same in every run
 
 
@@ -82,7 +83,8 @@ class Folder:
         path = self.out / "last.safetensors"
         if path.is_file():
             tensors, facts = read(path)
-            if facts["recipe"] != as_json(self.recipe):
+            known = as_json(Recipe()) | facts["recipe"]     # an older file knows fewer knobs
+            if known != as_json(self.recipe):
                 raise UserError(f"{self.out} holds a run of another recipe; choose another folder, "
                                 f"or leave out --resume to begin anew.")
             distiller.unpack(tensors)
@@ -122,13 +124,21 @@ def as_json(recipe):
     return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
+def paths_of(recipe):
+    """batch(generator) of the teacher's paths for a recipe with an anchor, else None."""
+    if not recipe.anchor:
+        return None
+    data = trajectories.Trajectories.load(list(trajectories.from_shipped(PATHS)))
+    return partial(data.batch, recipe.batch)
+
+
 def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, compiled=False,
-        save_every=60.0):
+        save_every=60.0, paths=None):
     """Distil in a folder by a recipe, yielding a `RunState` after every update of the student.
 
-    batch(generator) -> Cond, see `dmd.distill`; start: a checkpoint to begin with instead of the
-    recipe's; probe: the Cond that is looked at, or None; compiled: through torch.compile, which
-    takes minutes first. Stopping early loses at most `save_every` seconds.
+    batch(generator) -> Cond, and paths: see `dmd.distill`; start: a checkpoint to begin with
+    instead of the recipe's; probe: the Cond that is looked at, or None; compiled: through
+    torch.compile, which takes minutes first. Stopping early loses at most `save_every` seconds.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     student = load_module(start or recipe.start, "dit", device).requires_grad_(True)
@@ -143,7 +153,8 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
             model.compile()
     first, clock = distiller.update, time.monotonic()
     before = clock
-    for state in distill(distiller, lambda g: batch(g).to(device)):
+    for state in distill(distiller, lambda g: batch(g).to(device),
+                         lambda g: [part.to(device) for part in paths(g)]):
         now = time.monotonic()
         left = (now - clock) / (state.update - first) * (recipe.updates - state.update)
         made = RunState(state.update, state.critic_loss, state.gradient, state.grad_norm,
@@ -168,4 +179,5 @@ def train_recipe(recipe="student", seed=0, updates=None, out=None, resume=False,
     r = recipes.recipe(recipe, seed, updates)
     made = curation.conditions(r.conditions, count)
     yield from run(r, partial(made.batch, r.batch, r.frames), out or folder_of(recipe, seed),
-                   resume, start, probe=made.probe(PROBES, r.frames), compiled=compiled)
+                   resume, start, probe=made.probe(PROBES, r.frames), compiled=compiled,
+                   paths=paths_of(r))

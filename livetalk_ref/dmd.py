@@ -15,6 +15,7 @@ from torch import nn
 from livetalk_ref import rollout
 from livetalk_ref.flow import (STUDENT_STEPS, Guidance, add_noise, flow_loss, guided,
                                shift_sigma, x0_from_velocity)
+from livetalk_ref.ode import ode_loss
 from livetalk_ref.train import (autocast, best_precision, ema_update, pack, step_generator,
                                 unpack)
 
@@ -30,6 +31,7 @@ class Recipe:
     lr: float = 2e-4                    # of the student
     critic_lr: float = 4e-5
     guidance: Guidance = Guidance(8 / 3, 8 / 3)     # of the real score
+    anchor: float = 0.0                 # weight of the ODE loss, which goes on besides
     updates: int = 200                  # of the student
     ratio: int = 5                      # critic updates for each of them
     warmup: int = 20                    # critic updates before the first one
@@ -146,11 +148,14 @@ class Distiller:
         self._descend(loss, self.critic, self.optimizers[1])
         return loss.item()
 
-    def train_student(self, cond, generator):
+    def train_student(self, cond, generator, paths=None):
         """One update of the student; returns what `student_loss` saw and the gradient's norm."""
         with autocast(self.device, self.precision):
             loss, seen = student_loss(self.student, self.teacher, self.critic, cond,
                                       self.recipe, generator)
+            if self.recipe.anchor:
+                anchor = ode_loss(self.student, paths(generator), generator)
+                loss = loss + self.recipe.anchor * anchor
         norm = self._descend(loss, self.student, self.optimizers[0])
         self.update += 1
         if self.update > self.recipe.ema_from * self.recipe.updates:
@@ -179,18 +184,19 @@ class Distiller:
         return norm.item()
 
 
-def distill(distiller, batch):
+def distill(distiller, batch, paths=None):
     """Train from where the distiller stands to the recipe's end, yielding a `DistillState` after
     every update of the student.
 
-    batch(generator) -> Cond of recipe.batch clips and recipe.frames latent frames. Update n
-    depends on the weights and on (seed, n) alone, so a saved distiller continues exactly.
+    batch(generator) -> Cond of recipe.batch clips and recipe.frames latent frames; paths, for
+    an anchor, the same for `ode_loss`. Update n depends on the weights and on (seed, n) alone,
+    so a saved distiller continues exactly.
     """
     r = distiller.recipe
     while distiller.update < r.updates:
         g = step_generator(r.seed, distiller.update)
         updates = r.ratio + (r.warmup if distiller.update == 0 else 0)
         losses = [distiller.train_critic(batch(g), g) for _ in range(updates)]
-        seen = distiller.train_student(batch(g), g)
+        seen = distiller.train_student(batch(g), g, paths)
         yield DistillState(distiller.update, sum(losses) / len(losses), *(
             seen[name] for name in ("gradient", "grad_norm", "exit", "size", "distance")))

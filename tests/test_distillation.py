@@ -81,6 +81,14 @@ def test_a_new_run_in_an_old_folder_begins_anew(tmp_path):
     assert len(rows(tmp_path / "run")) == 1 and not kept(tmp_path / "run", 2).exists()
 
 
+def test_a_file_that_knows_fewer_knobs_is_continued(tmp_path):
+    go(tmp_path / "run", stop=1)
+    tensors, facts = read(tmp_path / "run/last.safetensors")
+    facts["recipe"].pop("anchor")
+    save(tmp_path / "run/last.safetensors", tensors, **facts)
+    assert [state.step for state in go(tmp_path / "run", resume=True)] == [2, 3, 4, 5, 6]
+
+
 def test_another_recipe_is_refused(tmp_path):
     go(tmp_path / "run", stop=1)
     other = run(replace(RECIPE, lr=1e-3), batch, tmp_path / "run", resume=True)

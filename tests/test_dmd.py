@@ -9,6 +9,7 @@ from livetalk_ref import rollout
 from livetalk_ref.dmd import (Distiller, Recipe, critic_loss, distill, dmd_gradient, dmd_loss,
                               score_sigma, student_loss)
 from livetalk_ref.flow import Cond, Guidance, add_noise, x0_from_velocity
+from livetalk_ref.ode import ode_loss
 from livetalk_ref.train import step_generator
 from livetalk_ref.wan import Config, WanDiT
 from tiny import shake
@@ -141,6 +142,21 @@ def test_updates_follow_the_recipe():
         same = all(torch.equal(v, d.average[k]) for k, v in d.student.state_dict().items())
         assert same == (state.update <= 2)
     assert counts == [6, 9, 12, 15]
+
+
+@pytest.mark.parametrize("anchor", [0.0, 100.0])
+def test_an_anchor_holds_the_student_to_the_paths(anchor):
+    student, teacher, _ = models()
+    cond = condition()
+    paths = torch.randn(2, 5, *cond.known.shape[1:], 4, 4, 4, generator=step_generator(0, 9)), cond
+
+    def error():
+        return ode_loss(student, paths, step_generator(0, 1)).item()
+
+    before = error()
+    d = Distiller(student, teacher, Recipe(updates=8, ratio=1, warmup=0, lr=3e-3, anchor=anchor))
+    list(distill(d, lambda g: cond, lambda g: paths))
+    assert (error() < 0.95 * before) == (anchor > 0)
 
 
 def test_one_seed_gives_one_run():

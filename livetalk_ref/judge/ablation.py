@@ -37,8 +37,8 @@ RESULT = "ablation"
 # The order of need: both ends, what lies between, their spread, the decay, then what else.
 PLAN = (("baseline", 0), ("final", 0), ("curated", 0), ("converged", 0), ("aggressive", 0),
         ("final-raw", 0), ("baseline", 1), ("final", 1), ("baseline", 2), ("final", 2),
-        ("baseline-long", 0), ("oracle", 0), ("only-converged", 0), ("only-aggressive", 0),
-        ("only-guidance", 0))
+        ("quick-critic", 0), ("anchored", 0), ("baseline-long", 0), ("oracle", 0),
+        ("only-converged", 0), ("only-aggressive", 0), ("only-guidance", 0))
 STARTS = ("student_ode_short", "student_ode")
 EVERY = 5               # updates that one point of a training curve averages
 CURVE = ("loss", "gradient", "grad_norm", "size", "distance")
@@ -151,7 +151,7 @@ class Ablation(Study):
         states = distillation.run(
             r, partial(made.batch, r.batch, r.frames), self.folder / label, resume=True,
             keep=(*self.size.points, r.updates), compiled=self.compiled,
-            probe=made.probe(distillation.PROBES, r.frames))
+            probe=made.probe(distillation.PROBES, r.frames), paths=distillation.paths_of(r))
         yield from followed(label, states)
         return {RESULT: [self.about(name, seed) | row
                          for row in curve(self.folder / label)]}

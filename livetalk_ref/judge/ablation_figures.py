@@ -17,8 +17,9 @@ from livetalk_ref.world.latents import WINDOW
 
 COLOURS = {"baseline": viz.CORAL, "curated": viz.AMBER, "converged": viz.LEAF,
            "aggressive": viz.VIOLET, "final": viz.TEAL, "final-raw": viz.ROSE,
-           "baseline-long": viz.VIOLET, "oracle": viz.TEAL, "only-converged": viz.LEAF,
-           "only-aggressive": viz.VIOLET, "only-guidance": viz.TEAL}
+           "quick-critic": viz.LEAF, "anchored": viz.AMBER, "baseline-long": viz.VIOLET,
+           "oracle": viz.TEAL, "only-converged": viz.LEAF, "only-aggressive": viz.VIOLET,
+           "only-guidance": viz.TEAL}
 DASHES = {"codec": ":", "teacher": "--", "student_ode_short": "-.", "student_ode": "-."}
 WAY = {"higher": "\u2191", "lower": "\u2193", "close to truth": "\u2192 truth"}
 SEEN = {"loss": "critic: flow loss", "gradient": "normalised gradient",

@@ -13,7 +13,7 @@ from livetalk_ref.judge.ode_findings import CONVERGED, LABELS, TEACHER, by_model
 BETTER, WORSE, NOISE = "better", "worse", "within the noise"
 SPLIT = "otherwise from seed to seed"
 SHOWN = ("frechet", "clip frechet", "sharpness", "open correlation", "Sync-C", "expression right",
-         "identity cosine")             # of the many numbers of a benchmark
+         "identity cosine", "colour drift")     # of the many numbers of a benchmark
 SYNC = ("Sync-C", "open correlation")   # the first one that was measured says how lips follow
 EARLY = range(1, 7)                     # blocks as in training; 0 is still near the reference
 WORSENS = {"sharpness": -1, "identity cosine": -1, "mouth error": 1}    # which way is worse
