@@ -14,6 +14,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.judge import ablation, long, looks, sets
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.reader import ReaderConfig
+from livetalk_ref.packing import unpacked
 from livetalk_ref.restorer import Restorer, RestorerConfig
 from livetalk_ref.train import read, save
 from livetalk_ref.wan import WanDiT
@@ -139,6 +140,7 @@ def test_latents_are_kept_for_filmstrips(done):
 def test_pictures_are_collected(done):
     """The end of every run; of some, what the three models made of fixed conditions."""
     tensors, facts = read(done[0] / "results/ablation_looks.safetensors")
+    tensors = unpacked(tensors)
     assert tensors["end baseline-seed0"].shape[:1] == (LONG,) and facts["level"] == 0.5
     assert "end final-seed1" in tensors
     tracks = {part: looks.track(tensors, part, "baseline-seed0") for part in ("x", "real", "fake")}
@@ -146,8 +148,8 @@ def test_pictures_are_collected(done):
     assert looks.track(tensors, "told", "baseline-seed0")[2].shape == (2, len(looks.TOLD))
     x, real, fake = (tracks[part][0] for part in ("x", "real", "fake"))
     assert x.shape == real.shape == fake.shape and not torch.equal(real, fake)
-    assert torch.equal(x, read(probed(next(done[0].glob("runs/ablation/*/baseline-seed0")), 0))[0][
-        "x"][[0, -1]].float())
+    made = read(probed(next(done[0].glob("runs/ablation/*/baseline-seed0")), 0))[0]["x"][[0, -1]]
+    assert (x - made).abs().max() < 0.01 * made.abs().max()         # 8 bits are enough to look at
 
 
 def test_a_look_is_told_in_numbers():

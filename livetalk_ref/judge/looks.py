@@ -1,6 +1,6 @@
 """Pictures of the ablation that ship: how every run's videos end, and how some came to be so.
 
-`collect` gathers what the runs left behind into one file of half-precision latents, beside
+`collect` gathers what the runs left behind into one file of 8-bit latents (packing.py), beside
 data/results/ablation.json, from which notebooks decode filmstrips without training anything:
 
     end NAME-seedN                  (63, C, h, w) one long clip of the averaged student at the end
@@ -15,6 +15,7 @@ import torch
 from livetalk_ref.distillation import LEVELS, probed
 from livetalk_ref.judge import long
 from livetalk_ref.judge.results import RESULTS
+from livetalk_ref.packing import eight_bits, unpacked
 from livetalk_ref.train import read, save
 
 NAME = "ablation_looks.safetensors"
@@ -65,7 +66,7 @@ def mechanism(study):
 
 def collect(study):
     """Write the file; returns its path, or None while there is nothing to show."""
-    tensors = {k: v.half().clone() for k, v in (ends(study) | mechanism(study)).items()}
+    tensors = eight_bits({k: v.clone() for k, v in (ends(study) | mechanism(study)).items()})
     if not tensors:
         return None
     path = study.results / NAME
@@ -86,7 +87,7 @@ def shipped():
     if not (RESULTS / NAME).is_file():
         print(f"{NAME}: not made yet; run `python -m livetalk_ref ablation`.")
         return {}
-    return read(RESULTS / NAME)[0]
+    return unpacked(read(RESULTS / NAME)[0])
 
 
 def first_shown(tensors, names, seed=0):
