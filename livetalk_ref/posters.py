@@ -73,7 +73,7 @@ def banner(which, seed, prompt):
 def main(words):
     PICTURES.mkdir(parents=True, exist_ok=True)
     if words == ["contact"]:
-        contact().save(PICTURES / "contact_sheet.png", optimize=True)
+        contact().convert("RGB").save(PICTURES / "contact_sheet.jpg", quality=92, subsampling=0)
     elif words == ["banner"]:
         banner(**BANNER).savefig(PICTURES / "banner.png", dpi=96)
     else:

@@ -20,6 +20,7 @@ from livetalk_ref.train import read, save
 
 NAME = "ablation_looks.safetensors"
 MECHANISM = ("baseline", "final", "final-raw", "baseline-long")     # runs that are taken apart
+PICTURED = ("baseline", "baseline-long")    # those of them whose pictures ship too, not only TOLD
 SHOWN = 2           # conditions of a probe that ship: one with a damaged reference, one without
 LEVEL = 0           # of `distillation.LEVELS`
 TOLD = ("spread of the student's latents", "|student - teacher's belief|",
@@ -57,10 +58,11 @@ def mechanism(study):
             if path.is_file():
                 seen = read(path)[0]
                 some = [0, len(seen["x"]) - 1][:SHOWN]
-                found[f"x {label} {update}"] = seen["x"][some]
-                for part in ("real", "fake"):
-                    found[f"{part} {label} {update}"] = seen[part][LEVEL, some]
                 found[f"told {label} {update}"] = told(seen)
+                if name in PICTURED:
+                    found[f"x {label} {update}"] = seen["x"][some]
+                    for part in ("real", "fake"):
+                        found[f"{part} {label} {update}"] = seen[part][LEVEL, some]
     return found
 
 
