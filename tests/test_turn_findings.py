@@ -15,7 +15,7 @@ GOOD, BAD = ({name: value if way == "higher" else 1 - value for name, way in BET
              for value in (0.9, 0.4))
 
 
-def result(monkeypatch, judged, count=4):
+def result(monkeypatch, judged, count=4, steps=None):
     """multiturn.json of systems whose dialogues are judged so: {system: numbers}, with a reply
     a second later in each."""
     made = {name: lambda scenario, name=name, after=after: SimpleNamespace(
@@ -30,7 +30,7 @@ def result(monkeypatch, judged, count=4):
     monkeypatch.setattr(multiturn, "systems", lambda *_: made)
     monkeypatch.setattr(multiturn, "judge", judge)
     monkeypatch.setattr(multiturn.Judges, "load", staticmethod(lambda: None))
-    rows, cost = multiturn.measure(count, "student")
+    rows, cost = multiturn.measure(count, "student", steps=steps)
     return results.as_result("a test", rows, [0], cost)
 
 
@@ -91,10 +91,17 @@ def test_one_stream_may_be_the_worse_one(monkeypatch, ours, said, order):
     assert said in text and text.endswith(order)
 
 
+def test_one_dialogue_decides_nothing(monkeypatch):
+    text = findings.contest_words(result(monkeypatch, three(), count=1)["rows"])
+    assert "**better**" not in text and "0 of 4 numbers; the paper's order" in text
+
+
 def test_waits_are_told_as_times_beside_the_papers(monkeypatch):
     text = findings.wait_words(result(monkeypatch, three()))
     assert ", 4 of 100 dialogues only: one stream 1.00 s, restarted each turn 2.00 s (2.00 " \
         "times as long), teacher, a clip each turn 3.00 s (3.00 times as long). The paper" in text
+    some = findings.wait_words(result(monkeypatch, three(), steps=4))
+    assert "4 of 100 dialogues only, the teacher in 4 steps: one stream" in some
     assert text.endswith("1.16 s against 61.46 s and 121.85 s, 53 and 105 times as long.")
 
 

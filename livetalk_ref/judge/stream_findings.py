@@ -10,6 +10,7 @@ from livetalk_ref.judge.ode_findings import measured_speed
 from livetalk_ref.world.state import FPS
 
 FLAT = 0.05         # of the memory: what it may grow by and still be called flat
+MISHAPS = {"idle consumer": "nobody reads", "dead producer": "the source breaks"}
 PAPER = {"frames a second": 24.82, "first frame": 0.33}     # LiveTalk's table 1, one unnamed GPU
 
 
@@ -17,7 +18,7 @@ PAPER = {"frames a second": 24.82, "first frame": 0.33}     # LiveTalk's table 1
 
 def events(row):
     """What happened, most often first."""
-    return ", ".join(f"{count} {name}" for name, count in
+    return MISHAPS.get(row["run"]) or ", ".join(f"{count} {name}" for name, count in
                      sorted(row["events"].items(), key=lambda pair: -pair[1]))
 
 
@@ -25,7 +26,7 @@ def soak_table(rows):
     """A line a run: what it showed, what it took back, what was wrong."""
     return [{"run": row["run"], "shown": f"{row['frames'] / FPS:.0f} s",
              "taken back": f"{(row['handed out'] - row['frames']) / FPS:.0f} s",
-             "happened": events(row) or "reading stops, or the source breaks",
+             "happened": events(row),
              "wrong": "; ".join(row["wrong"]) or "nothing"} for row in rows if "frames" in row]
 
 
@@ -46,9 +47,10 @@ def soak_words(facts):
     memory = facts["cost"]["memory_mib"]
     held = "The session held" if both["held"] else "**The session did not hold**"
     same = "the same pictures" if both["same pictures"] else "**different pictures**"
-    wrong = sum(len(row["wrong"]) for row in runs)
-    return (f"{held}: {facts['cost']['hours']:.1f} h asked for, {wrong or 'no'} "
-            f"{'thing' if wrong == 1 else 'things'} wrong, {same} from session and pipeline; "
+    count = sum(len(row["wrong"]) for row in runs)
+    wrong = f"{count} thing{'s' if count > 1 else ''}" if count else "nothing"
+    return (f"{held}: {facts['cost']['hours']:.1f} h asked for, {wrong} wrong, "
+            f"{same} from session and pipeline; "
             f"{memory_words(memory['after a tenth'], memory['end'], 'after a tenth of the hour')}.")
 
 

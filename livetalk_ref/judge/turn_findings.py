@@ -69,7 +69,7 @@ def contest(ours, theirs, number):
     if ours.get(number) is None or theirs.get(number) is None:
         return "not measured"
     (low, high), (least, most) = ours[f"{number} 95%"], theirs[f"{number} 95%"]
-    if low <= most and least <= high:
+    if low <= most and least <= high or min(ours["dialogues"], theirs["dialogues"]) < 2:
         return "open"
     return "better" if (ours[number] > theirs[number]) == (BETTER[number] == HIGHER) else "worse"
 
@@ -109,6 +109,7 @@ def wait_words(facts):
              for name, wait in found.items() if wait]
     count, planned = facts["rows"][0]["dialogues"], len(scenarios.read())
     few = "" if count == planned else f", {count} of {planned} dialogues only"
+    few += f", the teacher in {facts['cost']['steps']} steps" if facts["cost"]["steps"] else ""
     ours, *others = SECONDS
     return (f"From a reply's sound to its first picture, in the median, on {facts['hardware']}"
             f"{few}: {', '.join(times)}. The paper, for a whole turn: {ours} s against "
