@@ -24,6 +24,8 @@ from livetalk_ref.world.state import EXPRESSIONS, SAMPLES_PER_FRAME
 EDGE = 8            # frames on each side of a seam whose face is compared
 POSE = ("turn", "nod", "tilt")
 CLOSED = 0.15       # of the mouth's opening
+OURS, RESTARTED, CLIPS = "one stream", "restarted each turn", "teacher, a clip each turn"
+WAIT = "seconds to a reply's first picture"
 HIGHER, LOWER = "higher", "lower"
 BETTER = {"identity across turns": HIGHER, "colour step": LOWER, "pose step": LOWER,
           "step over usual": LOWER, "expression right": HIGHER, "listening motion": "close to ours",
@@ -107,9 +109,9 @@ def systems(model, teacher, steps):
     student, guide = streaming(load(model)), load(teacher)
     if guide.is_student:
         raise UserError(f"{teacher} is a student; name a teacher for the fresh clips.")
-    return {"one stream": lambda s: dialogues.one_stream(student, s),
-            "restarted each turn": lambda s: dialogues.restarted(student, s),
-            "teacher, a clip each turn": lambda s: dialogues.clip_each_turn(guide, s, steps)}
+    return {OURS: lambda s: dialogues.one_stream(student, s),
+            RESTARTED: lambda s: dialogues.restarted(student, s),
+            CLIPS: lambda s: dialogues.clip_each_turn(guide, s, steps)}
 
 
 def line(name, rows):
@@ -140,6 +142,6 @@ def measure(count=None, model=None, teacher="teacher", steps=None, watch=None):
             if watch:
                 watch()
         rows.append(line(name, judged))
-        cost[f"{name}: seconds to a reply's first picture"] = round(statistics.median(seconds), 3)
+        cost[f"{name}: {WAIT}"] = round(statistics.median(seconds), 3)
     return rows, cost
 
