@@ -162,11 +162,11 @@ def evaluate(options):
     with placed(options.out) if options.out else nullcontext() as temporary:
         made = b.video_maker(options.videos, options.set, options.clips, *settings) \
             if options.videos else b.maker(options.model, *settings, options.seed)
-        paths = {kind: path for kind, path in (("FID", options.inception), ("FVD", options.i3d))
-                 if path}
-        ground = originals.watching(b.Ground.make(options.set, options.clips), paths)
+        files = {"FID": options.inception, "FVD": options.i3d, "LSE": options.syncnet}
+        detectors = originals.load({kind: path for kind, path in files.items() if path})
+        ground = originals.watching(b.Ground.make(options.set, options.clips), detectors)
         facts, _ = b.evaluate(made, ground, options.seed, command)
-        facts["rows"][0] |= originals.distances(ground) if paths else {}
+        facts["rows"][0] |= originals.distances(ground)
         if temporary:
             temporary.write_text(json.dumps(facts, indent=1) + "\n")
     tell(options, facts, b.table(facts))

@@ -57,6 +57,8 @@ def add_evaluate(c):
     c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
     c.add_argument("--inception", metavar="FILE", help="a TorchScript Inception of yours: adds FID")
     c.add_argument("--i3d", metavar="FILE", help="a TorchScript I3D of yours: adds FVD")
+    c.add_argument("--syncnet", metavar="FILE", help="the original SyncNet as TorchScript, if you "
+                   "have it: adds LSE-D and LSE-C")
     c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
     add_json(c)
 

@@ -8,7 +8,7 @@ from test_cli import checkpoints, go, place, refused  # noqa: F401
 from test_cli_judge import small  # noqa: F401
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import originals
+from livetalk_ref.judge import benchmark, originals
 from livetalk_ref.judge.distances import frechet
 
 
@@ -60,6 +60,7 @@ def test_evaluate_adds_fid_and_fvd(go, small, place, detectors):  # noqa: F811
     assert rows["truth"]["FID"] == pytest.approx(0, abs=1e-6)
     assert rows["truth"]["FVD"] == pytest.approx(0, abs=1e-6)
     assert rows["codec"]["FID"] > 1e-4 and rows["codec"]["FVD"] > 1e-6
+    assert f"FID {rows['codec']['FID']:24.3f}  squared" in benchmark.table(json.loads(out))
 
 
 def test_fid_is_the_frechet_distance_of_these_features():
@@ -77,3 +78,5 @@ def test_what_is_no_detector_is_refused(go, place, tmp_path):  # noqa: F811
     wrong = torch.jit.script(torch.nn.Linear(3, 3))
     with pytest.raises(UserError, match="does not take the arguments"):
         originals.features_of(wrong, torch.zeros(1, 3))
+    with pytest.raises(UserError, match="does not take the arguments"):     # its own assertion
+        originals.features_of(torch.jit.script(Videos()), torch.zeros(1, 3), rescale=False)

@@ -21,7 +21,7 @@ from livetalk_ref.judge.distances import distances
 from livetalk_ref.judge.evaluate import BATCH, batches, rolled
 from livetalk_ref.judge.panel import Judges, Yardstick, yardstick
 from livetalk_ref.judge.results import commit, hardware
-from livetalk_ref.judge.table import DEFINITIONS
+from livetalk_ref.judge.table import DEFINITIONS, ORIGINALS
 from livetalk_ref.progress import Progress, warn
 from livetalk_ref.world import shards
 from livetalk_ref.world.clips import FRAMES
@@ -155,7 +155,7 @@ def line(name, rows, features, truth):
     row = {"name": name, "clips": len(features)}
     found = {key: stats.bootstrap(values) for key, values in columns(rows).items()}
     found |= distances(features, truth)
-    for key in [key for key in DEFINITIONS if key in found]:
+    for key in [key for key in DEFINITIONS | ORIGINALS if key in found]:
         value, *edges = found[key]
         row[key], row[f"{key} 95%"] = round(value, 4), [round(edge, 4) for edge in edges]
     return row
@@ -190,12 +190,13 @@ def table(facts):
     settings = "".join(f", {key.replace('_', ' ')} {value}"
                        for key, value in facts["settings"].items())
     lines = [f"{row['name']} on {facts['set']} {facts['version']}: {row['clips']} clips{settings}"]
-    for key, (unit, better, _) in DEFINITIONS.items():
+    for key, (unit, better, _) in (DEFINITIONS | ORIGINALS).items():
         if key in row:
-            low, high = row[f"{key} 95%"]
+            edges = row.get(f"{key} 95%")                   # FID and FVD have none
+            span = f"  [{edges[0]:.3f}, {edges[1]:.3f}]" if edges else ""
             least = f", floor {floor[key]:.3f}" if key in floor else ""
-            lines.append(f"{key:18} {row[key]:9.3f}  [{low:.3f}, {high:.3f}]  {unit}, {better} is "
-                         f"better{least}".replace("close to truth is better", "close to truth"))
+            lines.append(f"{key:18} {row[key]:9.3f}{span}  {unit}, {better} is better{least}"
+                         .replace("close to truth is better", "close to truth"))
     price = facts["cost"]
     lines.append(f"cost: {price['evaluations_per_clip']:.0f} evaluations a clip, "
                  f"{price['seconds_per_frame'] * 1000:.1f} ms a frame"

@@ -1,12 +1,13 @@
-"""FID and FVD proper, for those who have the weights: detectors by path, nothing is shipped.
+"""FID, FVD, LSE-D and LSE-C proper, for those who have the weights: by path, nothing is shipped.
 
 A detector is a TorchScript file in the form that is common for these metrics:
 
     inception   pictures (N, 3, H, W) uint8              , return_features=True -> (N, D)
     i3d         videos (B, 3, T, H, W) float in 0 .. 255 , rescale=True, resize=True,
                 return_features=True                      -> (B, D)
+    syncnet     two methods, forward_lip and forward_aud, see lip_expert.py
 
-Both are run on the same clips as our own judges; as everywhere, frame 0 (given) does not count.
+All are run on the same clips as our own judges; as everywhere, frame 0 (given) does not count.
 Letters: N clips, T frames.
 """
 
@@ -16,9 +17,11 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.judge import lip_expert
 from livetalk_ref.judge.distances import frechet
 from livetalk_ref.judge.panel import Judges
 from livetalk_ref.media import to_bytes
+from livetalk_ref.world.state import SAMPLES_PER_FRAME
 
 EVERY = 4               # of the frames, for FID: neighbours say the same twice
 
@@ -48,49 +51,67 @@ def features_of(detector, x, **options):
     """What a detector makes of pictures or videos; UserError where it takes them in another way."""
     try:
         return detector(x, return_features=True, **options).float()
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, torch.jit.Error) as error:
         raise UserError("The detector does not take the arguments that "
                         "livetalk_ref/judge/originals.py states.") from error
 
 
 KINDS = {"FID": inception, "FVD": i3d}
+SYNC = "LSE"            # the original SyncNet: its numbers are one clip's, no distance of sets
+
+
+def load(paths):
+    """{"FID", "FVD" or "LSE": detector} of the same with paths. UserError for what is none."""
+    detectors = {kind: load_detector(path) for kind, path in paths.items()}
+    if SYNC in detectors:
+        lip_expert.check(detectors[SYNC], paths[SYNC])
+    return detectors
 
 
 @dataclass(frozen=True)
 class OriginalJudges(Judges):
     """Our judges, who on the way show every clip to the detectors as well."""
 
-    detectors: dict = field(default_factory=dict)   # {"FID" or "FVD": a detector}
-    seen: dict = field(default_factory=dict)        # the same: features of the clips so far
+    detectors: dict = field(default_factory=dict)   # {"FID", "FVD" or "LSE": a detector}
+    seen: dict = field(default_factory=dict)        # {"FID" or "FVD": features of the clips so far}
 
     @staticmethod
     def of(judges, paths):
-        """The same judges with the detectors of {"FID" or "FVD": path}."""
-        return OriginalJudges(judges.reader, judges.syncnet,
-                              {kind: load_detector(path) for kind, path in paths.items()})
+        """The same judges with the detectors of {"FID", "FVD" or "LSE": path}."""
+        return OriginalJudges(judges.reader, judges.syncnet, load(paths))
 
     def clip(self, frames, truth, bench, i):
         for kind, values in self.look(frames).items():
             self.seen.setdefault(kind, []).append(values)
-        return super().clip(frames, truth, bench, i)
+        row, features = super().clip(frames, truth, bench, i)
+        return row | self.hear(frames, bench.samples[i]), features
 
     @torch.inference_mode()
     def look(self, frames):
-        """What the detectors see in a clip."""
-        return {kind: KINDS[kind](detector, frames) for kind, detector in self.detectors.items()}
+        """What the detectors of sets see in a clip."""
+        return {kind: features(self.detectors[kind], frames)
+                for kind, features in KINDS.items() if kind in self.detectors}
+
+    def hear(self, frames, samples):
+        """What the original SyncNet says of a clip with its sound (1000 T,), if it is there."""
+        if SYNC not in self.detectors:
+            return {}
+        heard = lip_expert.read(self.detectors[SYNC], frames[1:], samples[SAMPLES_PER_FRAME:])
+        return {"LSE-D": heard.distance, "LSE-C": heard.confidence}
 
 
-def watching(ground, paths):
-    """A `benchmark.Ground` whose judges also ask the detectors of {"FID" or "FVD": path}."""
-    return replace(ground, judges=OriginalJudges.of(ground.judges, paths))
+def watching(ground, detectors):
+    """A `benchmark.Ground` whose judges also ask the detectors that `load` gave."""
+    judges = ground.judges
+    return replace(ground, judges=OriginalJudges(judges.reader, judges.syncnet, detectors))
 
 
 def distances(ground):
     """{"FID": value, ..} of the clips that the judges of a `watching` ground have seen, to the
     set's rendered truth."""
-    true = {}
-    for frames in ground.bench.film():
+    seen, true = ground.judges.seen, {}
+    for frames in ground.bench.film() if seen else ():
         for kind, values in ground.judges.look(frames).items():
             true.setdefault(kind, []).append(values)
-    return {kind: round(frechet(torch.cat(ground.judges.seen[kind]), torch.cat(values)), 4)
+    return {kind: round(frechet(torch.cat(seen[kind]), torch.cat(values)), 4)
             for kind, values in true.items()}

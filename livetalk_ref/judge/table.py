@@ -87,6 +87,20 @@ DEFINITIONS = {
         "between clips of one condition and different seeds."),
 }
 
+ORIGINALS = {           # of weights that do not ship, see originals.py
+    "FID": Definition(
+        "squared features", "lower", "Fréchet distance of your Inception's features of frames to "
+        "those of the truth."),
+    "FVD": Definition(
+        "squared features", "lower", "The same of your I3D's features of clips."),
+    "LSE-D": Definition(
+        "distance", "lower", "The original SyncNet's distance between sound and lips at the best "
+        "offset."),
+    "LSE-C": Definition(
+        "distance", "higher", "Its confidence: the median over offsets of that distance, minus "
+        "its minimum."),
+}
+
 
 def markdown(names=tuple(DEFINITIONS)):
     """The definitions as a markdown table. UserError for a number that is not defined."""
