@@ -42,8 +42,9 @@ def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
     """They reach the run; a start without weights and a wrong name are said in one sentence."""
     asked = []
 
-    def run(recipe, batch, out, resume, start, probe, compiled):
+    def run(recipe, batch, out, resume, start, probe, compiled, paths):
         asked.append((recipe, str(out), resume, start, compiled))
+        assert (paths == "paths") == (recipe.anchor > 0)
         yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
 
     class Made:
@@ -55,6 +56,7 @@ def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
     monkeypatch.setattr(stages, "keep_memory", lambda: None)     # it would last
     monkeypatch.setattr(distillation, "run", run)
     monkeypatch.setattr(curation, "conditions", lambda kind, count: Made())
+    monkeypatch.setattr(distillation, "paths_of", lambda r: "paths" if r.anchor else None)
     status, _, err = go("train", "dmd", "--recipe", "baseline", "--seed", "3", "--updates", "7",
                         "--resume", "--compile")
     assert status == 0 and "dmd step 1, loss 0.5000" in err

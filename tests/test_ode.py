@@ -208,7 +208,7 @@ def test_teacher_forcing_sees_what_streaming_sees():
 def test_loss_of_two_clips_is_the_mean_of_each():
     model, noise, x0, cond = setting()
     pair = Student(lambda x, sigma: ode.behind_noisy(model, x, sigma, x0, cond))
-    both = ode.ode_loss(pair, (straight_states(x0, noise), cond), seeded(1)).item()
+    both = ode.ode_loss(pair, (straight_states(x0, noise), cond), seeded(1), "livetalk").item()
     single = []
     for i in range(2):
         x, sigma, end = (t[i:i + 1] for t in (pair.x, pair.sigma, x0))
