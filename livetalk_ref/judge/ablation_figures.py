@@ -139,7 +139,8 @@ def ends(rows, numbers, names=tuple(ROWS), frames=WINDOW):
                     alpha=0.35, linewidth=6, solid_capstyle="round")
             ax.scatter(values, [y] * len(values), s=36, color=COLOURS[name], zorder=3,
                        edgecolor=viz.PAPER, linewidth=0.7)
-        ax.set_title(f"{label(number)} {WAY[DEFINITIONS[number].better]}", size=12)
+        ax.set_title(f"{label(number)} {WAY[DEFINITIONS[number].better]}",
+                     size=12 if len(numbers) < 5 else 10.5)
         ax.margins(x=0.08)
         if not seen:
             blank(ax)
