@@ -90,6 +90,11 @@ def short(value):
     return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3}f}"
 
 
+def maybe(value):
+    """The same of a number that may not have been measured: None is nothing."""
+    return "" if value is None else short(value)
+
+
 def told(values):
     """Values of seeds in words: their mean, and their standard deviation if there are several."""
     if len(values) < 2:
@@ -101,9 +106,8 @@ def overview(rows, numbers=NUMBERS, frames=WINDOW):
     """Everybody at the end, one line each, with mean and standard deviation over seeds."""
     table = []
     for name, title in MADE.items():
-        values = {label(n): reference(rows, name, n, frames) for n in numbers}
         table.append({"": title, "seeds": ""} | {
-            n: "" if value is None else short(value) for n, value in values.items()})
+            label(n): maybe(reference(rows, name, n, frames)) for n in numbers})
     for name, row in ROWS.items():
         done, ends = len(runs(rows, name)), {n: last(rows, name, n, frames) for n in numbers}
         update = max((update for update, _ in ends.values() if update), default=None)

@@ -181,16 +181,17 @@ def convergence_words(rows, short):
 def variant_table(rows, rival):
     """Markdown: our loss and the rival's at equal training, means and ranges over seeds.
 
-    rows of ode_training and of ode_variants."""
+    rows of ode_training and of ode_variants.
+    """
+    runs = {"noisy or clean blocks": rows, "never clean ones (released code)": rival}
+    if not all(map(snapshots, runs.values())):
+        return "The two losses were not both tried."
     keys = {"frechet": 2, "identity cosine": 3, "open correlation": 3, "expression right": 2,
             "sharpness": 2, "unrest": 2}
-    tracks = {key: [list(along(some, key).values())[-1:] for some in (rows, rival)] for key in keys}
-    if not all(all(pair) for pair in tracks.values()):
-        return "The two losses were not both tried."
     lines = [f"| a block reads, in training | {' | '.join(keys)} |",
              "|---|" + "---|" * len(keys)]
-    for at, name in enumerate(("noisy or clean blocks", "never clean ones (released code)")):
-        points = {key: tracks[key][at][0] for key in keys}
+    for name, some in runs.items():
+        points = {key: list(along(some, key).values())[-1] for key in keys}     # most paths
         update = max(points["frechet"])
         cells = [told(points[key][update], digits) for key, digits in keys.items()]
         lines.append(f"| {name}, {update} updates | {' | '.join(cells)} |")

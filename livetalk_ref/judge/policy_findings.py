@@ -7,7 +7,7 @@ the same time, not at the end.
 """
 
 from livetalk_ref.cache import BLOCK, POLICIES
-from livetalk_ref.judge.findings import short
+from livetalk_ref.judge.findings import maybe
 from livetalk_ref.judge.overtime import PART
 from livetalk_ref.judge.policies import last_minute, mean
 
@@ -45,10 +45,6 @@ def span(row):
     return round(min(row["seconds"][-1] + PART, row["ends"] or float("inf")))
 
 
-def told(value):
-    return "" if value is None else short(value)
-
-
 def table(rows):
     """A line a policy: every number in the first ten seconds and at the end."""
     lines = []
@@ -56,8 +52,8 @@ def table(rows):
         last = f"after {row['ends']:.0f} s" if row["ends"] else "never"
         name = row["policy"] if row["study"] == "stream" else f"split {row['policy']}"
         lines.append({"first ten seconds \u2192 end": name, "shown": f"{span(row)} s",
-                      "ends": last} | {LABELS[key]: f"{told(row[key][0])} \u2192 "
-                                       f"{told(end(row, key))}" for key in numbers(rows)})
+                      "ends": last} | {LABELS[key]: f"{maybe(row[key][0])} \u2192 "
+                                       f"{maybe(end(row, key))}" for key in numbers(rows)})
     return lines
 
 
@@ -152,8 +148,8 @@ def absolute_words(rows):
         when = f"{row['seconds'][part.start]:.0f} .. {min(span(row), span(other))} s"
         ends = f"the stream ends after {row['ends']:.0f} s, the other goes on" if row["ends"] \
             else f"no end within {span(row)} s"
-        found = [f"{key} {told(mean(row[key][part]))} against "
-                 f"{told(mean(other[key][part]))}" for key in OTHERS if key in numbers(rows)]
+        found = [f"{key} {maybe(mean(row[key][part]))} against "
+                 f"{maybe(mean(other[key][part]))}" for key in OTHERS if key in numbers(rows)]
         gap = mean(row["identity"][part]) - mean(other["identity"][part])
         verdict = f"cost {-gap:.3f} of likeness" if gap < 0 else f"cost no likeness ({gap:+.3f})"
         lines.append(f"- **{other['policy']}**, absolute against relative: {ends}. In the last "

@@ -6,7 +6,7 @@ order, and in seconds: its scores are percentiles that a vision-language model g
 three systems. Words are computed from the numbers.
 """
 
-from livetalk_ref.judge.findings import short
+from livetalk_ref.judge.findings import maybe, short
 from livetalk_ref.judge.multiturn import BETTER, CLIPS, HIGHER, LOWER, OURS, RESTARTED, WAIT
 from livetalk_ref.live import scenarios
 
@@ -53,15 +53,11 @@ def dimension_table(rows):
         for at, number in enumerate(MEASURED.get(dimension, ("",))):
             lines.append({"the paper's dimension": "" if at else dimension, "measured by": number,
                           "better": BETTER.get(number, "")}
-                         | {name: cell(row, number) if number else told(row[dimension])
+                         | {name: cell(row, number) if number else maybe(row[dimension])
                             for name, row in systems.items()}
                          | {"paper: LiveTalk / Veo3 / Sora2": "" if at else
                             " / ".join(f"{score:.0f}" for score in scores)})
     return lines
-
-
-def told(score):
-    return "" if score is None else short(score)
 
 
 def contest(ours, theirs, number):
