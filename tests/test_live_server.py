@@ -20,6 +20,7 @@ from livetalk_ref.live.session import BUSY, Session, Slots
 IDENTITY = 3
 MAKE = maker(small())
 START = {"type": "start", "identity": str(IDENTITY), "emotion": ""}
+PATIENCE = 120                  # seconds until something that should come is missed
 
 
 class Guarded(Served):
@@ -48,15 +49,19 @@ class Page:
 
     async def receive(self):
         """The next message and its bytes, or None when the socket is closed."""
-        block = await asyncio.wait_for(self.socket.read_message(), 30)
+        block = await asyncio.wait_for(self.socket.read_message(), PATIENCE)
         if block is None:
             return None
         (length,) = struct.unpack_from("<I", block)
         return json.loads(block[4:4 + length]), block[4 + length:]
 
     async def until(self, kind, **fields):
-        """Go on, with a clock some way behind the newest picture, until such a message comes."""
-        for _ in range(600):
+        """Go on, with a clock some way behind the newest picture, until such a message comes.
+
+        How many come before it depends on how busy the machine is, so time is what is bounded.
+        """
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             message, data = await self.receive()
             if message["type"] == "picture":
                 await self.send({"type": "heard", "sample": max(0, message["sample"] - 12_000)})

@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 
 from livetalk_ref.cache import FULL, KVCache
+from livetalk_ref.curation import trim
 from livetalk_ref.flow import Guidance, euler
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.panel import expression_right
@@ -58,6 +59,7 @@ def noise_seed(seed, number):
 def batches(model, held_out, steps=48, guidance=PLAIN, seed=0, batch=BATCH, watch=None):
     """Latents (batch, 21, C, h, w) for the held-out conditions, one batch after the other.
 
+    Rows of a second prompt are left out where no frame reads them: they cost and change nothing.
     watch is called with every `flow.Step` of the sampler.
     """
     for first in range(0, len(held_out.data), batch):
@@ -65,7 +67,7 @@ def batches(model, held_out, steps=48, guidance=PLAIN, seed=0, batch=BATCH, watc
         x0, cond = some.window(0, 1)
         noise = torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(
             noise_seed(seed, first + i))) for i in range(len(x0))])
-        for step in euler(model, noise, x0[:, :1], cond, steps, guidance):
+        for step in euler(model, noise, x0[:, :1], trim(cond), steps, guidance):
             if watch:
                 watch(step)
         yield step.x
@@ -80,7 +82,7 @@ def rolled(model, held_out, seed=0, batch=BATCH, watch=None, policy=FULL, frames
     """
     for first in range(0, len(held_out.data), batch):
         some = held_out.data.select(torch.arange(first, min(first + batch, len(held_out.data))))
-        conds = list(split(some.window(0, 1, frames)[1]))
+        conds = list(split(trim(some.window(0, 1, frames)[1])))
         dice = [torch.Generator().manual_seed(noise_seed(seed, first + i))
                 for i in range(len(some))]
         made = []
