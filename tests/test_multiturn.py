@@ -133,6 +133,25 @@ def test_expressions_are_judged_once_settled_and_lines_of_one_emotion_together()
     assert multiturn.expression(read, [(0, 19, sad)]) is None       # too short to settle
 
 
+def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    """Dialogues that are done are not made again; the next ones are."""
+    made = []
+
+    def make(scenario):
+        made.append(scenario.id)
+        return SimpleNamespace(seconds=[0.5, 1.5, 2.5])
+
+    monkeypatch.setattr(multiturn, "systems", lambda *_: {multiturn.OURS: make})
+    monkeypatch.setattr(multiturn, "judge", lambda film, _: dict.fromkeys(multiturn.BETTER, 0.5))
+    first, _ = multiturn.measure(2, "teacher", folder=tmp_path)
+    rows, cost = multiturn.measure(3, "teacher", folder=tmp_path)
+    assert made == [scenario.id for scenario in ALL[:3]]
+    assert (first[0]["dialogues"], rows[0]["dialogues"]) == (2, 3)
+    assert rows[0]["pose step"] == 0.5 and cost[f"{multiturn.OURS}: {multiturn.WAIT}"] == 1.5
+    multiturn.measure(1, "teacher", steps=4, folder=tmp_path)       # a different system
+    assert made[3:] == [ALL[0].id]
+
+
 def test_content_stays_empty_in_the_table():
     row = multiturn.line("x", [dict.fromkeys(multiturn.BETTER, 1.0)] * 3)
     assert all(row[name] is None for name in rubric.CONTENT) and len(rubric.CONTENT) == 5

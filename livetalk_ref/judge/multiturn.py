@@ -6,14 +6,18 @@ behaviour while listening, and, instead of conversational naturalness, sync and 
 content dimensions judge words, which all systems share: they stay empty, see live/rubric.py.
 """
 
+import json
 import statistics
+from pathlib import Path
 
 import torch
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.flow import TEACHER_STEPS
 from livetalk_ref.judge import dialogues, stats
 from livetalk_ref.judge.metrics import SETTLED, change, mouth_correlation
 from livetalk_ref.judge.panel import Judges
+from livetalk_ref.judge.results import write_json
 from livetalk_ref.judge.sync import sync
 from livetalk_ref.live import rubric, scenarios
 from livetalk_ref.live.commands import best_student
@@ -25,6 +29,7 @@ EDGE = 8            # frames on each side of a seam whose face is compared
 POSE = ("turn", "nod", "tilt")
 CLOSED = 0.15       # of the mouth's opening
 OURS, RESTARTED, CLIPS = "one stream", "restarted each turn", "teacher, a clip each turn"
+FOLDER = Path("runs/multiturn")
 WAIT = "seconds to a reply's first picture"
 HIGHER, LOWER = "higher", "lower"
 BETTER = {"identity across turns": HIGHER, "colour step": LOWER, "pose step": LOWER,
@@ -104,14 +109,19 @@ def lips(frames, reading, film, judges):
     return row
 
 
-def systems(model, teacher, steps):
-    """{name: scenario -> Film}."""
-    student, guide = streaming(load(model)), load(teacher)
-    if guide.is_student:
-        raise UserError(f"{teacher} is a student; name a teacher for the fresh clips.")
+def systems(student, guide, steps):
+    """{name: scenario -> Film} of two `Avatar`s, a student and a teacher."""
     return {OURS: lambda s: dialogues.one_stream(student, s),
             RESTARTED: lambda s: dialogues.restarted(student, s),
             CLIPS: lambda s: dialogues.clip_each_turn(guide, s, steps)}
+
+
+def kept(path, make, scenario, judges):
+    """{"row": the numbers of a dialogue, "seconds": its waits}, made unless the file is there."""
+    if not path.is_file():
+        film = make(scenario)
+        write_json(path, {"row": judge(film, judges), "seconds": film.seconds})
+    return json.loads(path.read_text())
 
 
 def line(name, rows):
@@ -127,21 +137,27 @@ def line(name, rows):
     return found | dict.fromkeys(rubric.CONTENT)
 
 
-def measure(count=None, model=None, teacher="teacher", steps=None, watch=None):
+def measure(count=None, model=None, teacher="teacher", steps=None, watch=None, folder=FOLDER):
     """(rows, cost) of the first so many scenarios (all of them). model: the student, or any DiT;
-    steps: the teacher's, for fewer than its own; watch is called after every dialogue."""
+    steps: the teacher's, for fewer than its own; watch is called after every dialogue.
+
+    Every dialogue's numbers are kept in the folder, so that a run that was stopped goes on.
+    """
     model, judges = model or best_student(), Judges.load()
-    chosen = scenarios.read()[:count]
+    student, guide = streaming(load(model)), load(teacher)
+    if guide.is_student:
+        raise UserError(f"{teacher} is a student; name a teacher for the fresh clips.")
+    place = Path(folder) / (f"{judges.key(student.model, student.codec, guide.model)}-"
+                            f"{scenarios.VERSION}-{steps or TEACHER_STEPS}")
     rows, cost = [], {"model": model, "teacher": teacher, "steps": steps}
-    for name, make in systems(model, teacher, steps).items():
-        judged, seconds = [], []
-        for scenario in chosen:
-            film = make(scenario)
-            judged.append(judge(film, judges))
-            seconds += film.seconds
+    for name, make in systems(student, guide, steps).items():
+        label = name.replace(",", "").replace(" ", "-")
+        done = []
+        for scenario in scenarios.read()[:count]:
+            done.append(kept(place / f"{label}-{scenario.id}.json", make, scenario, judges))
             if watch:
                 watch()
-        rows.append(line(name, judged))
+        rows.append(line(name, [one["row"] for one in done]))
+        seconds = [wait for one in done for wait in one["seconds"]]
         cost[f"{name}: {WAIT}"] = round(statistics.median(seconds), 3)
     return rows, cost
-

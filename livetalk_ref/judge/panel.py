@@ -48,12 +48,13 @@ class Judges:
         there = (load.CHECKPOINTS / "sync.safetensors").is_file()
         return Judges(load.load_module("reader"), load.load_module("sync") if there else None)
 
-    def key(self):
-        """Ten hex digits that change when the judges' weights or their code do."""
+    def key(self, *makers):
+        """Ten hex digits that change when the judges' weights or their code do, or the weights of
+        `makers`, modules whose work is judged."""
         digest = hashlib.sha256()
         for name in WHAT:
             digest.update(Path(__file__).with_name(name).read_bytes())
-        for module in filter(None, (self.reader, self.syncnet)):
+        for module in filter(None, (self.reader, self.syncnet, *makers)):
             for name, value in sorted(module.state_dict().items()):
                 digest.update(name.encode() + value.half().cpu().numpy().tobytes())
         return digest.hexdigest()[:10]

@@ -7,7 +7,6 @@ Each stream is kept when it is done, so a command that was stopped goes on; data
 `policies` at the end. Needs a student: a teacher's weights know no cache. LiveTalk section 4.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,11 +65,7 @@ class Study:
     @cached_property
     def place(self):
         avatar = self.avatar                        # first: it may be the wrong one
-        digest = hashlib.sha256(self.judges.key().encode())
-        for module in (avatar.model, avatar.codec):
-            for name, value in sorted(module.state_dict().items()):
-                digest.update(name.encode() + value.half().cpu().numpy().tobytes())
-        return Path(self.folder) / digest.hexdigest()[:10]
+        return Path(self.folder) / self.judges.key(avatar.model, avatar.codec)
 
     def jobs(self):
         """(study, name, policy, seconds, identity) of every stream."""

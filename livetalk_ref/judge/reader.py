@@ -16,6 +16,8 @@ from livetalk_ref.world.state import COL, EXPRESSIONS, SIZE
 READ = ("mouth_open", "mouth_width", "mouth_round", "blink", "gaze_x", "gaze_y",
         "turn", "nod", "tilt", *EXPRESSIONS[1:])
 COLUMNS = [COL[name] for name in READ]
+TURNED = ("gaze_x", "gaze_y", "turn", "tilt")       # a mirror, or its light, changes these
+ALIKE = torch.tensor([name not in TURNED for name in READ])
 OPTIONS = [len(options) for options in CATEGORICAL.values()]
 CLEAR = 0.2          # weaker expressions count as neutral
 FEATURES = 32
@@ -55,9 +57,13 @@ class Reader(nn.Module):
 
     @torch.inference_mode()
     def read(self, frames, chunk=64):
-        """Everything about frames (T, 3, H, W): a `Reading` of T rows."""
-        parts = [self(part) for part in frames.split(chunk)]
-        state, identity, hidden = (torch.cat(p) for p in zip(*parts))
+        """Everything about frames (T, 3, H, W): a `Reading` of T rows.
+
+        What a mirror image shares with its picture is read from both: the mean errs less.
+        """
+        parts = [(*self(part), self(part.flip(-1))[0]) for part in frames.split(chunk)]
+        state, identity, hidden, mirrored = (torch.cat(p) for p in zip(*parts))
+        state = torch.where(ALIKE.to(state.device), (state + mirrored) / 2, state)
         return Reading(state, embed(identity), (hidden - self.mean) @ self.basis)
 
     def fit_features(self, hidden):
