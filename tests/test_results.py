@@ -28,9 +28,12 @@ def test_a_result_names_command_date_hardware_and_seeds(path):
 
 def test_results_are_written_whole_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    path = results.write_result("x", "python -m livetalk_ref bench", [{"a": 1}], [0], {"s": 2})
+    path = results.write_result("x", "python -m livetalk_ref bench", [{"a": 1}, {"a": [2]}], [0],
+                                {"s": 2})
     back = results.read_result("x")
-    assert path.name == "x.json" and back["rows"] == [{"a": 1}] and back["cost"] == {"s": 2}
+    assert path.name == "x.json" and back["cost"] == {"s": 2}
+    assert back["rows"] == [{"a": 1}, {"a": [2]}]
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+    assert '\n  {"a": 1},\n  {"a": [2]}\n' in path.read_text()     # a line a row: easy to compare
     with pytest.raises(UserError, match="no result"):
         results.read_result("y")

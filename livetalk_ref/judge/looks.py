@@ -3,7 +3,7 @@
 `collect` gathers what the runs left behind into one file of 8-bit latents (packing.py), beside
 data/results/ablation.json, from which notebooks decode filmstrips without training anything:
 
-    end NAME-seedN                  (63, C, h, w) one long clip of the averaged student at the end
+    end NAME-seed0                  (63, C, h, w) one long clip of the averaged student at the end
     x, real, fake NAME-seedN UUU    (P, 9, C, h, w) after UUU updates on fixed conditions: the
                                     student's video, and what teacher and critic believe of it
     told NAME-seedN UUU             (Q, 4) the numbers `TOLD` of every condition of the probe: the
@@ -36,12 +36,12 @@ def told(seen):
 
 
 def ends(study):
-    """{key: latents} of the last judged update of every run."""
+    """{key: latents} of the last judged update of every row, for the first seed."""
     found = {}
     for name, seed in study.size.plan:
         updates = study.recipe(name, seed).updates
         path = study.folder / "shown" / f"{name}-seed{seed}-{updates}-{long.LATENTS}.safetensors"
-        if path.is_file():
+        if path.is_file() and not seed:
             found[f"end {name}-seed{seed}"] = read(path)[0]["latents"][0]
     return found
 

@@ -50,8 +50,19 @@ def write_json(path, facts):
     from livetalk_ref.media import placed       # needs av, which a borrowed GPU machine lacks
 
     with placed(path) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+        temporary.write_text(lines(facts) + "\n")
     return path
+
+
+def lines(facts):
+    """A dict as JSON with a line for every key, and one for every row of a table."""
+    def value(found):
+        if isinstance(found, list) and found and isinstance(found[0], dict):
+            return "[\n  " + ",\n  ".join(map(json.dumps, found)) + "\n ]"
+        return json.dumps(found)
+
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {value(found)}"
+                              for key, found in facts.items()) + "\n}"
 
 
 def read_metrics(run):
