@@ -5,7 +5,8 @@ mixture `DEGRADED` and `VAGUE`, references are damaged and prompts ask for nothi
 good references, mends what can be mended, replaces the others by the good reference that is most
 alike, and rewrites vague prompts into ones that ask for motion; sound stays as it is. The oracle
 draws damaged references again from the world's truth. All three are drawn in the same order, so
-nothing else differs. LiveTalk section 3.3. N clips, P of them in a batch.
+nothing else differs. Of the raw conditions "damaged" draws those alone whose references are
+damaged, to look for the worst. LiveTalk section 3.3. N clips, P of them in a batch.
 """
 
 import hashlib
@@ -31,7 +32,8 @@ from livetalk_ref.world.text import TEXT_ROWS
 COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
 DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
-KINDS = ("raw", "curated", "oracle")
+AS_COLLECTED = ("raw", "damaged")
+KINDS = (*AS_COLLECTED, "curated", "oracle")
 KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
 
 
@@ -168,7 +170,8 @@ def make(kind, clips):
         raise UserError(f"There are no conditions '{kind}'; choose one of {', '.join(KINDS)}.")
     vague = torch.tensor([is_vague(pair[0]) for pair in clips.prompts])
     weights = mixture(clips.degraded, vague)        # of the raw ones: all draw the same clips
-    if kind == "raw":
+    if kind in AS_COLLECTED:
+        weights = weights if kind == "raw" else weights * clips.degraded
         return Conditions(only_references(clips, clips.latents[:, 0]), weights, [])
     codec = load_module("codec")
     references, prompts, record = curate(clips, codec, load_module("restorer"),
@@ -211,7 +214,7 @@ def conditions(kind, count=COUNT, folder="runs/conditions"):
     the restorer, the judges and this file.
     """
     clips = cached_clips(count)
-    if kind == "raw" or kind not in KINDS:
+    if kind in AS_COLLECTED or kind not in KINDS:
         return make(kind, clips)
     path = Path(folder) / f"{kind}-{count}-{key()}.safetensors"
     if not path.is_file():

@@ -3,6 +3,7 @@
 LiveTalk's table 3 goes from a baseline to its final recipe in four steps, one knob each. `ROWS`
 has these, what the table also needs, each knob turned alone, which the paper does not show, and
 two ideas beyond it: a critic that keeps up, and an anchor, the ODE loss that goes on besides.
+A last row takes all that the paper blames at once, in search of failures that did not come.
 Ratios are the paper's: 1 : 5 updates of the ODE start, both learning rates x2, w - 1 from 3 to 5.
 The ablation is made on 3 blocks; the student that ships, on 7. LiveTalk sections 3.3 and 5.4.
 """
@@ -29,6 +30,7 @@ AGGRESSIVE = replace(CONVERGED, lr=2e-4, critic_lr=4e-5)
 FINAL = replace(AGGRESSIVE, guidance=STRONG)
 QUICK = replace(FINAL, critic_lr=4e-4, warmup=100)      # the critic twice as fast as the student
 ANCHORED = replace(QUICK, anchor=1.0)
+HARSH = replace(BASELINE, start="teacher", conditions="damaged", updates=DECAY // 2)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Row:
 
 KNOBS = {"conditions": ("conditions",), "start": ("start",), "rates": ("lr", "critic_lr"),
          "guidance": ("guidance",), "updates": ("updates",), "critic": ("critic_lr", "warmup"),
-         "anchor": ("anchor",)}                                  # and the fields they turn
+         "anchor": ("anchor",),                                  # and the fields they turn
+         "all that is blamed": ("start", "conditions", "updates")}
 ROWS = {
     "baseline": Row("baseline", BASELINE, seeds=3),
     "curated": Row("+ curated conditions", CURATED, "baseline", "conditions"),
@@ -65,6 +68,8 @@ ROWS = {
                            replace(BASELINE, lr=2e-4, critic_lr=4e-5), "baseline", "rates"),
     "only-guidance": Row("only the stronger guidance", replace(BASELINE, guidance=STRONG),
                          "baseline", "guidance"),
+    "harsh": Row(f"baseline without ODE start, damaged references alone, {DECAY // 2} updates",
+                 HARSH, "baseline", "all that is blamed"),
 }
 SINGLE = ("curated", "only-converged", "only-aggressive", "only-guidance")  # one knob each
 # `student`: the sampler's guidance for text, more for sound, which costs the face less.

@@ -115,7 +115,8 @@ def test_the_oracle_is_the_truth(clips, kinds, codec):
 
 def test_kinds_are_drawn_alike_and_differ_in_references_and_prompts_only(clips, kinds):
     raw, curated = kinds["raw"], kinds["curated"]
-    draws = [k.draw(64, torch.Generator().manual_seed(1)) for k in kinds.values()]
+    draws = [k.draw(64, torch.Generator().manual_seed(1)) for name, k in kinds.items()
+             if name != "damaged"]
     assert all(torch.equal(draws[0], d) for d in draws)
     assert torch.equal(raw.clips.latents[:, 0], clips.latents[:, 0])
     assert raw.clips.prompts == clips.prompts
@@ -127,6 +128,15 @@ def test_kinds_are_drawn_alike_and_differ_in_references_and_prompts_only(clips, 
     batch = raw.batch(4, 9, torch.Generator().manual_seed(2))
     index = raw.draw(4, torch.Generator().manual_seed(2))
     assert torch.equal(batch.ref, clips.latents[index, 0].float())
+
+
+def test_the_damaged_alone_can_be_drawn(clips, kinds):
+    """Among them as often as before; everything else is as collected."""
+    raw, damaged = kinds["raw"], kinds["damaged"]
+    drawn = damaged.draw(200, torch.Generator().manual_seed(0))
+    assert clips.degraded[drawn].all() and not damaged.weights[~clips.degraded].any()
+    assert torch.equal(damaged.weights[clips.degraded], raw.weights[clips.degraded])
+    assert torch.equal(damaged.clips.latents, raw.clips.latents)
 
 
 def test_a_probe_has_damaged_and_good_references(clips, kinds):
@@ -179,5 +189,5 @@ def test_conditions_are_kept(clips, monkeypatch, tmp_path):
 
 
 def test_bad_input(clips):
-    with pytest.raises(UserError, match="no conditions 'odd'; choose one of raw, curated, oracle"):
+    with pytest.raises(UserError, match="no conditions 'odd'; choose one of raw, damaged"):
         curation.make("odd", clips)

@@ -38,7 +38,7 @@ RESULT = "ablation"
 PLAN = (("baseline", 0), ("final", 0), ("curated", 0), ("converged", 0), ("aggressive", 0),
         ("final-raw", 0), ("baseline", 1), ("final", 1), ("baseline", 2), ("final", 2),
         ("quick-critic", 0), ("anchored", 0), ("baseline-long", 0), ("oracle", 0),
-        ("only-converged", 0), ("only-aggressive", 0), ("only-guidance", 0))
+        ("harsh", 0), ("only-converged", 0), ("only-aggressive", 0), ("only-guidance", 0))
 STARTS = ("student_ode_short", "student_ode")
 EVERY = 5               # updates that one point of a training curve averages
 CURVE = ("loss", "gradient", "grad_norm", "size", "distance")
