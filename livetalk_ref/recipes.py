@@ -96,7 +96,7 @@ def differences(one, other):
 B, F, S = BASELINE, FINAL, SHIPPED
 TABLE = (
     ("teacher (real score)", "OmniAvatar-14B", "OmniAvatar-14B", "Wan2.1-14B",
-     "the course's teacher"),
+     "the shipped teacher"),
     ("critic (fake score) starts as", "OmniAvatar-1.3B", "OmniAvatar-1.3B", "Wan2.1-1.3B",
      "the teacher"),
     ("conditions", "4000, curated", "4000, filtered", "prompts", "as below, cached clips"),
