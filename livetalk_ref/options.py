@@ -27,7 +27,7 @@ def number(low, high, kind=int):
 
 REPORTS = ("ear", "codec", "latents", "teacher", "guidance", "gate", "heed", "teacher_curve",
            "render", "straightness", "curation", "judges", "bound", "scoreboard", "speed",
-           "multiturn", "turn_latency", "student")
+           "multiturn", "turn_latency", "student", "videos")
 SETS = ("studio", "wild", "celeb")
 SEED = number(0, 2 ** 63 - 1)
 

@@ -204,6 +204,13 @@ def turn_latency_report(count=8, model=None, steps=None):
     return turn_latency.measure(count, model)
 
 
+def videos_report(count=24):
+    """What a video file loses: clips that `generate` wrote, beside the same clips in memory."""
+    from livetalk_ref.judge import roundtrip
+
+    return roundtrip.measure(count)
+
+
 def latents_report(count=spectra.HELD_OUT):
     """Teachers of a few hundred updates on four kinds of latents."""
     paths = list(latents.build(load_module("codec"), "train", TRAINED_ON))
@@ -227,7 +234,7 @@ REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_repo
            "straightness": straightness_report, "judges": judges_report, "bound": bound_report,
            "scoreboard": scoreboard.make, "speed": speed_report, "curation": curation_report,
            "multiturn": multiturn_report, "turn_latency": turn_latency_report,
-           "student": student_report}
+           "student": student_report, "videos": videos_report}
 WITH_MODEL = {"multiturn", "turn_latency", "student"}   # take a student, or any checkpoint
 
 
