@@ -7,13 +7,12 @@ sentence, Ctrl-C with 130. Commands import what they need when they run, so that
 import json
 import os
 import shlex
-import signal
 import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.judge.commands import (add_bench, add_policies, add_soak, bench, policies, soak,
                                          tell)
 from livetalk_ref.live.commands import add_live, live
@@ -270,23 +269,15 @@ def follow(name, states):
                          f"{duration(state.seconds_left)} left")
 
 
-def stop(*_):
-    """What a polite kill does: as Ctrl-C, so that temporary files are removed."""
-    raise KeyboardInterrupt
+def obey():
+    """Do what the command line asks for."""
+    options = arguments().parse_args()
+    options.run(options)
 
 
 def main():
     """The entry point of `python -m livetalk_ref` and of the `livetalk` script."""
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        options = arguments().parse_args()
-        options.run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        sys.exit(130)
+    run_program(obey)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from livetalk_ref import viz
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.world.clips import speaking
 from livetalk_ref.world.face import render_clip
 from livetalk_ref.world.identity import sample_identities
@@ -81,4 +81,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_program(main, sys.argv[1:])

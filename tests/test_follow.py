@@ -166,6 +166,5 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     row = json.loads(capsys.readouterr().out)
     assert row["frames"] == 48 and row["loudness"]["lag"] == 0 and row["loudness"]["r"] > 0.95
 
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(UserError, match="There is no video file"):
         f.main(["--video", str(tmp_path / "none.mp4")])
-    assert stop.value.code == 2 and "There is no video file" in capsys.readouterr().err

@@ -1,7 +1,10 @@
 """The omni thinker: a tiny model of the same class, from a folder, hears and writes."""
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Dialogue, Turn
@@ -107,5 +110,13 @@ def test_a_folder_without_a_model_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="holds no config.json"):
         load_omni(tmp_path)
     (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="does not hold"):
+        load_omni(tmp_path)
+
+
+def test_a_pickle_of_weights_is_not_opened(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match="does not hold"):
         load_omni(tmp_path)

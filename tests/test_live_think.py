@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -277,3 +278,18 @@ def test_while_the_language_model_is_loading_it_says_so():
     asked = dialogue("what is the capital of france")
     made = list(Thinker(lambda: 1 / 0, ready=lambda: False)(asked))
     assert {s.source for s in made} == {NOTICE} and "loaded" in made[0].text
+
+
+def test_a_language_model_that_cannot_be_loaded_is_one_sentence(tmp_path, monkeypatch):
+    """Every question that needs it says so, and the others get their answers."""
+    monkeypatch.setenv("LIVETALK_CACHE", str(tmp_path))
+    smol.load_once.cache_clear()
+    (tmp_path / "smollm2-135m").mkdir()
+    (tmp_path / "smollm2-135m" / "weights.safetensors").write_bytes(b"cut off")
+    think, end = make_thinker("embedded"), time.monotonic() + 60
+    while not think.ready() and time.monotonic() < end:
+        time.sleep(0.01)
+    for _ in range(2):
+        with pytest.raises(UserError, match="is not a readable safetensors checkpoint"):
+            list(think(dialogue("what is the capital of france")))
+    assert {s.source for s in think(dialogue("What is a block?"))} == {RETRIEVAL}

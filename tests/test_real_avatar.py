@@ -131,6 +131,14 @@ def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, 
         assert len(list(file.decode(video=0))) == 9 and file.streams.video[0].width == SIZE
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
+def test_prepare_asks_for_a_device_before_it_loads(device, tmp_path, monkeypatch, capsys):
+    words = ["--weights", tmp_path, "--prompt", "nods", "--device", device]
+    status, out, err = run(monkeypatch, capsys, "prepare", *words)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert f"cannot use the device '{device}'" in err
+
+
 def test_prepare_makes_the_text_encoder_superfluous(folder, tmp_path, monkeypatch,  # noqa: F811
                                                     capsys):
     for name in os.listdir(folder):

@@ -163,6 +163,7 @@ def test_the_full_commands_steps_at_a_small_size(tmp_path):
 def test_the_gpu_script_runs_at_a_small_size(tmp_path):
     """Every stage that a CPU can do gives numbers; what is not there says so."""
     gpu.main(["--small", "--out", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["real_gpu.json"]
     rows = json.loads((tmp_path / "real_gpu.json").read_text())["cost"]["stages"]
     made = {(row["stage"], row.get("attention")): row for row in rows}
     for stage in ("ceilings", "bf16 against fp32", "floor of a step", "vae", "dit", "session",

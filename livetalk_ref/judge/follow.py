@@ -17,7 +17,7 @@ from importlib.util import find_spec
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.judge.metrics import correlation
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load_module
@@ -161,26 +161,21 @@ def follow(frames, samples, text=None, phones=None, reader=None):
 
 
 def main(words=None):
-    """The command line; bad input ends with exit status 2 and one sentence."""
+    """The command line."""
     parser = argparse.ArgumentParser(prog="livetalk_ref.judge.follow", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--video", required=True, metavar="V.mp4", help="with its sound")
     parser.add_argument("--text", metavar="T", help="the words spoken, if known")
     parser.add_argument("--keep", metavar="NAME", help="write data/results/NAME.json as well")
     options = parser.parse_args(words)
-    try:
-        frames, samples = read_video(options.video), load_audio(options.video)
-        row = {"video": options.video, "text": options.text,
-               **follow(frames, samples, options.text)}
-        if options.keep:
-            command = shlex.join(["python", "-m", "livetalk_ref.judge.follow",
-                                  *(words or sys.argv[1:])])
-            write_result(options.keep, command, [row])
-        print(json.dumps(row))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    frames, samples = read_video(options.video), load_audio(options.video)
+    row = {"video": options.video, "text": options.text, **follow(frames, samples, options.text)}
+    if options.keep:
+        command = shlex.join(["python", "-m", "livetalk_ref.judge.follow",
+                              *(words or sys.argv[1:])])
+        write_result(options.keep, command, [row])
+    print(json.dumps(row))
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref.errors import run_program
 from livetalk_ref.media import blame, placed
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.audio import coloured_noise, reverberate
@@ -205,4 +206,4 @@ def load(codec, name, paths, count=CLIPS):
 
 
 if __name__ == "__main__":
-    freeze()
+    run_program(freeze)

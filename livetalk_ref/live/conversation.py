@@ -46,7 +46,7 @@ class Conversation:
         avatar.text([prompt])                       # says now if it does not know a word
         self.avatar, self.picture, self.generator = avatar, picture, generator
         self.listen, self.think, self.speak = listen, think, speak
-        self.idle, self.fixed, self.emotion = prompt, None, None
+        self.idle, self.emotion = prompt, None
         self.outbox, self.trace = Outbox(), Trace()
         self.sounds, self.turns = Channel(MICROPHONE), Channel(WAITING)
         self.lock, self.stop = Lock(), Event()      # stop: the answer under way is not wanted
@@ -93,13 +93,6 @@ class Conversation:
             self.said = self.said[:len(self.said) - count]      # the latest lines are the answer's
             self.outbox.put(State("listening", cut))
 
-    def set_prompt(self, prompt):
-        """How to perform everything from now on; None leaves it to the thinker."""
-        if prompt is not None:
-            self.avatar.text([prompt])
-        self.fixed = prompt
-        self.restyle()
-
     def set_emotion(self, emotion):
         """One of EMOTIONS in place of the thinker's choice, or None for it."""
         if emotion is not None and emotion not in EMOTIONS:
@@ -138,9 +131,9 @@ class Conversation:
         self.turns.put(item)
 
     def restyle(self):
-        fixed, emotion = self.fixed, self.emotion
+        emotion = self.emotion
         if self.performer:
-            self.performer.restyled(lambda prompt: fixed or with_emotion(prompt, emotion))
+            self.performer.restyled(lambda prompt: with_emotion(prompt, emotion))
 
     def guard(self, run):
         try:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-STATES = ("loading", "listening", "thinking", "speaking", "error")
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
 RETRIEVAL, LANGUAGE_MODEL = "retrieval", "language model"
 
@@ -58,7 +57,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class State:
-    """One of STATES, from this sample on."""
+    """loading, listening, thinking, speaking or error, from this sample on."""
 
     name: str
     first_sample: int = 0

@@ -24,7 +24,10 @@ HEARD = "(spoken)"          # stands for a spoken question in the dialogue after
 
 
 def load_omni(folder, device="cpu", dtype=torch.float32):
-    """An `Omni` thinker of a folder. UserError where its files or transformers are missing."""
+    """An `Omni` thinker of a folder. UserError where its files or transformers are missing.
+
+    Nothing is downloaded, and weights are safetensors only: a pickle runs code when it is opened.
+    """
     if not (Path(folder) / "config.json").is_file():
         raise UserError(f"{folder} holds no config.json: give the folder of a Qwen2.5-Omni model.")
     try:
@@ -32,9 +35,10 @@ def load_omni(folder, device="cpu", dtype=torch.float32):
     except ImportError:
         raise UserError("An omni model needs the package transformers.") from None
     try:
-        model = t.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder, dtype=dtype)
-        tokenizer = t.AutoTokenizer.from_pretrained(folder)
-        features = t.WhisperFeatureExtractor.from_pretrained(folder)
+        model = t.Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+        tokenizer = t.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        features = t.WhisperFeatureExtractor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder} does not hold a Qwen2.5-Omni model: "
                         f"{str(error).splitlines()[0]}") from error

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.live.mood import perform
 from livetalk_ref.live.think import sentences
 from livetalk_ref.live.topic import shipped
@@ -175,4 +175,4 @@ def read(path=FILE):
 
 
 if __name__ == "__main__":
-    write()
+    run_program(write)

@@ -6,6 +6,7 @@
 A `Maker` loads weights once and then makes as many conversations as are asked for.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from threading import Thread
 
@@ -35,14 +36,22 @@ def make_listener():
         return None
 
 
+def load_ahead():
+    """Load the language model before it is needed: half a minute, at the very first time. What
+    goes wrong is said when a question needs it, for then it is loaded again."""
+    with suppress(Exception):
+        smol.load()
+
+
 def make_thinker(name="embedded", model=None):
     """A `think` function: of THINKERS, of a chat endpoint's URL (and its model's name), or
     "omni:FOLDER". UserError for another name, or where something is missing."""
     if name in THINKERS:
         if name == "retrieval" or not smol.is_installed():
             return Thinker(None)
-        Thread(target=smol.load, daemon=True).start()       # half a minute, at the very first time
-        return Thinker(smol.load, ready=smol.is_ready)
+        thread = Thread(target=load_ahead, daemon=True)
+        thread.start()
+        return Thinker(smol.load, ready=lambda: smol.is_ready() or not thread.is_alive())
     if name.startswith(("http://", "https://")):
         from livetalk_ref.live.endpoint import Endpoint
         return Endpoint(name, model)

@@ -41,10 +41,22 @@ def prepare(options):
 
     if not Path(options.weights).is_dir():
         raise UserError(f"There is no folder {options.weights}.")
+    check_device(options.device)            # now, for umT5 takes minutes to load
     encoder = load_text(Path(options.weights), options.device, torch.bfloat16)
     path = Path(options.weights) / "text.safetensors"
     save_text(path, encoder, options.prompt, options.negative)
     print(path)
+
+
+def check_device(name):
+    """UserError where PyTorch cannot compute on this device."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, ImportError) as error:     # each build has its own
+        raise UserError(f"PyTorch cannot use the device '{name}' here; give another --device, "
+                        f"such as cpu.") from error
 
 
 def real_avatar(options):

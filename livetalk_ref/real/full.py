@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.cache import EMPTY
+from livetalk_ref.errors import run_program
 from livetalk_ref.flow import Cond
 from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
 from livetalk_ref.judge.results import write_result
@@ -96,4 +97,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -13,6 +13,7 @@ import argparse
 import functools
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from livetalk_ref.cache import BLOCK, EMPTY, POLICIES, KVCache
+from livetalk_ref.errors import run_program
 from livetalk_ref.flow import Guidance, guided
 from livetalk_ref.judge.cost import count_flops
 from livetalk_ref.judge.results import as_result
@@ -260,11 +262,12 @@ def main(words=None):
 
     def keep(stages):
         made = facts | {"cost": {"stages": stages}}
-        (out / "real_gpu.json").write_text(json.dumps(made, indent=1) + "\n")
+        (half := out / "real_gpu.json.tmp").write_text(json.dumps(made, indent=1) + "\n")
+        os.replace(half, out / "real_gpu.json")     # a machine that is taken away leaves it whole
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     measure(Bench(SMALL if options.small else FULL, device, options.minutes, keep), torch.bfloat16)
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

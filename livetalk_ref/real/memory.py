@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from livetalk_ref.cache import BLOCK, FULL, KVCache
+from livetalk_ref.errors import run_program
 from livetalk_ref.flow import ROWS_PER_LATENT, Cond
 from livetalk_ref.judge import results
 from livetalk_ref.real.text import ROWS
@@ -265,4 +266,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

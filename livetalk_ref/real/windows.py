@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref.errors import run_program
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.real.standin import random_speech
 from livetalk_ref.real.wav2vec import Speech, difference, load_speech
@@ -43,4 +44,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)
