@@ -74,8 +74,8 @@ def add_generate(c):
     c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
     c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
     c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
-    c.add_argument("--model", default="teacher", metavar="M", help="teacher, student_ode, "
-                   "student_ode_short, the path of a checkpoint, livetalk-1.3b or "
+    c.add_argument("--model", default="teacher", metavar="M", help="teacher, student, "
+                   "student_ode, student_ode_short, the path of a checkpoint, livetalk-1.3b or "
                    "omniavatar-1.3b (teacher)")
     add_weights(c)
     c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")

@@ -19,15 +19,15 @@ import torch
 
 from livetalk_ref import curation, recipes, rollout, trajectories
 from livetalk_ref.dmd import Distiller, Recipe, distill, dmd_gradient, hold_known
-from livetalk_ref.errors import UserError
+from livetalk_ref.folders import as_json, foreign, forget_after, make_folder
 from livetalk_ref.load import load_module
 from livetalk_ref.packing import half
-from livetalk_ref.train import (autocast, kept, read, save, step_generator, trim_metrics)
+from livetalk_ref.train import autocast, kept, read, save, step_generator
 
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)
 LEVELS = (0.5, 0.9)         # at which a probe shows what the two scores believe
 PROBES = 8                  # conditions of a probe
-PATHS = 2000                # of the teacher, for an anchor
+PATHS = 2000                # of the teacher, for an anchor, rounded up to shards
 SEED = 12_345               # of a probe's noise, the same in every run
 
 
@@ -76,25 +76,27 @@ class Folder:
     def __init__(self, out, recipe, keep=KEPT, probe=None, save_every=60.0):
         self.out, self.recipe, self.keep = Path(out), recipe, keep
         self.probe, self.save_every, self.saved = probe, save_every, time.monotonic()
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
 
     def restore(self, distiller):
         """Continue from the last checkpoint, if there is one. UserError for another recipe's."""
         path = self.out / "last.safetensors"
         if path.is_file():
             tensors, facts = read(path)
+            if "recipe" not in facts:
+                raise foreign(self.out, "stage")
             known = as_json(Recipe()) | facts["recipe"]     # an older file knows fewer knobs
             if known != as_json(self.recipe):
-                raise UserError(f"{self.out} holds a run of another recipe; choose another folder, "
-                                f"or leave out --resume to begin anew.")
-            distiller.unpack(tensors)
-        trim_metrics(self.out / "metrics.jsonl", distiller.update)
+                raise foreign(self.out, "recipe")
+            try:
+                distiller.unpack(tensors)
+            except (KeyError, RuntimeError) as error:
+                raise foreign(self.out, "model") from error
+            forget_after(self.out, distiller.update)
 
     def begin(self, distiller):
         """A new run forgets what was here, and looks at where it starts."""
-        for old in (*self.out.glob("ema*.safetensors"), *self.out.glob("probe-*.safetensors")):
-            old.unlink()
-        trim_metrics(self.out / "metrics.jsonl", 0)
+        forget_after(self.out, 0)
         self.look(distiller)
 
     def look(self, distiller):
@@ -119,16 +121,14 @@ class Folder:
             self.saved = time.monotonic()
 
 
-def as_json(recipe):
-    """A recipe as a checkpoint's facts hold it."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+def paths_of(recipe, count=PATHS):
+    """batch(generator) of the teacher's paths for a recipe with an anchor, else None.
 
-
-def paths_of(recipe):
-    """batch(generator) of the teacher's paths for a recipe with an anchor, else None."""
+    count: training clips whose paths are used, at most PATHS; whole shards of them.
+    """
     if not recipe.anchor:
         return None
-    data = trajectories.Trajectories.load(list(trajectories.from_shipped(PATHS)))
+    data = trajectories.Trajectories.load(list(trajectories.from_shipped(min(PATHS, count))))
     return partial(data.batch, recipe.batch)
 
 
@@ -174,10 +174,10 @@ def train_recipe(recipe="student", seed=0, updates=None, out=None, resume=False,
     """Distil by a recipe of `recipes.NAMES`, yielding a `RunState` after every update.
 
     updates, instead of the recipe's; out, instead of `folder_of`; count: training clips whose
-    conditions are used. UserError for another name, and for a start that has no weights.
+    conditions and paths are used. UserError for another name, and for a start that has no weights.
     """
     r = recipes.recipe(recipe, seed, updates)
     made = curation.conditions(r.conditions, count)
     yield from run(r, partial(made.batch, r.batch, r.frames), out or folder_of(recipe, seed),
                    resume, start, probe=made.probe(PROBES, r.frames), compiled=compiled,
-                   paths=paths_of(r))
+                   paths=paths_of(r, count))

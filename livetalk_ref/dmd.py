@@ -55,7 +55,8 @@ class DistillState:
     grad_norm: float     # of the student's weights, before clipping
     exit: int            # step at which the rollout broke off
     size: float          # standard deviation of the student's latents
-    distance: float      # mean |x - x0_real|, the normaliser of the gradient
+    distance: float      # mean |x - x0_real| over all frames; the gradient's normaliser is that
+                         # over the generated ones
 
 
 def score_sigma(batch, generator):

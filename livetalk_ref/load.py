@@ -62,8 +62,7 @@ def checkpoints_key(start, *names):
 def load_module(name, kind=None, device="cpu"):
     """One module with its weights, float32, in evaluation mode.
 
-    name: a shipped checkpoint or a path; kind: "codec", "reader", "sync", "dit" or None for what
-    name says.
+    name: a shipped checkpoint or a path; kind: one of KINDS, or "dit", or None for what name says.
     """
     path = checkpoint(name)
     if is_released(path):

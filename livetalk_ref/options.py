@@ -68,7 +68,8 @@ def add_train(c, stages):
     c.add_argument("stage", choices=stages)
     c.add_argument("--steps", "--updates", type=number(1, 10 ** 9),
                    help="updates, instead of the stage's own")
-    c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE)")
+    c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE; dmd: "
+                   "runs/dmd/RECIPE-seedSEED)")
     c.add_argument("--start", metavar="M", help="begin with these weights instead of chance: a "
                    "shipped model's name or a checkpoint's path")
     c.add_argument("--rate", type=number(0.001, 10, float), default=1.0, metavar="X",

@@ -70,7 +70,7 @@ def difference(x, y):
 
 
 def floats_of(pictures):
-    """The way back."""
+    """8-bit pictures as models see them, in [-1, 1]: the way back from `media.to_bytes`."""
     return pictures.float() / LEVELS - 1
 
 

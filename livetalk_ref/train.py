@@ -20,7 +20,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.folders import as_json, foreign, forget_after, make_folder
 from livetalk_ref.muon import Muon
+
+FREE = {"steps", "compiled", "save_every", "keep", "start"}     # may change when a run goes on
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,9 @@ def step_generator(seed, step):
 def save(path, tensors, **about):
     """Write tensors and JSON-able facts to a safetensors file, atomically."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    facts = {k: json.dumps(dataclasses.asdict(v) if dataclasses.is_dataclass(v) else v)
-             for k, v in about.items()}
+    facts = {k: json.dumps(as_json(v)) for k, v in about.items()}
     try:
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, facts)
         temporary.chmod(0o644)                      # safetensors makes it private
@@ -152,15 +154,6 @@ def kept(out, step):
     return Path(out) / f"ema-{step:06d}.safetensors"
 
 
-def trim_metrics(path, step):
-    """Drop the rows of metrics.jsonl after `step`."""
-    if path.exists():
-        rows = [r for r in path.read_text().splitlines() if r and json.loads(r)["step"] <= step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(r + "\n" for r in rows))
-        os.replace(temporary, path)
-
-
 @contextmanager
 def autocast(device, precision):
     """Mixed precision: "bf16", "fp16" or "fp32" (none).
@@ -189,7 +182,7 @@ def train(model, loss, config, out=None, resume=False, facts=None):
 
     With `out`, a folder, checkpoints go to out/last.safetensors, the averaged weights to
     out/ema.safetensors and one line per update to out/metrics.jsonl; `resume` continues what is
-    there. `facts` is written into the averaged weights' file. Stopping early loses nothing.
+    there. `facts` is written into both files. Stopping early loses at most `save_every` seconds.
     """
     device = next(model.parameters()).device
     precision = best_precision(device)
@@ -228,19 +221,27 @@ class Run:
         self.out = out and Path(out)
         self.config, self.facts, self.saved = config, facts, time.monotonic()
         if self.out:
-            self.out.mkdir(parents=True, exist_ok=True)
+            make_folder(self.out)
 
     def restore(self, model, average, optimizers):
-        """Continue from the last checkpoint, if there is one; returns the first step to make."""
+        """Continue from the last checkpoint, if there is one; returns the first step to make.
+        UserError where that is of a run with other facts."""
         if not (self.out / "last.safetensors").exists():
             return 0
-        tensors, _ = read(self.out / "last.safetensors")
-        return unpack(tensors, model, average, optimizers)
+        tensors, facts = read(self.out / "last.safetensors")
+        was = facts.pop("train", {}) | facts                # an older file knows fewer of them
+        now = {k: as_json(v) for k, v in (vars(self.config) | self.facts).items()}
+        if wrong := [k for k, v in was.items() if k not in FREE and v != now.get(k)]:
+            raise foreign(self.out, " and ".join(wrong))
+        try:
+            return unpack(tensors, model, average, optimizers)
+        except (KeyError, RuntimeError) as error:
+            raise foreign(self.out, "model") from error
 
     def forget_after(self, step):
-        """Drop what is logged of later updates: they are made again."""
+        """Drop what is left of later updates: they are made again."""
         if self.out:
-            trim_metrics(self.out / "metrics.jsonl", step)
+            forget_after(self.out, step)
 
     def after(self, state, model, average, optimizers):
         """Log one update; save when it is time and at the end."""
@@ -254,6 +255,6 @@ class Run:
         due = time.monotonic() - self.saved > self.config.save_every
         if due or state.step == self.config.steps:
             save(self.out / "last.safetensors", pack(model, average, optimizers, state.step),
-                 train=self.config)
+                 train=self.config, **self.facts)
             save(self.out / "ema.safetensors", average, **about)
             self.saved = time.monotonic()

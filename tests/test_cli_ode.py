@@ -56,7 +56,7 @@ def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
     monkeypatch.setattr(stages, "keep_memory", lambda: None)     # it would last
     monkeypatch.setattr(distillation, "run", run)
     monkeypatch.setattr(curation, "conditions", lambda kind, count: Made())
-    monkeypatch.setattr(distillation, "paths_of", lambda r: "paths" if r.anchor else None)
+    monkeypatch.setattr(distillation, "paths_of", lambda r, count: "paths" if r.anchor else None)
     status, _, err = go("train", "dmd", "--recipe", "baseline", "--seed", "3", "--updates", "7",
                         "--resume", "--compile")
     assert status == 0 and "dmd step 1, loss 0.5000" in err

@@ -8,11 +8,12 @@ import torch
 from test_dmd import SMALL, condition
 from tiny import shake
 
-from livetalk_ref import load
-from livetalk_ref.distillation import KEPT, LEVELS, look, probed, run
+from livetalk_ref import load, trajectories
+from livetalk_ref.distillation import KEPT, LEVELS, PATHS, look, paths_of, probed, run
 from livetalk_ref.dmd import Distiller, Recipe
 from livetalk_ref.errors import UserError
 from livetalk_ref.train import kept, read, save
+from livetalk_ref.trajectories import SAMPLE
 from livetalk_ref.wan import WanDiT
 
 RECIPE = Recipe(start="student_ode", updates=6, ratio=1, warmup=1, batch=2, frames=6,
@@ -79,6 +80,20 @@ def test_a_new_run_in_an_old_folder_begins_anew(tmp_path):
     go(tmp_path / "run", stop=5)
     go(tmp_path / "run", stop=1)
     assert len(rows(tmp_path / "run")) == 1 and not kept(tmp_path / "run", 2).exists()
+    go(tmp_path / "run", stop=5)
+    states = run(RECIPE, batch, tmp_path / "run", save_every=99.0)
+    next(states)                                    # stopped before it saves
+    assert [state.step for state in go(tmp_path / "run", stop=2, resume=True)] == [1, 2]
+
+
+def test_an_anchor_takes_no_more_paths_than_clips(monkeypatch):
+    asked = []
+    monkeypatch.setattr(trajectories, "from_shipped", lambda count: asked.append(count) or [SAMPLE])
+    anchored = replace(RECIPE, anchor=1.0)
+    states, cond = paths_of(anchored, 128)(torch.Generator().manual_seed(0))
+    assert len(states) == len(cond.ref) == anchored.batch
+    paths_of(anchored, 2048)
+    assert asked == [128, PATHS] and paths_of(RECIPE, 128) is None
 
 
 def test_a_file_that_knows_fewer_knobs_is_continued(tmp_path):
@@ -95,6 +110,12 @@ def test_another_recipe_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds a run of another recipe"):
         next(other)
     assert len(rows(tmp_path / "run")) == 1
+    tensors, facts = read(tmp_path / "run/last.safetensors")
+    tensors.pop("critic.head.head.bias")
+    for about, word in (({}, "stage"), (facts, "model")):
+        save(tmp_path / "run/last.safetensors", tensors, **about)
+        with pytest.raises(UserError, match=f"holds a run of another {word}"):
+            go(tmp_path / "run", resume=True)
 
 
 def test_what_is_kept_is_a_student(tmp_path):

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.folders import trim_metrics
 from livetalk_ref.muon import Muon
-from livetalk_ref.train import TrainConfig, ema_update, pace, read, save, train
+from livetalk_ref.train import TrainConfig, ema_update, kept, pace, read, save, train
 
 SCRIPT = """
 import sys, time, torch
@@ -172,3 +173,59 @@ def test_an_interrupted_loop_keeps_its_last_checkpoint(tmp_path):
             break
     assert int(read(tmp_path / "last.safetensors")[0]["step"]) == 4
     assert time.time() - (tmp_path / "metrics.jsonl").stat().st_mtime < 60
+
+
+def steps_of(out, stop, resume=False, wide=1, facts=None, **options):
+    """The steps that a small run makes until it is stopped."""
+    config = TrainConfig(**{"steps": 9, "lr": 0.1, "save_every": 0, "keep": (2,)} | options)
+    states = train(nn.Linear(wide, 1), lambda m, g: m(torch.ones(wide)).square().sum(), config, out,
+                   resume, facts)
+    return [state.step for _, state in zip(range(stop), states)]
+
+
+def test_a_new_run_leaves_nothing_of_an_older_one(tmp_path):
+    """Stopped before it saves and then resumed, it begins again: the older one is gone."""
+    steps_of(tmp_path, 5)
+    assert kept(tmp_path, 2).is_file() and (tmp_path / "last.safetensors").is_file()
+    steps_of(tmp_path, 1, save_every=99)
+    assert os.listdir(tmp_path) == ["metrics.jsonl"]
+    assert steps_of(tmp_path, 2, resume=True) == [1, 2]
+
+
+def test_a_half_written_line_is_dropped(tmp_path):
+    steps_of(tmp_path, 3)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "loss": 0.1')
+    assert steps_of(tmp_path, 1, resume=True) == [4]
+    assert [step for step, _ in losses(tmp_path)] == [1, 2, 3, 4]
+    trim_metrics(tmp_path / "metrics.jsonl", 2)
+    assert [step for step, _ in losses(tmp_path)] == [1, 2]
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match="Could not make the folder .*file"):
+            steps_of(out, 1)
+    with pytest.raises(UserError, match="Could not make the folder .*file"):
+        save(tmp_path / "file" / "a.safetensors", {"w": torch.ones(1)})
+
+
+def test_a_run_with_other_facts_is_refused(tmp_path):
+    steps_of(tmp_path, 2, facts={"variant": "a", "start": None})
+    for other, word in (({"facts": {"variant": "b"}}, "variant"), ({"seed": 1}, "seed and variant"),
+                        ({}, "variant"), ({"facts": {"variant": "a"}, "wide": 2}, "model")):
+        with pytest.raises(UserError, match=f"holds a run of another {word}; choose"):
+            steps_of(tmp_path, 1, resume=True, **other)
+    same = {"facts": {"variant": "a", "start": "x"}, "steps": 20, "keep": (), "save_every": 5}
+    assert steps_of(tmp_path, 1, resume=True, **same) == [3]
+
+
+def test_a_file_with_fewer_facts_is_continued(tmp_path):
+    steps_of(tmp_path, 2)
+    tensors, facts = read(tmp_path / "last.safetensors")
+    facts["train"].pop("muon")
+    save(tmp_path / "last.safetensors", tensors, **facts)
+    assert steps_of(tmp_path, 1, resume=True, facts={"variant": "a"}) == [3]
+    save(tmp_path / "last.safetensors", tensors)
+    assert steps_of(tmp_path, 1, resume=True, facts={"variant": "a"}) == [3]

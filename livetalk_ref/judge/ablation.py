@@ -151,7 +151,8 @@ class Ablation(Study):
         states = distillation.run(
             r, partial(made.batch, r.batch, r.frames), self.folder / label, resume=True,
             keep=(*self.size.points, r.updates), compiled=self.compiled,
-            probe=made.probe(distillation.PROBES, r.frames), paths=distillation.paths_of(r))
+            probe=made.probe(distillation.PROBES, r.frames),
+            paths=distillation.paths_of(r, self.size.count))
         yield from followed(label, states)
         return {RESULT: [self.about(name, seed) | row
                          for row in curve(self.folder / label)]}
