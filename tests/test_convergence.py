@@ -69,14 +69,12 @@ def test_a_result_whose_jobs_are_all_done_is_written(study):
     assert not [line for line in convergence.run(size=SIZE) if line.endswith(".json")]
 
 
-def test_a_quick_study_leaves_the_full_ones_teacher_alone(study, monkeypatch):
+def test_a_quick_study_leaves_the_full_ones_teacher_alone(study):
     """It trains, walks and starts its student from one of its own."""
     folder, _, _ = study
-    monkeypatch.setattr(convergence, "QUICK", SIZE)
     full = {path: path.read_bytes() for path in (folder / "runs/teacher_causal").iterdir()}
-    list(convergence.run(quick=True, minutes=0))        # names its folder
-    own = folder / "runs/study-quick" / convergence.key() / "teacher_causal"
-    quick = convergence.Study(replace(SIZE, causal_steps=2), own.parent, own, causal=own)
+    own = folder / "runs/study-quick/teacher_causal"
+    quick = convergence.Study(replace(SIZE, causal_steps=2), own.parent, causal=own)
     label, options = "causal", {"count": 2, "seed": 0, "teacher": "causal"}
     for work in (quick.tune(), quick.walk(2, "train", "causal"),
                  quick.train(label, "ode_whose", options)):
