@@ -150,7 +150,7 @@ def evaluate(options):
     from livetalk_ref.judge import benchmark as b
     from livetalk_ref.judge import originals
     from livetalk_ref.judge.videos import export
-    from livetalk_ref.media import placed
+    from livetalk_ref.media import blame, placed
 
     if options.export:
         with Progress(f"writing {options.set}: clip", options.clips) as progress:
@@ -167,7 +167,8 @@ def evaluate(options):
         facts, _ = b.evaluate(made, ground, options.seed, command)
         facts["rows"][0] |= originals.distances(ground)
         if temporary:
-            temporary.write_text(json.dumps(facts, indent=1) + "\n")
+            with blame(options.out):
+                temporary.write_text(json.dumps(facts, indent=1) + "\n")
     tell(options, facts, b.table(facts))
 
 

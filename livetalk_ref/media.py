@@ -55,6 +55,13 @@ def placed(path):
             temporary.unlink()
 
 
+def write_text(path, words):
+    """Write a text file, complete or not at all; returns its path."""
+    with placed(path) as temporary, blame(path):
+        temporary.write_text(words, encoding="utf-8")
+    return path
+
+
 @contextmanager
 def movie(path, samples, size=SIZE, scale=SCALE):
     """Write an mp4 piece by piece: `with movie(path, samples) as m: m.add(frames)`.

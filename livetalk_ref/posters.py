@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from livetalk_ref import viz
 from livetalk_ref.errors import UserError, run_program
+from livetalk_ref.media import blame, placed
 from livetalk_ref.world.clips import speaking
 from livetalk_ref.world.face import render_clip
 from livetalk_ref.world.identity import sample_identities
@@ -71,11 +72,14 @@ def banner(which, seed, prompt):
 
 
 def main(words):
-    PICTURES.mkdir(parents=True, exist_ok=True)
     if words == ["contact"]:
-        contact().convert("RGB").save(PICTURES / "contact_sheet.jpg", quality=92, subsampling=0)
+        path, sheet = PICTURES / "contact_sheet.jpg", contact().convert("RGB")
+        with placed(path) as temporary, blame(path):
+            sheet.save(temporary, "JPEG", quality=92, subsampling=0)
     elif words == ["banner"]:
-        banner(**BANNER).savefig(PICTURES / "banner.png", dpi=96)
+        path, figure = PICTURES / "banner.png", banner(**BANNER)
+        with placed(path) as temporary, blame(path):
+            figure.savefig(temporary, format="png", dpi=96)
     else:
         raise UserError("Say which picture: contact or banner.")
 

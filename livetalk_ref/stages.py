@@ -194,7 +194,7 @@ def causal_stage(count=1280):
 
 
 def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirectional", seed=0,
-              keep=None):
+              keep=None, causal=trajectories.CAUSAL):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 
     The rate is constant, as in the paper, so that the short recipe is the converged one's first
@@ -202,9 +202,9 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
     """
     if recipe not in ODE_STEPS:
         raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
-    data = trajectories.Trajectories.load(
-        list(trajectories.from_shipped(count, teacher=teacher))).select(torch.arange(count))
-    model = trajectories.load_teacher(teacher).requires_grad_(True)
+    paths = list(trajectories.from_shipped(count, teacher=teacher, run=causal))
+    data = trajectories.Trajectories.load(paths).select(torch.arange(count))
+    model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
 
     def loss(model, g):
         return ode_loss(model, data.batch(8, g), g, variant)

@@ -26,6 +26,7 @@ from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
 
+CAUSAL = "runs/teacher_causal"      # where the autoregressive teacher is trained
 CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "trajectories" / "sample.safetensors"
 SAMPLE_BYTES = 1_500_000
@@ -112,18 +113,19 @@ def count_shards(count):
     return -(-count // shards.SHARD)
 
 
-def load_teacher(kind="bidirectional", device="cpu"):
+def load_teacher(kind="bidirectional", device="cpu", run=CAUSAL):
     """The teacher whose trajectories are wanted: the shipped one, or the autoregressive one that
-    `train teacher_causal` made. UserError for another kind, and where it was not trained yet."""
+    `train teacher_causal` made, in a folder run. UserError for another kind, and where it was not
+    trained yet."""
     if kind not in WALKS:
         raise UserError(f"There is no teacher '{kind}'; choose {' or '.join(WALKS)}.")
     if kind == "bidirectional":
         return load_module("teacher", device=device)
-    run = Path("runs/teacher_causal/ema.safetensors")
-    if not run.is_file():
+    weights = Path(run, "ema.safetensors")
+    if not weights.is_file():
         raise UserError("The causal teacher has no weights yet; run 'python -m livetalk_ref train "
                         "teacher_causal' first.")
-    return load_module(run, device=device)
+    return load_module(weights, device=device)
 
 
 def clean_clips(split, count):
@@ -132,11 +134,11 @@ def clean_clips(split, count):
                              degraded=0.0)
 
 
-def from_shipped(count, split="train", teacher="bidirectional", watch=None):
+def from_shipped(count, split="train", teacher="bidirectional", watch=None, run=CAUSAL):
     """Trajectories of a teacher for the first `count` clean clips of a split (rounded up to
-    shards of 32), yielding shard paths. `watch` as for `build`."""
+    shards of 32), yielding shard paths. `watch` as for `build`, run as for `load_teacher`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load_teacher(teacher, device)
+    model = load_teacher(teacher, device, run)
     yield from build(model, clean_clips(split, count), walk=WALKS[teacher], watch=watch,
                      precision=best_precision(device))
 

@@ -8,7 +8,6 @@ notebook the last line of a cell shows itself; elsewhere call `.savefig(path)` o
 import base64
 import inspect
 import io
-import json
 import time
 from functools import cache
 from pathlib import Path
@@ -22,7 +21,7 @@ from IPython.display import HTML, Markdown, display
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.judge.results import read_metrics
 from livetalk_ref.media import NOTE, audio_frame, video_frame
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
@@ -238,15 +237,6 @@ def curve(ax, x, y, label=None, band=None, colour=None, window=1):
     if band is not None:
         ax.fill_between(x, *band, color=line.get_color(), alpha=0.18, linewidth=0)
     return line
-
-
-def read_metrics(run):
-    """The rows of a run's metrics.jsonl as a list of dicts. UserError when there are none."""
-    path = Path(run) / "metrics.jsonl"
-    if not path.is_file():
-        raise UserError(f"There is no {path}: start the run first.")
-    lines = path.read_text().splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]     # not one half written
 
 
 def loss_figure(run):

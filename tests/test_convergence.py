@@ -1,6 +1,7 @@
 """The study of the student's convergence at its very smallest: all jobs, stopped and continued."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from test_benchmark import random_reader, scripted
 from test_ode_stage import SMALL, small_world  # noqa: F401
 from tiny import shake
 
-from livetalk_ref import generate, load, ode_figures, stages
+from livetalk_ref import generate, load, ode_figures, stages, trajectories
 from livetalk_ref.flow import x0_from_velocity
 from livetalk_ref.judge import convergence, panel, sets, students
 from livetalk_ref.judge import ode_findings as findings
@@ -54,6 +55,36 @@ def test_it_stops_and_continues(study):
         str(folder / f"results/{name}.json")
         for name in ("ode_training", "ode_variants", "ode_benchmarks", "ode_blocks",
                      "ode_whose")]
+
+
+def test_a_result_whose_jobs_are_all_done_is_written(study):
+    """Stopped between the last job and its result, the next call writes it: once."""
+    path = study[0] / "results/ode_whose.json"
+    before = rows(study[0], "ode_whose")
+    path.unlink()
+    listed = list(convergence.run(size=SIZE, only_list=True))
+    assert len(listed) == len(convergence.Study(SIZE, "").jobs()) and not path.exists()
+    assert list(convergence.run(size=SIZE))[-1] == str(path)
+    assert rows(study[0], "ode_whose") == before
+    assert not [line for line in convergence.run(size=SIZE) if line.endswith(".json")]
+
+
+def test_a_quick_study_leaves_the_full_ones_teacher_alone(study):
+    """It trains, walks and starts its student from one of its own."""
+    folder, _, _ = study
+    full = {path: path.read_bytes() for path in (folder / "runs/teacher_causal").iterdir()}
+    own = folder / "runs/study-quick/teacher_causal"
+    quick = convergence.Study(replace(SIZE, causal_steps=2), own.parent, causal=own)
+    label, options = "causal", {"count": 2, "seed": 0, "teacher": "causal"}
+    for work in (quick.tune(), quick.walk(2, "train", "causal"),
+                 quick.train(label, "ode_whose", options)):
+        list(work)
+    assert {path: path.read_bytes() for path in full} == full
+    start = trajectories.load_teacher("causal", run=own).state_dict()
+    begun = stages.ode_stage(2, teacher="causal", causal=own).model.state_dict()
+    assert all(torch.equal(value, begun[name]) for name, value in start.items())
+    other = trajectories.load_teacher("causal").state_dict()
+    assert any(not torch.equal(value, other[name]) for name, value in start.items())
 
 
 def test_a_job_done_again_gives_the_same_rows(study):

@@ -4,11 +4,14 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
+from livetalk_ref import media
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import results
+from livetalk_ref.judge import reports, results, sets
 
 FILES = sorted(results.RESULTS.glob("*.json"))
 
@@ -24,6 +27,34 @@ def test_a_result_names_command_date_hardware_and_seeds(path):
         done = subprocess.run([sys.executable, "-m", "livetalk_ref", words[3], "--help"],
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_hardware_is_that_of_the_device(monkeypatch):
+    """A GPU that is there and was not asked for does not count."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU {device}")
+    assert "CPU cores" in results.hardware() and "CPU" in results.as_result("x", [])["hardware"]
+    assert results.as_result("x", [], device="cuda")["hardware"] == "the GPU cuda"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    """/dev/full opens and takes nothing, as a disk without room."""
+    monkeypatch.setattr(media, "temporary_name", lambda path: link)
+    for write in (lambda path: results.write_json(path, {"a": 1}), sets.freeze):
+        link = tmp_path / "link"
+        link.symlink_to("/dev/full")
+        monkeypatch.setattr(sets, "FIRST", {})
+        with pytest.raises(UserError, match="No space left"):
+            write(tmp_path / "x.json")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_takes_only_what_it_uses():
+    with pytest.raises(UserError, match="turn_latency takes no --steps"):
+        reports.make_report("turn_latency", steps=8)
+    with pytest.raises(UserError, match="codec takes no --model"):
+        reports.make_report("codec", model="student")
 
 
 def test_results_are_written_whole_and_read_back(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ that is known, rows that were not run included, which say so.
 
 import json
 import math
+import signal
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from livetalk_ref.judge import benchmark, long, looks, panel
 from livetalk_ref.judge.convergence import Study
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.evaluate import batches, rolled
-from livetalk_ref.judge.jobs import Job, carried_out, followed
+from livetalk_ref.judge.jobs import Job, beside, carried_out, followed
 from livetalk_ref.judge.results import RESULTS, averaged, read_metrics, write_result
 from livetalk_ref.recipes import ROWS, recipe
 from livetalk_ref.train import kept, save
@@ -205,7 +206,8 @@ class Ablation(Study):
                  if (name, seed) not in finished]
         return write_result(RESULT, "python -m livetalk_ref ablation", rows,
                             sorted({seed for _, seed in self.size.plan}),
-                            {"seconds": round(seconds)}, self.results)
+                            {"seconds": round(seconds)}, self.results,
+                            "cuda" if torch.cuda.is_available() else "cpu")     # trained there
 
 
 def curve(run):
@@ -248,6 +250,7 @@ def work_beside(study, minutes, threads):
     """One of several processes."""
     torch.set_num_threads(threads)
     stages.keep_memory()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)   # so that nothing half made stays
     with suppress(KeyboardInterrupt):
         for line in work(study, time.monotonic() + 60 * minutes):
             print(line, flush=True)
@@ -270,16 +273,11 @@ def run(quick=False, minutes=None, only_list=False, compiled=False, at_once=1, s
                     for job in study.jobs())
         return
     threads = max(1, torch.get_num_threads() // at_once)
-    beside = [get_context("spawn").Process(target=work_beside, args=(study, minutes, threads))
+    others = [get_context("spawn").Process(target=work_beside, args=(study, minutes, threads))
               for _ in range(at_once - 1)]
-    for process in beside:
-        process.start()
     torch.set_num_threads(threads)
     stages.keep_memory()
-    try:
+    with beside(others):
         yield from work(study, time.monotonic() + 60 * minutes)
-    finally:
-        for process in beside:
-            process.join()
     yield str(study.write())
     yield str(looks.collect(study))

@@ -107,7 +107,7 @@ def first_frame(avatar, cond, steps):
     features, last = time.perf_counter() - last, time.perf_counter()
     for step in euler(avatar.model, noise, clean, cond, steps, generate.GUIDANCE):
         latents = step.x[:, :2]                             # frame 1 is in the second group
-        took.append(time.perf_counter() - last)
+        took.append(pace.clock(clean.device) - last)
         last = time.perf_counter()
     frames, _ = generate.decode(avatar.codec, latents, None, 2)
     end = time.perf_counter()
@@ -144,7 +144,7 @@ def first_block_frame(avatar, cond, steps):
     frames, memory = generate.decode(avatar.codec, x0[:, :2], None, 2)
     end = time.perf_counter()
     avatar.codec.decode_step(x0[:, 2:], memory)
-    whole, took = time.perf_counter() - last, model.took[:steps]
+    whole, took = pace.clock(x0.device) - last, model.took[:steps]
     remember(model, x0, cond, EMPTY)
     return frames[1], {"seconds": end - began, "features": ready - began, "steps": took,
                        "cache": model.took[-1], "decode": end - last, "block": whole}
@@ -178,7 +178,7 @@ def throughput(avatar, picture, steps):
         generate.stream(avatar, picture, tone(frames), PROMPT, steps=steps)
     began = time.perf_counter()
     *_, last = windows
-    seconds = time.perf_counter() - began
+    seconds = pace.clock(next(avatar.model.parameters()).device) - began
     runs = generate.passes(last.count) if avatar.is_student else \
         generate.evaluations(last.count, steps, generate.GUIDANCE)
     return {"frames": frames, "seconds": seconds, "frames_per_second": frames / seconds,
@@ -200,7 +200,7 @@ def many_at_once(avatar, cond, steps, batch):
         latents = sample_windows(avatar.model, noise, cond.ref[:, None], cond, steps=steps,
                                  guidance=generate.GUIDANCE)
     frames = sum(len(avatar.codec.decode(z[None])[0]) for z in latents)
-    seconds = time.perf_counter() - began
+    seconds = pace.clock(cond.ref.device) - began
     return {"batch": batch, "seconds": seconds, "frames_per_second": frames / seconds}
 
 
@@ -219,14 +219,15 @@ def measure(model, steps=None, runs=None, seconds=pace.SECONDS, compiled=False, 
     heard = algorithmic(BLOCK - 1, BLOCK) if avatar.is_student else algorithmic()
     began = time.perf_counter()
     cond = prepare(avatar, picture)
-    once = time.perf_counter() - began
+    once = pace.clock(cond.ref.device) - began
     _, cold = first(avatar, cond, steps)
     cold |= {"load": loading, "picture_and_prompt": once, "first_step": cold["steps"][0],
              "steps": sum(cold["steps"]), "seconds": cold["seconds"] + loading + once}
-    facts = {"model": avatar.name, "hardware": hardware(), "threads": torch.get_num_threads(),
+    facts = {"model": avatar.name, "hardware": hardware(device), "threads": torch.get_num_threads(),
              "steps": steps, "cold": cold, "warm": warm_runs(avatar, cond, steps, runs),
              "algorithmic": heard, "throughput": throughput(avatar, picture, steps),
-             "many": many_at_once(avatar, cond, steps, MANY), "peak_memory_mib": peak_memory()}
+             "many": many_at_once(avatar, cond, steps, MANY),
+             "peak_memory_mib": peak_memory(device)}
     facts |= {"compiled": compiled, "graphs": graphs}
     plain = load(model, device) if compiled or graphs else avatar       # others cannot be counted
     if not avatar.is_student:

@@ -51,7 +51,8 @@ def bench(options):
         facts = measure(options.model, options.steps, options.runs, options.seconds,
                         options.compile, options.cuda_graph, progress)
     if options.keep:
-        write_result(options.keep, typed(), counted(facts), [0], facts)
+        write_result(options.keep, typed(), counted(facts), [0], facts,
+                     device="cuda" if options.cuda_graph else "cpu")
     tell(options, facts, table(facts))
 
 

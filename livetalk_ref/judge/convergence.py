@@ -67,9 +67,9 @@ QUICK = Size(pairs=(16, 32), seeds=(0, 1), steps=4, short=1, kept=(1, 4), held_o
 class Study:
     """All jobs of one size in one folder; their methods are generators that return rows."""
 
-    def __init__(self, size, folder, results=RESULTS, compiled=False):
+    def __init__(self, size, folder, results=RESULTS, compiled=False, causal=trajectories.CAUSAL):
         self.size, self.folder, self.results = size, Path(folder), Path(results)
-        self.compiled, self.grounds = compiled, {}
+        self.compiled, self.causal, self.grounds = compiled, Path(causal), {}
 
     def jobs(self):
         """Every job, in order."""
@@ -138,20 +138,22 @@ class Study:
     def walk(self, count, split, teacher="bidirectional"):
         with Progress(f"trajectories, {split}, {teacher}: shard",
                       trajectories.count_shards(count)) as progress:
-            for _ in trajectories.from_shipped(count, split, teacher):
+            for _ in trajectories.from_shipped(count, split, teacher, run=self.causal):
                 progress()
                 yield
         return {}
 
     def train(self, label, into, options):
         states = stages.run_stage("ode", self.folder / label, self.size.steps, resume=True,
-                                  compiled=self.compiled, keep=self.size.kept, **options)
+                                  compiled=self.compiled, keep=self.size.kept,
+                                  causal=self.causal, **options)
         yield from followed(label, states)
         return {into: loss_curve(self.folder / label, options)}
 
     def tune(self):
-        states = stages.run_stage("teacher_causal", steps=self.size.causal_steps, resume=True,
-                                  compiled=self.compiled, count=self.size.causal_clips)
+        states = stages.run_stage("teacher_causal", self.causal, self.size.causal_steps,
+                                  resume=True, compiled=self.compiled,
+                                  count=self.size.causal_clips)
         yield from followed("teacher_causal", states)
         return {}
 
@@ -181,7 +183,7 @@ class Study:
 
     def causal_reference(self):
         yield
-        model = trajectories.load_teacher("causal")
+        model = trajectories.load_teacher("causal", run=self.causal)
         return {WHOSE: [self.bench.causal_teacher("autoregressive teacher", model, GUIDANCE)]}
 
     def judge(self, name, model):
@@ -228,14 +230,20 @@ class Study:
         write_json(self.place(job), {"seconds": round(seconds, 1), "rows": rows})
 
     def finish(self, result):
-        """Write a result if all of its jobs are done; returns its path or None."""
+        """Write a result if all of its jobs are done and it does not say so yet; returns its path
+        or None."""
         jobs = [job for job in self.jobs() if result in job.into]
         if not all(self.place(job).is_file() for job in jobs):
             return None
         done = [json.loads(self.place(job).read_text()) for job in jobs]
         rows = [row for one in done for row in one["rows"].get(result, ())]
-        return write_result(result, "python -m livetalk_ref study", rows, self.size.seeds,
-                            {"seconds": round(sum(one["seconds"] for one in done))}, self.results)
+        cost = {"seconds": round(sum(one["seconds"] for one in done))}
+        path = self.results / f"{result}.json"
+        there = json.loads(path.read_text()) if path.is_file() else {}
+        if (there.get("rows"), there.get("cost")) == (rows, cost):
+            return None
+        return write_result(result, "python -m livetalk_ref study", rows, self.size.seeds, cost,
+                            self.results)
 
 
 def loss_curve(run, options):
@@ -254,11 +262,16 @@ def run(quick=False, minutes=None, only_list=False, compiled=False, size=None,
     end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
     folder = Path(f"{folder}-quick" if quick else folder) / key()
     study = Study(size or (QUICK if quick else FULL), folder,
-                  folder / "results" if quick else RESULTS, compiled)
-    for job in study.jobs():
+                  folder / "results" if quick else RESULTS, compiled,
+                  folder / "teacher_causal" if quick else trajectories.CAUSAL)
+    jobs = study.jobs()
+    for job in jobs:
         if only_list or study.place(job).is_file():
             yield f"{'done' if study.place(job).is_file() else 'to do'}  {job.name}"
             continue
         if not (yield from carried_out(study, job, end)):
             return
         yield from (str(path) for path in map(study.finish, job.into) if path)
+    if not only_list:       # it may have been stopped between a job and the result
+        results = dict.fromkeys(result for job in jobs for result in job.into)
+        yield from (str(path) for path in map(study.finish, results) if path)

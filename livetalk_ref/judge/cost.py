@@ -63,8 +63,11 @@ class Clock:
             yield thing
 
 
-def reset_peak_memory():
+def reset_peak_memory(device="cpu"):
     """Let `peak_memory` forget what was before, where the system can."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
@@ -72,11 +75,14 @@ def reset_peak_memory():
         pass                                            # then it is the peak since the start
 
 
-def peak_memory():
+def peak_memory(device="cpu"):
     """The most memory this process has held since the reset, in MiB, all that is loaded included.
 
-    Where the system knows no reset it is the most since the start; None where it tells nothing.
+    Of a GPU it is the GPU's own. Where the system knows no reset it is the most since the start;
+    None where it tells nothing.
     """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2 ** 20
     try:
         import resource
     except ImportError:

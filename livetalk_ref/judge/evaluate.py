@@ -10,7 +10,8 @@ import torch
 
 from livetalk_ref.cache import FULL, KVCache
 from livetalk_ref.curation import trim
-from livetalk_ref.flow import Guidance, euler
+from livetalk_ref.flow import euler
+from livetalk_ref.generate import PLAIN
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.panel import expression_right
 from livetalk_ref.rollout import LAST, rollout, split
@@ -19,7 +20,6 @@ from livetalk_ref.world import latents
 from livetalk_ref.world.state import COL
 
 BATCH = 16
-PLAIN = Guidance()
 SLICE = slice(8, None, 4)     # frames whose features count: neighbours say the same twice
 
 
@@ -56,6 +56,12 @@ def noise_seed(seed, number):
     return seed * 1_000_003 + number
 
 
+def noise_of(x0, seed, first):
+    """Noise like x0 (B, F, C, h, w) for the clips from number `first` on."""
+    return torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(
+        noise_seed(seed, first + i))) for i in range(len(x0))])
+
+
 def batches(model, held_out, steps=48, guidance=PLAIN, seed=0, batch=BATCH, watch=None):
     """Latents (batch, 21, C, h, w) for the held-out conditions, one batch after the other.
 
@@ -65,8 +71,7 @@ def batches(model, held_out, steps=48, guidance=PLAIN, seed=0, batch=BATCH, watc
     for first in range(0, len(held_out.data), batch):
         some = held_out.data.select(torch.arange(first, min(first + batch, len(held_out.data))))
         x0, cond = some.window(0, 1)
-        noise = torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(
-            noise_seed(seed, first + i))) for i in range(len(x0))])
+        noise = noise_of(x0, seed, first)
         for step in euler(model, noise, x0[:, :1], trim(cond), steps, guidance):
             if watch:
                 watch(step)

@@ -6,8 +6,10 @@ the rows of every finished job.
 
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from livetalk_ref.errors import UserError
 from livetalk_ref.progress import Progress
 
 
@@ -51,3 +53,24 @@ def within(job, end):
             next(work)
         except StopIteration as done:
             return done.value
+
+
+@contextmanager
+def beside(processes):
+    """`with beside(processes):`, all end together, after an exception at once. UserError when one
+    of them failed."""
+    for process in processes:
+        process.start()
+    try:
+        yield
+    except BaseException:
+        for process in processes:
+            process.terminate()
+        raise
+    finally:
+        for process in processes:
+            process.join()
+    failed = sum(process.exitcode != 0 for process in processes)
+    if failed:
+        raise UserError(f"{failed} of {len(processes)} processes beside this one failed, see "
+                        f"above; what is done is kept, call it again to continue.")

@@ -6,7 +6,7 @@ import torch
 
 from livetalk_ref.flow import TEACHER_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE, PLAIN
-from livetalk_ref.judge.evaluate import HeldOut, noise_seed
+from livetalk_ref.judge.evaluate import HeldOut, noise_of
 from livetalk_ref.judge.stats import bootstrap
 from livetalk_ref.load import load_module
 from livetalk_ref.ode import straightness, trajectory
@@ -19,8 +19,7 @@ def walks(model, held_out, guidance, seed=0, watch=None):
     for first in range(0, len(held_out.data), BATCH):
         some = held_out.data.select(range(first, min(first + BATCH, len(held_out.data))))
         x0, cond = some.window(0, 1)
-        noise = torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(
-            noise_seed(seed, first + i))) for i in range(len(x0))])
+        noise = noise_of(x0, seed, first)
         yield trajectory(model, noise, x0[:, :1], cond, guidance, TEACHER_STEPS, watch)
 
 

@@ -33,6 +33,12 @@ def wait(device):
         torch.cuda.synchronize(device)
 
 
+def clock(device):
+    """The time in seconds, once a GPU has done what it was asked to."""
+    wait(device)
+    return time.perf_counter()
+
+
 def count_blocks(seconds):
     """Blocks of a stream of about so many seconds."""
     return max(1, round(seconds * FPS / FRAMES))
@@ -82,16 +88,16 @@ def stream(avatar, picture, prompt, sound, seconds=SECONDS, watch=None):
     count = count_blocks(seconds)
     session = AvatarSession(avatar, picture, prompt, policy=avatar.policy, undo=0)
     early, took, memory = min(count, count_blocks(EARLY)), [], {}
-    reset_peak_memory()
+    reset_peak_memory(session.device)
     processor = time.process_time()
     for pair in blocks(session, sound, count):
         took.append(pair)
         if len(took) == early:
-            memory = {"early": peak_memory()}
-            reset_peak_memory()
+            memory = {"early": peak_memory(session.device)}
+            reset_peak_memory(session.device)
         if watch:
             watch()
-    memory["late"] = peak_memory() if count > early else memory["early"]
+    memory["late"] = peak_memory(session.device) if count > early else memory["early"]
     processor = time.process_time() - processor
     late = lateness(took, session.ahead)
     busy = sum(map(sum, took))

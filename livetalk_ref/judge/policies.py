@@ -19,7 +19,7 @@ from livetalk_ref.judge.overtime import PART, Talk, Watcher, parts
 from livetalk_ref.judge.panel import Judges
 from livetalk_ref.judge.results import write_result
 from livetalk_ref.load import load
-from livetalk_ref.media import to_bytes
+from livetalk_ref.media import blame, placed, to_bytes
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import FRAMES
 from livetalk_ref.train import read, save
@@ -180,8 +180,9 @@ def keep(study, rows, strips, command):
     picture = (path.parents[1] / "pictures" if whole else study.place) / "policies.png"
     tiles = [strip.get(mark, torch.full((3, 8, 8), 255, dtype=torch.uint8)) / 127.5 - 1
              for strip in strips.values() for mark in marks]
-    viz.sheet(tiles, len(marks), 96, list(strips), [f"{mark} s" for mark in marks]).save(
-        picture, optimize=True)
+    sheet = viz.sheet(tiles, len(marks), 96, list(strips), [f"{mark} s" for mark in marks])
+    with placed(picture) as temporary, blame(picture):
+        sheet.save(temporary, "PNG", optimize=True)
     return path
 
 

@@ -197,7 +197,7 @@ def student_report(count=sets.CLIPS, model=None, steps=None):
     return goals.measure(count, model, steps)
 
 
-def turn_latency_report(count=8, model=None, steps=None):
+def turn_latency_report(count=8, model=None):
     """From the last voiced sample, or a typed question, to the first picture with sound."""
     from livetalk_ref.judge import turn_latency
 
@@ -236,14 +236,18 @@ REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_repo
            "multiturn": multiturn_report, "turn_latency": turn_latency_report,
            "student": student_report, "videos": videos_report}
 WITH_MODEL = {"multiturn", "turn_latency", "student"}   # take a student, or any checkpoint
+WITH_STEPS = {"multiturn", "student"}                   # take a teacher's steps
 
 
 def make_report(name, count=None, model=None, steps=None):
     """Make data/results/NAME.json and return its path. UserError for a model or steps where none
     are taken."""
-    if (model or steps) and name not in WITH_MODEL:
-        raise UserError(f"The report {name} takes no --model and no --steps; leave them out.")
-    more = {"model": model, "steps": steps} if name in WITH_MODEL else {}
+    more = {}
+    for option, value, takers in (("model", model, WITH_MODEL), ("steps", steps, WITH_STEPS)):
+        if name in takers:
+            more[option] = value
+        elif value:
+            raise UserError(f"The report {name} takes no --{option}; leave it out.")
     rows, cost = REPORTS[name](*([count] if count else []), **more)
     options = {"clips": count, "model": model, "steps": steps}
     command = f"python -m livetalk_ref report {name}" + "".join(

@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "data" / "results"
 
 
-def hardware():
-    """What these figures were made on, in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def hardware(device="cpu"):
+    """What figures of this device were made on, in words."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
     return f"{torch.get_num_threads()} threads of {os.cpu_count()} CPU cores, {platform.machine()}"
 
 
@@ -33,25 +33,24 @@ def commit():
         return None
 
 
-def as_result(made_by, rows, seeds=(), cost=None):
-    """What a result's file holds. Timings belong into cost."""
-    return {"made_by": made_by, "code": commit(), "hardware": hardware(),
+def as_result(made_by, rows, seeds=(), cost=None, device="cpu"):
+    """What a result's file holds. Timings belong into cost; device: where they were taken."""
+    return {"made_by": made_by, "code": commit(), "hardware": hardware(device),
             "date": datetime.date.today().isoformat(), "seeds": list(seeds), "rows": rows,
             "cost": cost or {}}
 
 
-def write_result(name, made_by, rows, seeds=(), cost=None, folder=None):
+def write_result(name, made_by, rows, seeds=(), cost=None, folder=None, device="cpu"):
     """Write one result atomically and return its path; arguments as for `as_result`."""
-    return write_json((folder or RESULTS) / f"{name}.json", as_result(made_by, rows, seeds, cost))
+    return write_json((folder or RESULTS) / f"{name}.json",
+                      as_result(made_by, rows, seeds, cost, device))
 
 
 def write_json(path, facts):
     """Write facts as JSON, atomically, and return the path: what is there is whole."""
-    from livetalk_ref.media import placed       # needs av, which a borrowed GPU machine lacks
+    from livetalk_ref.media import write_text   # needs av, which a borrowed GPU machine lacks
 
-    with placed(path) as temporary:
-        temporary.write_text(lines(facts) + "\n")
-    return path
+    return write_text(path, lines(facts) + "\n")
 
 
 def lines(facts):
@@ -66,8 +65,12 @@ def lines(facts):
 
 
 def read_metrics(run):
-    """The lines of a run's metrics.jsonl, one dict an update."""
-    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    """The rows of a run's metrics.jsonl as a list of dicts. UserError when there are none."""
+    path = Path(run) / "metrics.jsonl"
+    if not path.is_file():
+        raise UserError(f"There is no {path}: start the run first.")
+    lines = path.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]     # not one half written
 
 
 def averaged(lines, every, names=("loss",)):

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.errors import run_program
-from livetalk_ref.media import blame, placed
+from livetalk_ref.media import write_text
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.audio import coloured_noise, reverberate
 from livetalk_ref.world.clips import FRAMES, Clip, chance, uniform
@@ -124,8 +124,7 @@ def freeze(path=FROZEN):
     sets = {name: [fingerprint(script(name, i)) for i in range(CLIPS)] for name in FIRST}
     facts = {"made_by": "python -m livetalk_ref.judge.sets", "version": VERSION,
              "frames": FRAMES, "sets": sets}
-    with placed(path) as temporary, blame(path):
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    write_text(path, json.dumps(facts, indent=1) + "\n")
 
 
 def encode_clip(codec, name, first, split, number):

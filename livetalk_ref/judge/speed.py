@@ -49,8 +49,10 @@ def small_operations():
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def in_turns(before, after, repeats=REPEATS):

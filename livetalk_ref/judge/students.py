@@ -76,8 +76,7 @@ class HeldOutBench:
         for first in range(0, len(self.clips.data), evaluate.BATCH):
             last = min(first + evaluate.BATCH, len(self.clips.data))
             x0, cond = self.clips.data.select(range(first, last)).window(0, 1)
-            noise = torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(
-                evaluate.noise_seed(0, first + i))) for i in range(len(x0))])
+            noise = evaluate.noise_of(x0, 0, first)
             made.append(causal_trajectory(model, noise, x0[:, :1], cond, guidance, watch)[:, -1])
         return self.line(name, torch.cat(made))
 

@@ -15,7 +15,7 @@ import soundfile
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge import sets
 from livetalk_ref.judge.evaluate import noise_seed
-from livetalk_ref.media import blame, placed, read_video
+from livetalk_ref.media import blame, placed, read_video, write_text
 from livetalk_ref.portrait import save_portrait
 from livetalk_ref.world import clips
 from livetalk_ref.world.clips import FRAMES
@@ -41,21 +41,14 @@ def export(name, folder, count=sets.CLIPS, seed=0, watch=None):
             soundfile.write(temporary, sets.sixteen_bits(clip.heard).numpy(), SAMPLE_RATE,
                             format="WAV")
         prompt = clip.prompts[0][1]
-        write(folder / f"{stem}.txt", prompt + "\n")
+        write_text(folder / f"{stem}.txt", prompt + "\n")
         rows.append({"image": f"{stem}.png", "audio": f"{stem}.wav", "prompt": prompt,
                      "seed": noise_seed(seed, number), "video": f"{stem}.mp4"})
         if watch:
             watch()
     index = {"set": name, "version": sets.VERSION, "frames": FRAMES, "frames_per_second": FPS,
              "clips": rows}
-    return write(folder / f"{name}.json", json.dumps(index, indent=1) + "\n")
-
-
-def write(path, words):
-    """Write a text file, complete or not at all; returns its path."""
-    with placed(path) as temporary, blame(path):
-        temporary.write_text(words, encoding="utf-8")
-    return path
+    return write_text(folder / f"{name}.json", json.dumps(index, indent=1) + "\n")
 
 
 def find(folder, name, count=sets.CLIPS):

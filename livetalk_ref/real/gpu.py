@@ -257,15 +257,15 @@ def main(words=None):
                        check=True)
         sys.path.append(str(site))                  # behind what the machine has
         importlib.invalidate_caches()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     facts = as_result("python -m livetalk_ref.real.gpu" + " --small" * options.small,
-                      [{"torch": torch.__version__}], [0])
+                      [{"torch": torch.__version__}], [0], device=device)
 
     def keep(stages):
         made = facts | {"cost": {"stages": stages}}
         (half := out / "real_gpu.json.tmp").write_text(json.dumps(made, indent=1) + "\n")
         os.replace(half, out / "real_gpu.json")     # a machine that is taken away leaves it whole
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     measure(Bench(SMALL if options.small else FULL, device, options.minutes, keep), torch.bfloat16)
 
 
