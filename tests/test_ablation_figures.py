@@ -145,3 +145,7 @@ def test_looks_that_were_not_made_say_how_to(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(looks, "RESULTS", tmp_path)
     assert looks.shipped() == {}
     assert "not made yet; run `python -m livetalk_ref ablation`." in capsys.readouterr().out
+
+
+def test_every_row_has_a_colour():
+    assert set(figures.COLOURS) == set(ROWS)

@@ -19,7 +19,7 @@ COLOURS = {"baseline": viz.CORAL, "curated": viz.AMBER, "converged": viz.LEAF,
            "aggressive": viz.VIOLET, "final": viz.TEAL, "final-raw": viz.ROSE,
            "quick-critic": viz.LEAF, "anchored": viz.AMBER, "baseline-long": viz.VIOLET,
            "oracle": viz.TEAL, "only-converged": viz.LEAF, "only-aggressive": viz.VIOLET,
-           "only-guidance": viz.TEAL}
+           "only-guidance": viz.TEAL, "harsh": viz.INK}
 DASHES = {"codec": ":", "teacher": "--", "student_ode_short": "-.", "student_ode": "-."}
 WAY = {"higher": "\u2191", "lower": "\u2193", "close to truth": "\u2192 truth"}
 SEEN = {"loss": "critic: flow loss", "gradient": "normalised gradient",
