@@ -104,7 +104,9 @@ def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(short):
     assert ahis["seconds"] == [0, 10, 20, 30, 40, 50] and ahis["ends"] is None
     assert absolute["ends"] == 256 and absolute["seconds"] == [0, 10]
     assert by_name["5 + 0"]["seconds"] == [0, 10]
-    assert set(strips["AHIS 3 + 2"]) == {0, 10, -1} and by_name["window only"]["sinks"] == 0
+    assert set(strips["AHIS 3 + 2"]) == {0, 10, 60, -1}          # the last frame ends a strip
+    assert set(strips["released 3 + 1, absolute"]) == {0, 10, -1}
+    assert by_name["window only"]["sinks"] == 0
     held, best = rows[-2:]
     assert held["of"] == 1 and held["holds for"] in (0, 1)
     assert sorted(best["policies"]) == ["0 + 5", "5 + 0"]

@@ -20,6 +20,7 @@ from livetalk_ref.world.speech import say
 from livetalk_ref.world.visemes import visemes
 
 RATE, PAUSE = 16_000, 2_400         # samples a second; behind a sentence
+UNDO = 64       # blocks: a whole answer is made before it is known where it was broken off
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def restarted(avatar, scenario):
 
 def open_session(avatar, scenario, number):
     return AvatarSession(avatar, portrait_of(scenario.identity, avatar.size), LISTENING,
-                         seeded(scenario, number), avatar.policy, undo=12)
+                         seeded(scenario, number), avatar.policy, undo=UNDO)
 
 
 @torch.inference_mode()

@@ -117,10 +117,10 @@ class Study:
         found, strips = {}, {}
         for job in self.jobs():
             rows, marks, ends = self.made(job, watch)
-            kind, name, policy, _, identity = job
+            kind, name, policy, seconds, identity = job
             found.setdefault((kind, name), (policy, ends, []))[2].append(rows)
             if kind == "stream" and identity == 0:
-                strips[name] = marks
+                strips[name] = marks if ends else marks | {round(seconds): marks[-1]}
         rows = [line(*key, *about) for key, about in found.items()]
         return [*rows, claim(rows), best_split(rows)], strips
 
