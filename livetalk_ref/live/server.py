@@ -101,7 +101,7 @@ class Stream(Guarded, websocket.WebSocketHandler):
             self.close(1008, "too much")
             return
         try:
-            self.session.bring(*wire.unpack(block))
+            self.session.take(*wire.unpack(block))
         except UserError as error:
             self.session.complain(error)
 
@@ -109,10 +109,10 @@ class Stream(Guarded, websocket.WebSocketHandler):
         self.settings["open"].discard(self)
         if self.session:
             ioloop.IOLoop.current().remove_timeout(self.timer)
-            self.session.end()
+            self.session.stop()
 
     def expire(self):
-        self.session.end()
+        self.session.stop()
         self.post({"type": "error", "fatal": True, "sentence": f"The conversation has lasted "
                    f"{self.settings['minutes']:g} minutes; reload the page to go on."}, b"")
         self.loop.call_later(1, self.close, 1000, "time")
@@ -175,7 +175,7 @@ async def serve(make, identity, sock, ready=lambda address: None, **bounds):
         await asyncio.Event().wait()
     finally:
         for stream in list(app.settings["open"]):
-            stream.session.end()
+            stream.session.stop()
             stream.close()
         server.stop()
 

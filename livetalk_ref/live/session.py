@@ -1,8 +1,7 @@
-"""One page and its conversation: messages in, events out, with threads of its own between.
+"""One page and its conversation: messages in, events out, with a thread of its own between.
 
 A page has at most one conversation at a time. Starting one may take seconds (weights), so it
-happens in the thread that later hands out the events. Messages have a thread as well, for an
-interruption waits for the block under way; whoever brings one never waits.
+happens in the thread that later hands out the events; whoever brings a message never waits.
 """
 
 import sys
@@ -14,14 +13,11 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.live import wire
 from livetalk_ref.live.events import Error, State
 from livetalk_ref.media import to_bytes
-from livetalk_ref.pipeline import Channel
 from livetalk_ref.portrait import portrait_of
 
 SHOWN = 192                     # pixels of a portrait to choose from
 OTHERS = (2, 5, 7, 11, 16, 21)  # seeds of faces to choose from
 PATIENCE = 10                   # seconds that a start waits for the conversation before it to end
-MESSAGES = 2_000                # that may wait: half a minute of a page that talks
-HASTY = "Too many messages wait here; this one was left out."
 BUSY = "Another conversation is running here: end it, then start this one."
 BROKEN = "The conversation broke down; why is written where this program was started."
 
@@ -64,34 +60,13 @@ class Session:
 
     post(message, bytes) sends at once and never waits; send(message, bytes) waits until the page
     has room, and raises `Gone` when it has left. identity: whose face is shown first.
-    `end` frees everything.
     """
 
     def __init__(self, make, post, send, identity, slots):
         self.make, self.post, self.send = make, post, send
         self.identity, self.slots = identity, slots
         self.talk, self.stopped, self.lock = None, threading.Event(), threading.Lock()
-        self.thread, self.messages = None, Channel(MESSAGES)
-        threading.Thread(target=self.work, daemon=True).start()
-
-    def bring(self, message, data=b""):
-        """`take` it in its turn behind those brought before."""
-        if len(self.messages.items) >= MESSAGES:
-            self.complain(UserError(HASTY))
-        elif not self.messages.closed:
-            self.messages.put((message, data))
-
-    def work(self):
-        """The thread of messages."""
-        for message, data in self.messages:
-            self.take(message, data)
-        self.stop()                             # what it may just have started
-
-    def end(self):
-        """End the conversation, and take no message any more."""
-        self.messages.close()
-        self.messages.clear()
-        self.stop()
+        self.thread = None
 
     def take(self, message, data=b""):
         """Do what a page's message asks for. What is wrong with it is told to the page alone."""
@@ -104,8 +79,8 @@ class Session:
                            wire.emotion_in(message, "emotion"))
             elif kind == "stop":
                 self.stop()
-            elif talk := self.talk:             # what comes too early or too late is nothing
-                wire.obey(talk, message, data)
+            elif self.talk:                     # what comes too early or too late is nothing
+                wire.obey(self.talk, message, data)
         except Exception as error:              # a notebook would not tell of it
             self.complain(error)
 

@@ -1,8 +1,8 @@
 """The page in a notebook: an anywidget around the same JavaScript, for JupyterLab, VS Code, Colab.
 
 Messages come in a callback of the kernel, which fires only between cells and loses what is
-raised in it: so `Session` catches everything, and works in threads of its own. There is no
-port to open; sound and pictures go through the kernel's own channel.
+raised in it: so `Session` catches everything there, and works in a thread of its own. There is
+no port to open; sound and pictures go through the kernel's own channel.
 """
 
 from livetalk_ref.errors import UserError
@@ -27,7 +27,7 @@ def live_avatar(make, identity=7):
         _esm, _css = wire.module(), wire.style()
 
         def close(self):
-            self.session.end()
+            self.session.stop()
             super().close()
 
     widget = LiveAvatar()
@@ -37,5 +37,5 @@ def live_avatar(make, identity=7):
 
     widget.session = Session(make, post, post, identity, Slots())
     widget.on_msg(lambda _, message, buffers:
-                  widget.session.bring(message, bytes(buffers[0]) if buffers else b""))
+                  widget.session.take(message, bytes(buffers[0]) if buffers else b""))
     return widget
