@@ -1,6 +1,7 @@
 """What dialogues and turns are said to show, from rows that the reports' own code makes."""
 
 import itertools
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
@@ -29,8 +30,8 @@ def result(monkeypatch, judged, count=4, steps=None):
 
     monkeypatch.setattr(multiturn, "systems", lambda *_: made)
     monkeypatch.setattr(multiturn, "judge", judge)
-    monkeypatch.setattr(multiturn.Judges, "load", staticmethod(lambda: None))
-    rows, cost = multiturn.measure(count, "student", steps=steps)
+    with TemporaryDirectory() as folder:
+        rows, cost = multiturn.measure(count, "student", steps=steps, folder=folder)
     return results.as_result("a test", rows, [0], cost)
 
 
