@@ -149,11 +149,11 @@ def measure(count=None, model=None, teacher="teacher", steps=None, watch=None, f
         raise UserError(f"{teacher} is a student; name a teacher for the fresh clips.")
     place = Path(folder) / (f"{judges.key(student.model, student.codec, guide.model)}-"
                             f"{scenarios.VERSION}-{steps or TEACHER_STEPS}")
+    chosen = scenarios.read()[:count]
     rows, cost = [], {"model": model, "teacher": teacher, "steps": steps}
     for name, make in systems(student, guide, steps).items():
-        label = name.replace(",", "").replace(" ", "-")
-        done = []
-        for scenario in scenarios.read()[:count]:
+        label, done = name.replace(",", "").replace(" ", "-"), []
+        for scenario in chosen:
             done.append(kept(place / f"{label}-{scenario.id}.json", make, scenario, judges))
             if watch:
                 watch()
