@@ -89,3 +89,20 @@ def test_a_known_question_is_recognised_and_other_speech_is_not():
     assert understood("What is the cache?", "us") == ["What is the cache?"]
     assert understood("The farmer drove his tractor through the mud.", "us") == [""]
     assert understood("Can I interrupt you?", "us-f2") == ["Can I interrupt you?"]
+
+
+@pytest.mark.skipif(not recognise.is_installed(), reason="needs pocketsphinx")
+def test_a_whole_question_ends_its_turn_sooner():
+    pytest.importorskip("espeakng_loader", reason="needs a speech engine")
+    recogniser = recognise.Recogniser()
+
+    def turn(listen, text):
+        sound = torch.cat([noise(0.6), say(text, "us").samples, noise(1)])
+        return next(h for h in listen(sound.split(CHUNK)) if isinstance(h, Turn))
+
+    def waits_less(text):
+        return len(turn(Listener(), text).samples) - len(turn(Listener(recogniser), text).samples)
+
+    assert waits_less("What is the cache?") >= 4 * CHUNK
+    assert waits_less("The farmer drove his tractor through the mud.") == 0
+    assert recogniser.so_far() == ""                    # nothing is left of a turn

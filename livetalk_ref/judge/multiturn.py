@@ -48,10 +48,12 @@ def judge(film, judges):
 
 
 def coherence(frames, reading, seams):
-    """What happens at the seams between turns; the usual change is that of all other frames."""
+    """What happens at the seams between turns; the usual change is the median of the frames that
+    change at all: a clip's last picture stands while the user speaks."""
     alike, colour, pose, step = [], [], [], []
     steps = change(frames)                                              # (T - 1,)
-    usual = steps.median().item()
+    moving = steps[steps > 0]
+    usual = moving.median().item() if len(moving) else 0.0
     for s in seams:
         before, after = (reading.identity[part].mean(0) for part in
                          (slice(max(0, s - EDGE), s), slice(s, s + EDGE)))

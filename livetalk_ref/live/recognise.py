@@ -58,15 +58,18 @@ class Recogniser:
         for decoder in (self.words, self.phones):
             decoder.process_raw(sound)
 
-    def text(self):
-        """The question heard since the last call, as it is written, or ""."""
-        if not self.heard:
-            return ""
-        frames, self.heard = self.heard / FRAME, 0
-        for decoder in (self.words, self.phones):
-            decoder.end_utt()
-        found, free = self.words.hyp(), self.phones.hyp()
+    def so_far(self):
+        """The question that the sound heard until now is, as it is written, or ""."""
+        found, free = (self.words.hyp(), self.phones.hyp()) if self.heard else (None, None)
         if not (found and free and found.hypstr in self.questions):
             return ""
-        fits = (found.score - free.score) / frames
+        fits = (found.score - free.score) / (self.heard / FRAME)
         return self.questions[found.hypstr] if fits >= WORSE else ""
+
+    def text(self):
+        """The question heard since the last call, or ""."""
+        if self.heard:
+            for decoder in (self.words, self.phones):
+                decoder.end_utt()
+        text, self.heard = self.so_far(), 0
+        return text

@@ -1,7 +1,8 @@
 """Turns: when somebody speaks, and when they have come to an end.
 
 silero-vad's network (MIT; its weights come in the package) says for every 32 ms how likely they
-hold a voice. Three voiced chunks in a row are an `Onset`; a silence behind them ends the `Turn`.
+hold a voice. Three voiced chunks in a row are an `Onset`; a silence behind them ends the `Turn`: a
+short one where what was heard is a whole question, a longer one where more may come.
 
     listen = Listener(recogniser)       # one of recognise.py's kind, or None for no text
 """
@@ -21,7 +22,7 @@ from livetalk_ref.train import read
 RATE, CHUNK, CONTEXT = 16_000, 512, 64      # samples a second, a chunk, heard of the one before
 BEGIN, GO_ON = 0.5, 0.35                    # chances of voice that begin a turn, and prolong it
 VOICED = 3                                  # chunks in a row that begin one
-SILENCE = 0.45                              # seconds without voice that end one
+SILENCE, SURE = 0.45, 0.3                   # seconds without voice that end one; a whole question
 BEFORE = 10                                 # chunks kept of what was in front of it
 LONGEST = 20.0                              # seconds of a turn
 HOP, BINS = 128, 129                        # of the network's spectrum
@@ -74,8 +75,9 @@ def chunked(sounds):
 
 
 class Listener:
-    """A `listen` function. recogniser: takes each chunk of a turn with `hear(chunk)` and gives
-    its `text()` at the end; silence: seconds that end a turn."""
+    """A `listen` function. recogniser: takes each chunk of a turn with `hear(chunk)`, knows what
+    is a whole question by now (`so_far()`), and gives the `text()` at the end; silence: seconds
+    that end a turn."""
 
     def __init__(self, recogniser=None, silence=SILENCE):
         self.recogniser, self.silence, self.tensors = recogniser, silence, weights()
@@ -97,7 +99,7 @@ class Listener:
             heard.append(chunk)
             self.recognise(chunk)
             quiet = 0 if chance >= GO_ON else quiet + 1
-            if quiet * CHUNK >= self.silence * RATE or len(heard) * CHUNK >= LONGEST * RATE:
+            if self.is_over(quiet * CHUNK / RATE) or len(heard) * CHUNK >= LONGEST * RATE:
                 yield self.turn(torch.cat(heard), quiet * CHUNK / RATE)
                 recent.clear()
                 heard, run = [], 0
@@ -105,6 +107,11 @@ class Listener:
     def recognise(self, samples):
         if self.recogniser:
             self.recogniser.hear(samples)
+
+    def is_over(self, quiet):
+        """Has the user said it all, after so many seconds of quiet?"""
+        return quiet >= self.silence or bool(
+            quiet >= SURE and self.recogniser and self.recogniser.so_far())
 
     def turn(self, samples, quiet):
         """The turn's silence is counted in samples: exact, however its chunks came."""
