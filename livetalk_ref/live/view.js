@@ -171,7 +171,7 @@ export class View {
     if (follows) last.querySelector(".lt-words").append(` ${text}`);
     else this.log.append(el("li", {"data-role": role, "data-source": source},
       el("span", {class: "lt-who"}, role === "user" ? "You" : "Avatar"),
-      el("span", {class: "lt-words"}, text || "(not understood)"),
+      el("span", {class: "lt-words"}, text || "(spoken, not recognised)"),
       el("span", {class: "lt-source", title: MEANING[source] ?? ""},
          SOURCES[source] ?? source)));
     this.log.scrollTop = this.log.scrollHeight;
