@@ -22,8 +22,8 @@ one bounded queue: each `Sound` in front of the pictures it goes with. A `Cut` s
 and pictures from a sample on are void, even those already scheduled, and come anew: an
 interruption, or an answer that takes the place of idle pictures made in advance.
 
-Other calls, from any thread, that return at once: `interrupt()`, `set_prompt(text or None)`,
-`set_emotion(one of EMOTIONS, or None)`, where None lets the thinker choose, `set_identity(seed)`,
-and `close()`, which frees everything. UserError for unknown words, and for too many waiting turns.
-LiveTalk section 4.
+Other calls, from any thread: `interrupt()`, `set_emotion(one of EMOTIONS, or None)`, where None
+lets the thinker choose, `set_identity(seed)`, and `close()`, which frees everything. What
+interrupts waits for the block under way, and `close()` for all threads; the others return at
+once. UserError for unknown emotions, and for too many waiting turns. LiveTalk section 4.
 """

@@ -1,7 +1,8 @@
 """One page and its conversation: messages in, events out, with a thread of its own between.
 
 A page has at most one conversation at a time. Starting one may take seconds (weights), so it
-happens in the thread that later hands out the events; whoever brings a message never waits.
+happens in the thread that later hands out the events; whoever brings a message waits for a block
+under way at most, and only where the message interrupts.
 """
 
 import sys
