@@ -4,6 +4,7 @@
     python -m livetalk_ref.posters banner       a spoken sentence as a filmstrip over its sound
 """
 
+import io
 import sys
 from pathlib import Path
 
@@ -77,9 +78,10 @@ def main(words):
         with placed(path) as temporary, blame(path):
             sheet.save(temporary, "JPEG", quality=92, subsampling=0)
     elif words == ["banner"]:
-        path, figure = PICTURES / "banner.png", banner(**BANNER)
-        with placed(path) as temporary, blame(path):
-            figure.savefig(temporary, format="png", dpi=96)
+        path, buffer = PICTURES / "banner.png", io.BytesIO()
+        banner(**BANNER).savefig(buffer, dpi=96)
+        with placed(path) as temporary, blame(path):        # 256 colours: a quarter of the bytes
+            Image.open(buffer).convert("RGB").quantize(256).save(temporary, "PNG", optimize=True)
     else:
         raise UserError("Say which picture: contact or banner.")
 

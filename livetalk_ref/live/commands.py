@@ -14,7 +14,7 @@ def add_live(c):
                    help="of this machine alone, 0 for any free one (8765)")
     c.add_argument("--model", metavar="M", help="the performer: a shipped model or a "
                    "checkpoint's path (the best student that ships, else the teacher's weights)")
-    c.add_argument("--identity", type=SEED, default=7, metavar="SEED", help="the first face (7)")
+    c.add_argument("--identity", type=SEED, default=2, metavar="SEED", help="the first face (2)")
     c.add_argument("--thinker", default="embedded", metavar="T", help="embedded, retrieval, the "
                    "http address of a chat endpoint, or omni:FOLDER (embedded)")
     c.add_argument("--chat-model", metavar="NAME", help="the model's name at that endpoint")
