@@ -1,6 +1,7 @@
 """The conversation: one stream for a whole dialogue, interruptions, errors, bounds, clean ends."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from livetalk_ref.live.events import (Cut, Error, Meter, Onset, Picture, Said, S
 from livetalk_ref.live.headless import Played, hold
 from livetalk_ref.live.mood import LISTENING
 from livetalk_ref.live.outbox import Outbox
-from livetalk_ref.live.performer import LEAD, to_bytes
+from livetalk_ref.live.performer import LEAD, MARGIN, to_bytes
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession, frames_of
 
 AVATAR.policy = POLICIES["ahis"]
@@ -114,6 +115,44 @@ def test_an_interruption_rolls_back_to_what_was_shown():
     assert sorted(played.pictures) == list(range(len(played.pictures)))
     assert heard[1] == (("user", "long"), ("avatar", "long 1"), ("user", "again"))
     assert "long 2" not in [line.text for line in played.lines]
+
+
+def test_a_question_over_an_answer_is_thought_about_and_answered_soon():
+    """It is thinking, not listening, that shows behind the cut; no idle block comes before the
+    answer than those that nobody can take back any more; what was read is no token."""
+    go = threading.Event()
+
+    def read(dialogue):
+        yield ""
+        assert go.wait(PATIENCE)
+        yield from think(dialogue)
+
+    asked, played, second = talk(read), Played(), None
+    go.set()
+    asked.ask("long")
+    for event in asked.events():
+        played.add(event)
+        if isinstance(event, Picture):
+            asked.played(event.first_sample)
+            line = [e for e in played.lines if e.text == "long 1"]
+            if line and second is None and event.first_sample >= line[0].first_sample:
+                go.clear()
+                second = event.first_sample
+                asked.ask("again")
+                shown = [e.name for e in played.states if e.first_sample <= second]
+                assert shown[-1] == "speaking" and asked.performer.tokens_per_s
+        if second and isinstance(event, State):
+            if event.name == "thinking":
+                ordered = sorted(played.states, key=lambda state: state.first_sample)
+                assert ordered[-1].name == "thinking"       # behind the cut's "listening"
+                at, hurry = asked.performer.position, asked.performer.took
+                go.set()
+                while not asked.performer.opening:          # the clock stands still meanwhile
+                    time.sleep(0.001)
+            if event.name == "speaking":
+                break
+    asked.close()
+    assert second <= event.first_sample < at + MARGIN + 16_000 * hurry + 12_000 + 1_000
 
 
 def test_a_voice_interrupts_at_once_and_its_turn_is_answered():

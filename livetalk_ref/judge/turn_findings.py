@@ -27,6 +27,7 @@ PAPER = {               # LiveTalk's table 2: LiveTalk, Veo3, Sora2
     "logical consistency": (75.20, 20.56, 65.07), "context understanding": (72.65, 20.05, 68.80),
     "overall experience": (81.59, 19.07, 53.09)}
 SECONDS = 1.16, 61.46, 121.85       # a turn, in the same table
+OTHER = "stalled", "tokens/s"       # timings of a conversation that are no part of a wait
 WHY_EMPTY = ("The five content dimensions are empty: replies are scripted, all three systems say "
              "the same words, so whoever judges words must give all three the same.")
 
@@ -126,7 +127,7 @@ def parts(facts):
 def latency_table(facts):
     """A line a part of an answer's wait, a column an input: median and largest, in ms."""
     found = parts(facts)
-    names = dict.fromkeys(part for lines in found.values() for part in lines if part != "stalled")
+    names = dict.fromkeys(part for lines in found.values() for part in lines if part not in OTHER)
     return [{"ms: median / largest": f"**{name}**" if name == "total" else name}
             | {source: f"{1000 * lines[name]['median']:.0f} / {1000 * lines[name]['largest']:.0f}"
                if name in lines else "" for source, lines in found.items()} for name in names]
@@ -142,12 +143,14 @@ def latency_words(facts):
         if "total" in timed:
             total = timed["total"]["median"]
             gap = total - SECONDS[0]
-            longest = max((name for name in timed if name not in ("total", "stalled")),
+            longest = max((name for name in timed if name not in ("total", *OTHER)),
                           key=lambda name: timed[name]["median"])
             text += (f". An answer takes {total:.2f} s in the median, {abs(gap):.2f} s "
                      f"{'later' if gap > 0 else 'sooner'} than the paper's {SECONDS[0]} s; most "
                      f"of it is {longest!r} ({timed[longest]['median']:.2f} s)")
         if "stalled" in timed:
             text += f". Without a picture in time: {timed['stalled']['largest']:.2f} s in all"
+        if "tokens/s" in timed:
+            text += f". It writes {timed['tokens/s']['median']:.0f} tokens a second meanwhile"
         lines.append(text + ".")
     return "\n".join(lines)

@@ -2,7 +2,9 @@
 
 The clock starts at the last voiced sample, or when a typed question comes, and stops when the
 first picture with sound is due: "its place" is the wait for the block on show to end. Sound and
-pictures go at the pace of the wall, as in a browser. The paper's figure is 1.16 s a turn.
+pictures go at the pace of the wall, as in a browser. Typed and spoken questions are answered by
+retrieval; the last kind is typed, and answered by the language model. The paper's figure is
+1.16 s a turn.
 """
 
 import statistics
@@ -12,6 +14,7 @@ import time
 import torch
 import torch.nn.functional as F
 
+from livetalk_ref.live import smol
 from livetalk_ref.live.commands import best_student
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.headless import hold
@@ -22,9 +25,12 @@ from livetalk_ref.world.speech import say
 
 CHUNK, RATE = 512, 16_000
 AFTER = 1.2                 # seconds of quiet behind a spoken question
-SOURCES = ("typed", "spoken")
+TYPED, SPOKEN, MODEL = "typed", "spoken", "typed, to the language model"
 ASKED = ("block", "cache", "critic", "sinks", "turn", "teacher", "smol", "privacy", "topics",
          "latent")          # passages whose first question is asked
+OFF_TOPIC = ("What is the capital of France?", "Why is the sky blue?", "Who wrote Hamlet?",
+             "What do bees make?", "Where do penguins live?", "What is a good breakfast?",
+             "How many legs has a spider?", "Which planet is the largest?")
 
 
 def speaker(text, voice="us-f2"):
@@ -41,10 +47,12 @@ def speaker(text, voice="us-f2"):
     return lambda talk: threading.Thread(target=run, args=(talk,), daemon=True).start()
 
 
-def questions(count):
-    """The first so many questions, over and over."""
+def questions(source, count):
+    """The first so many questions, over and over; spoken ones as turns for `hold`."""
     passages = {p.id: p for p in shipped().passages}
-    return [passages[ASKED[n % len(ASKED)]].ask[0] for n in range(count)]
+    texts = OFF_TOPIC if source == MODEL else [passages[name].ask[0] for name in ASKED]
+    chosen = [texts[n % len(texts)] for n in range(count)]
+    return [speaker(text) for text in chosen] if source == SPOKEN else chosen
 
 
 def parts_of(played):
@@ -66,14 +74,19 @@ def rows_of(source, found):
 def measure(count=8, model=None):
     """(rows, cost): all is timing, and so in cost; rows say how many answers came."""
     maker, rows, cost = Maker(model or best_student()), [], []
-    for source in SOURCES:
-        asked = [text if source == "typed" else speaker(text) for text in questions(count)]
+    if smol.is_installed():
+        smol.load()                         # its first load is not a turn's
+    for source in (TYPED, SPOKEN, MODEL) if smol.is_installed() else (TYPED, SPOKEN):
         talk = Conversation(maker.avatar, portrait_of(7), maker.listen, maker.think, maker.speak)
-        played = hold(talk, asked, realtime=True)
+        played = hold(talk, questions(source, count), realtime=True)
         found = parts_of(played)
         understood = sum(line.role == "user" and bool(line.text) for line in played.lines)
         rows.append({"input": source, "questions": count, "understood": understood,
                      "answers": len(found)})
         cost += rows_of(source, found) if found else []
         cost.append({"input": source, "part": "stalled", "largest": round(played.stalled, 3)})
+        speeds = [meter.tokens_per_s for meter in played.meters if meter.tokens_per_s]
+        if speeds:
+            cost.append({"input": source, "part": "tokens/s",
+                         "median": round(statistics.median(speeds), 1)})
     return rows, {"model": maker.avatar.name, "seconds": cost}

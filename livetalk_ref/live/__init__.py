@@ -3,8 +3,9 @@
 Three generator functions make a system, and anybody can write others:
 
     listen(sounds)   sound chunks (n,) float32, 16 kHz  ->  yields `Onset`s and `Turn`s
-    think(dialogue)  a `Dialogue` whose last turn is the user's  ->  yields `Sentence`s, and
-                     None after any step of its own, at which the performer may go first
+    think(dialogue)  a `Dialogue` whose last turn is the user's  ->  yields `Sentence`s, None
+                     after a token of its own, and "" after other work: at both the performer
+                     may go first
     speak(sentence)  a `Sentence`  ->  yields sound chunks (n,) float32, 16 kHz
 
 `Conversation` joins them with the performer, one `AvatarSession` for a whole dialogue:

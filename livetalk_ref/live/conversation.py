@@ -51,6 +51,7 @@ class Conversation:
         self.sounds, self.turns = Channel(MICROPHONE), Channel(WAITING)
         self.lock, self.stop = Lock(), Event()      # stop: the answer under way is not wanted
         self.said, self.answering, self.performer = [], False, None
+        self.broken_off = 0                         # the sample at which the last answer was
         self.outbox.put(State("loading"))
         self.threads = [Thread(target=self.guard, args=(run,), daemon=True)
                         for run in (self.answer_turns, self.hear_turns)]
@@ -91,6 +92,7 @@ class Conversation:
             cut, unheard = self.performer.hush()
             count = sum(isinstance(event, Said) for event in unheard)
             self.said = self.said[:len(self.said) - count]      # the latest lines are the answer's
+            self.broken_off = cut
             self.outbox.put(State("listening", cut))
 
     def set_emotion(self, emotion):
@@ -191,7 +193,7 @@ class Conversation:
         self.trace.add("user", "end of turn", turn.voiced, turn.ended)
         source = "typed" if turn.samples is None else "voice"
         self.outbox.put(Said("user", turn.text, source, self.now()))
-        self.outbox.put(State("thinking", self.now()))
+        self.outbox.put(State("thinking", max(self.now(), self.broken_off)))
         try:
             self.say(dialogue, {"end of turn": turn.ended - turn.voiced})
         except Exception as error:              # of a thinker or talker: this answer is lost
@@ -242,6 +244,10 @@ class Conversation:
             now = time.monotonic()
             if sentence is False:
                 return
+            if sentence == "":
+                self.trace.add("think", "reads", step, now)
+                self.performer.spare()
+                continue
             parts.setdefault("first token", now - began)
             if sentence is None:
                 count, thought = count + 1, thought + now - step

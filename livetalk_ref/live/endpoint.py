@@ -57,7 +57,7 @@ class Endpoint:
             with urllib.request.urlopen(self.request(dialogue), timeout=self.timeout) as answer:
                 lines = iter(lambda: answer.readline(LINE), b"")
                 for text in stream(self.texts(lines)):
-                    yield text if text is None else Sentence(text, perform(text), self.name)
+                    yield Sentence(text, perform(text), self.name) if text else text
         except (OSError, ValueError, KeyError, TypeError, AttributeError,
                 http.client.HTTPException) as error:
             said = f"The chat endpoint {self.url} gave no answer: {reason(error)}."

@@ -66,7 +66,7 @@ class Omni:
 
     def __call__(self, dialogue):
         for text in stream(self.texts(dialogue)):
-            yield text if text is None else Sentence(text, perform(text), SOURCE)
+            yield Sentence(text, perform(text), SOURCE) if text else text
 
     def prompt(self, dialogue, sounds):
         """The dialogue in the model's chat form; a spoken question is so many tokens of sound."""

@@ -11,6 +11,7 @@ const FRAME = 1000;                     // samples while which a picture is show
 const MOST = 96;                        // pictures that may wait
 const LARGE = {resizeWidth: SIDE, resizeHeight: SIDE, resizeQuality: "high"};
 const TELL = 60, SHOW = 250;            // ms between two words to the server, two to the reader
+const HIDDEN = 200;                     // ms between two looks at the clock of a hidden page
 const HOLD = {first: RATE / 10, more: RATE / 10, most: RATE * 0.6};   // samples, after a wait
 
 class Live {
@@ -32,6 +33,7 @@ class Live {
     link.open();
     root.livetalk = this;               // for whoever wants to look inside
     this.frame = requestAnimationFrame(() => this.paint());
+    this.hidden = setInterval(() => { if (document.hidden) this.show(); }, HIDDEN);
   }
 
   reset() {
@@ -89,6 +91,7 @@ class Live {
 
   destroy() {
     cancelAnimationFrame(this.frame);
+    clearInterval(this.hidden);
     this.quiet();
     this.link.close();
   }
@@ -191,7 +194,10 @@ class Live {
 
   state({name, sample}) { this.later(sample, true, () => this.view.state(name)); }
 
-  said(line) { this.later(line.sample, line.role === "avatar", () => this.view.say(line)); }
+  said(line) {
+    if (line.role === "user") this.view.complain("");       // of the turn before
+    this.later(line.sample, line.role === "avatar", () => this.view.say(line));
+  }
 
   later(sample, cut, act) { this.due.push({sample, cut, act}); }
 
@@ -205,6 +211,10 @@ class Live {
 
   paint() {
     this.frame = requestAnimationFrame(() => this.paint());
+    this.show();
+  }
+
+  show() {                              // a hidden page paints no more, and must still be heard
     if (!this.running || !this.speaker?.player) return;
     const heard = this.speaker.heard();
     this.happen(heard);

@@ -80,7 +80,7 @@ class Performer:
         since: where its latency counts from; parts: its first parts in seconds.
         """
         with self.lock:
-            if not self.busy():
+            if not self.speech:         # what was broken off is in the block on show, which stays
                 self.take_back(self.took)
             self.opening = Opening(since, time.monotonic(), parts)
             self.say(torch.zeros(0), self.idle, event)
@@ -112,10 +112,11 @@ class Performer:
             self.restyle = change
 
     def played(self, sample):
-        """The consumer's clock: this media sample has been heard."""
+        """The consumer's clock: this media sample has been heard, if it has been handed out."""
         with self.lock:
-            if sample - self.offset > self.position:
-                self.position = sample - self.offset
+            heard = min(sample - self.offset, self.end())
+            if heard > self.position:
+                self.position = heard
                 self.lock.notify_all()
                 self.arrived()
 

@@ -22,7 +22,8 @@ PAGES = 8                       # open at once, talking or not
 MINUTES = 60                    # of one connection
 SLOW = 20                       # seconds that a page may take nothing
 BYTES_A_SECOND = 131_072        # from a page, four times what its microphone sends,
-BURST = 10                      # averaged over so many seconds
+ROOM = 10 * BYTES_A_SECOND      # that it may send at once after a while of quiet
+MESSAGE = 64                    # bytes that a message counts for besides its own
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' blob:; style-src 'self'; "
                                "img-src 'self' blob: data:; connect-src 'self' ws://{host}; "
@@ -87,7 +88,7 @@ class Stream(Guarded, websocket.WebSocketHandler):
 
     def open(self):
         loop = ioloop.IOLoop.current()
-        self.loop, self.began, self.received = loop.asyncio_loop, time.monotonic(), 0
+        self.loop, self.seen, self.room = loop.asyncio_loop, time.monotonic(), ROOM
         self.set_nodelay(True)
         self.settings["open"].add(self)
         self.timer = loop.call_later(60 * self.settings["minutes"], self.expire)
@@ -95,9 +96,10 @@ class Stream(Guarded, websocket.WebSocketHandler):
                                self.settings["identity"], self.settings["slots"])
 
     def on_message(self, block):
-        seconds = time.monotonic() - self.began + BURST
-        self.received += len(block)
-        if self.received > seconds * BYTES_A_SECOND:
+        now = time.monotonic()
+        self.room = min(ROOM, self.room + (now - self.seen) * BYTES_A_SECOND)
+        self.room, self.seen = self.room - len(block) - MESSAGE, now
+        if self.room < 0:
             self.close(1008, "too much")
             return
         try:

@@ -80,8 +80,8 @@ class Session:
                            wire.emotion_in(message, "emotion"))
             elif kind == "stop":
                 self.stop()
-            elif self.talk:                     # what comes too early or too late is nothing
-                wire.obey(self.talk, message, data)
+            elif talk := self.talk:             # what comes too early or too late is nothing
+                wire.obey(talk, message, data)
         except Exception as error:              # a notebook would not tell of it
             self.complain(error)
 
@@ -124,6 +124,8 @@ class Session:
                 self.complain(error, fatal=True)
 
     def converse(self, identity, emotion, stopped):
+        if stopped.is_set():                    # while it waited for its turn
+            return
         talk = self.make(identity)
         try:
             if emotion:

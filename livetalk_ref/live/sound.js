@@ -115,7 +115,6 @@ export class Speaker {
     this.marks = [{at: 0, sample: 0, playing: false}];  // where playing began and stopped
     this.end = 0;                       // one past the last sample given to the player
     this.waits = 0;                     // how often it ran dry
-    this.onloud = () => {};
   }
 
   async open() {

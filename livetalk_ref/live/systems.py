@@ -64,10 +64,11 @@ def make_thinker(name="embedded", model=None):
 
 class Maker:
     """model: a generator's name or a checkpoint's path; thinker: see `make_thinker`; voice: of
-    world/speech.py. Conversations share these, so one at a time is meant."""
+    world/speech.py; device: the avatar's. Conversations share these, so one at a time is meant."""
 
-    def __init__(self, model="teacher", thinker="embedded", voice="us", chat_model=None):
-        self.avatar = streaming(load(model))
+    def __init__(self, model="teacher", thinker="embedded", voice="us", chat_model=None,
+                 device="cpu"):
+        self.avatar = streaming(load(model, device))
         self.think, self.speak = make_thinker(thinker, chat_model), talker(voice)
         self.listen = make_listener()
 

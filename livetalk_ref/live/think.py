@@ -31,13 +31,13 @@ def sentences(text):
 
 
 def stream(texts):
-    """Growing texts in; yields each sentence when the next has begun or all is said, and None
-    for every text that completes none. A sentence that was cut off is not said, but for the
-    first, which gets a full stop."""
+    """Growing texts in; yields each sentence when the next has begun or all is said, and for a
+    text that completes none None, or "" where it is still empty. A sentence that was cut off is
+    not said, but for the first, which gets a full stop."""
     said, text = 0, ""
     for text in texts:
         done = sentences(text)[:-1]
-        yield from done[said:] or [None]
+        yield from done[said:] or [None if text else ""]
         said = max(said, len(done))
     for part in sentences(text)[said:]:
         whole = re.search(r"[.!?][\"')]*$", part)
@@ -76,14 +76,14 @@ class Thinker:
         return next((p for p in self.topic.passages for text in heard if text in p.answer), None)
 
     def write(self, dialogue):
-        """The language model's sentences; None after every step of it."""
+        """The language model's sentences; None after a token, "" after a piece of the prompt."""
         model, tokenizer = self.model()
         tokens = smol.chat(tokenizer, SYSTEM, joined(dialogue.said)[-LINES:])
         steps = smol.generate(model, tokenizer, tokens, self.generator, TOKENS)
         count = 0
         for text in stream(steps):
-            if text is None:
-                yield None
+            if not text:
+                yield text
                 continue
             yield Sentence(text, perform(text), LANGUAGE_MODEL)
             count += 1

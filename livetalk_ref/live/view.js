@@ -86,7 +86,8 @@ export class View {
       this.moods.add(value, label, value === "", on.mood, el("span", {}, label));
 
     this.hint = el("p", {class: "lt-hint"},
-      "Press Start, then speak or type. Ask about avatars, diffusion or this course. " +
+      "Press Start, then speak or type. Ask about avatars, diffusion or this course. By voice " +
+      "only questions that it knows are understood, unless a large audio model listens. " +
       "The face is drawn, and generated as you watch.");
     this.log = el("ol", {class: "lt-log", role: "log", "aria-label": "Conversation",
                          tabindex: "0"}, el("li", {class: "lt-empty"}, this.hint));
@@ -118,6 +119,8 @@ export class View {
       this.dashboard.box));
     this.state("ready");
     this.follow();
+    new MutationObserver(() => this.follow()).observe(document.body, {
+      attributes: true, attributeFilter: ["class", "data-jp-theme-light"]});
   }
 
   // A notebook has uses of its own for keys: those typed here go no further.
