@@ -34,7 +34,7 @@ live: SPEECH = 1
 live: setup  ## talk with the avatar in a browser; PORT=8765
 	@$(PY) -m livetalk_ref live $(if $(PORT),--port $(PORT))
 
-test: setup  ## all that CI runs: style, tests and notebooks
+test: setup  ## style, tests and notebooks
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests \
 	  $(wildcard notebooks)

@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -248,16 +247,16 @@ def weights(options):
     if options.quick:       # a smaller world, read from here by the modules that are imported now
         os.environ.update(world)
     from livetalk_ref import stages
+    from livetalk_ref.judge.results import read_metrics
 
     hours = {}
     for name in STAGES:
-        began = time.monotonic()
         few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
         follow(name, stages.run_stage(name, folder / name, resume=True, **few))
         stages.export(name, folder / name)
-        hours[name] = (time.monotonic() - began) / 3600
+        hours[name] = sum(line["seconds"] for line in read_metrics(folder / name)) / 3600
     for name, value in hours.items():
-        print(f"{name:8} {value:6.2f} h")
+        print(f"{name:8} {value:6.2f} h of updates")
     if options.quick:
         print("To see it:", *(f"{k}={v}" for k, v in world.items()), "make demo")
 

@@ -37,10 +37,15 @@ def checkpoint(name):
         return path
     path = CHECKPOINTS / f"{name}.safetensors"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in CHECKPOINTS.glob("*.safetensors")))
-        raise UserError(f"There is no model '{name}'; choose one of {known}, or give the path of "
-                        f"a .safetensors checkpoint.")
+        raise UserError(f"There is no model '{name}'; choose one of {generators()}, or give the "
+                        f"path of a .safetensors checkpoint.")
     return path
+
+
+def generators():
+    """The names of the shipped models that make videos, as words."""
+    names = sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
+    return ", ".join(name for name in names if name not in KINDS)
 
 
 def is_released(path):
@@ -126,5 +131,7 @@ def load(name="teacher", device="cpu", path=None, **options):
         from livetalk_ref.real.avatar import assemble
 
         return assemble(name, path, device, **options)
+    if name in KINDS:
+        raise UserError(f"The {name} makes no videos; choose one of {generators()}.")
     return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name),
                   sampler(name))

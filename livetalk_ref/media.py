@@ -40,11 +40,11 @@ def blame(path):
 def placed(path):
     """A temporary path to write to: moved to `path` at the end, removed after any exception."""
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a file.")
     temporary = temporary_name(path)
     try:
         with blame(path):
+            if path.is_dir():
+                raise UserError(f"{path} is a folder; give the name of a file.")
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.open("ab").close()        # says now whether it can be written
         yield temporary

@@ -4,14 +4,13 @@
 of the stages before them, so each can be redone alone.
 """
 
-import ctypes
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from livetalk_ref import distillation, load, restorer, trajectories
+from livetalk_ref.allocator import keep_memory
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import draw_sigma, flow_loss
@@ -36,6 +35,12 @@ class Stage:
     facts: dict = field(default_factory=dict)  # what its checkpoints say besides
 
 
+def on(model, *parts):
+    """Parts of a batch, tensors or a `Cond`, on the model's device; chance is always the CPU's."""
+    device = next(model.parameters()).device
+    return [part.to(device) for part in parts]
+
+
 def codec_stage(count=1536):
     """Codec on rendered snippets; mouths count more."""
     data = snippets.Snippets.load(list(snippets.build("train", count)))
@@ -46,6 +51,7 @@ def codec_stage(count=1536):
         when = torch.randint(snippets.FRAMES - 12, (10, 1), generator=g) + torch.arange(13)
         x = data.pictures((some, when))                                  # (10, 13, 3, 96, 96)
         weight = snippets.detail(data.box[some, when], x.shape[-1])
+        x, weight = on(model, x, weight)
         y, z = model(x, g)
         return codec_loss(y.float(), x, z.float(), weight)
 
@@ -119,7 +125,7 @@ def restorer_stage(count=1536, pairs=2048):
         x, y = (restorer.floats_of(t[some]) for t in (seen, whole))
         flip = torch.rand(16, generator=g)[:, None, None, None] < 0.5
         x, y = (torch.where(flip, t.flip(-1), t) for t in (x, y))
-        return restorer.restorer_loss(model, x, y, bad[some])
+        return restorer.restorer_loss(model, *on(model, x, y, bad[some]))
 
     model = restorer.Restorer().to(memory_format=torch.channels_last)
     return Stage(model, loss, TrainConfig(steps=1200, lr=1e-3, muon=0.012, cooldown=1.0))
@@ -131,7 +137,7 @@ def sync_stage(count=608):
     model = sync.SyncNet().to(memory_format=torch.channels_last)
 
     def loss(model, g):
-        return sync.sync_loss(model, *data.batch(8, g))
+        return sync.sync_loss(model, *on(model, *data.batch(8, g)))
 
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.02, cooldown=0.4))
 
@@ -159,7 +165,8 @@ def teacher_stage(count=5440, data=None):
     def loss(model, g):
         x0, cond = data.batch(16, g)
         noise = torch.randn(x0.shape, generator=g)
-        return flow_loss(model, x0, noise, draw_sigma(len(x0), g), cond.known, cond, weight)
+        x0, noise, sigma, cond, places = on(model, x0, noise, draw_sigma(len(x0), g), cond, weight)
+        return flow_loss(model, x0, noise, sigma, cond.known, cond, places)
 
     return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, cooldown=0.5,
                                             weight_decay=0.05))
@@ -187,7 +194,7 @@ def causal_stage(count=1280):
         some = data.select(torch.randint(len(data), (8,), generator=g))
         x0, cond = some.window(0, 1)
         cond = latents.drop_some(cond, torch.rand(len(some), generator=g))
-        return teacher_forced_loss(model, (x0, cond), g)
+        return teacher_forced_loss(model, on(model, x0, cond), g)
 
     return Stage(model, loss, TrainConfig(steps=3000, lr=2e-4, ema=0.99, save_every=30.0),
                  facts={"mask": "teacher forcing"})
@@ -207,7 +214,7 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
     model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
 
     def loss(model, g):
-        return ode_loss(model, data.batch(8, g), g, variant)
+        return ode_loss(model, on(model, *data.batch(8, g)), g, variant)
 
     config = TrainConfig(ODE_STEPS[recipe], lr=2e-4, cooldown=0.0, ema=0.99, weight_decay=0.0,
                          betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=keep or ODE_KEPT)
@@ -221,10 +228,16 @@ ODE_STEPS = {"short": 400, "converged": 2000}       # 1 : 5, as the paper's 4k a
 ODE_KEPT = (25, 50, 100, 200, 400, 700, 1000, 1500, 2000)
 SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader", "sync": "sync",
            "teacher": "teacher", "ode": "student_ode", "restorer": "restorer", "dmd": "student"}
+SMALL = {"ear", "judges"}           # their losses stay on the CPU
 STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
           "judges": reader_stage, "sync": sync_stage, "teacher": teacher_stage,
           "ode": ode_stage, "teacher_causal": causal_stage, "restorer": restorer_stage,
           "dmd": distillation.train_recipe}
+
+
+def device_of(name):
+    """Where a stage trains: on a CUDA GPU where there is one, but for what takes minutes."""
+    return "cuda" if torch.cuda.is_available() and name not in SMALL else "cpu"
 
 
 def export(name, folder=None):
@@ -263,14 +276,6 @@ def ship(path, name):
     return out
 
 
-def keep_memory():
-    """Let the C library keep freed memory: asking anew at every step costs a quarter of it."""
-    if sys.platform == "linux":
-        mmap_max, top_pad, trim_threshold = -4, -2, -1                   # of <malloc.h>
-        for option, value in ((mmap_max, 0), (top_pad, 1 << 28), (trim_threshold, 2**31 - 1)):
-            ctypes.CDLL(None).mallopt(option, value)
-
-
 def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
               compiled=False, **options):
     """Train one stage in out (default runs/NAME), yielding the loop's states.
@@ -290,5 +295,6 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
                            compiled=compiled)
     if start:
         stage.model.load_state_dict(load_module(start, SHIPPED.get(name, "dit")).state_dict())
+    stage.model.to(device_of(name))
     yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
                      {"config": stage.model.config, "start": start, **stage.facts})

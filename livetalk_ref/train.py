@@ -23,6 +23,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.folders import as_json, foreign, forget_after, make_folder
 from livetalk_ref.muon import Muon
 
+SCALE = 2.0 ** 12       # of an fp16 loss
 FREE = {"steps", "compiled", "save_every", "keep", "start"}     # may change when a run goes on
 
 
@@ -138,7 +139,7 @@ def unpack(tensors, model, average, optimizers):
         return {k[len(name):]: v for k, v in tensors.items() if k.startswith(name)}
 
     model.load_state_dict(part("model."))
-    average.update(part("ema."))
+    average.update({k: v.to(average[k]) for k, v in part("ema.").items()})
     for which, optimizer in enumerate(optimizers):
         state = {}
         for key, value in part(f"optimizer.{which}.").items():
@@ -168,11 +169,13 @@ def autocast(device, precision):
             yield
 
 
-def best_precision(device):
-    """bf16 where the device multiplies it in hardware, else fp32."""
+def best_precision(device, scaled=False):
+    """bf16 where the device multiplies it in hardware, fp16 on an older GPU if the loss is
+    scaled, for small gradients vanish in it, else fp32."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
+        old = "fp16" if scaled else "fp32"
+        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else old
     fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16" if kind == "cpu" and fast else "fp32"
 
@@ -185,7 +188,9 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     there. `facts` is written into both files. Stopping early loses at most `save_every` seconds.
     """
     device = next(model.parameters()).device
-    precision = best_precision(device)
+    precision = best_precision(device, scaled=True)
+    scaler = torch.amp.GradScaler(device.type, SCALE, growth_interval=2 ** 31 - 1,
+                                  enabled=precision == "fp16")      # never grows: runs resume
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     optimizers = make_optimizers(model, config)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
@@ -200,10 +205,13 @@ def train(model, loss, config, out=None, resume=False, facts=None):
             optimizer.param_groups[0]["lr"] = peak * pace(step, config)
         with autocast(device, precision):
             value = loss(forward, step_generator(config.seed, step))
-        value.backward()
+        scaler.scale(value).backward()
+        for optimizer in optimizers:
+            scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         for optimizer in optimizers:
-            optimizer.step()
+            scaler.step(optimizer)
+        scaler.update()
         model.zero_grad()
         ema_update(average, model, min(config.ema, (1 + step) / (10 + step)))
         now = time.monotonic()

@@ -166,7 +166,7 @@ def test_bad_images(go):
 def test_bad_options(go):
     refused(go(*generation(prompt="a hapy person")), "unknown word 'hapy'; did you mean happy")
     refused(go(*generation(model="nobody")), "There is no model 'nobody'")
-    refused(go(*generation(model="codec")), "does not hold the weights of a WanDiT")
+    refused(go(*generation(model="codec")), "The codec makes no videos")
     refused(go(*generation(out="o.avi")), "must end in .mp4")
     refused(go(*generation(out="speech.wav/o.mp4")), "Could not write speech.wav/o.mp4")
     refused(go(*generation(audio=None)), "--audio")
@@ -246,6 +246,9 @@ def test_train_follows_a_stage(go, monkeypatch):
 
     def run_stage(name, out=None, steps=None, resume=False, *more, **options):
         asked.append((name, str(out), steps, resume, *more, *options.values()))
+        os.makedirs(out, exist_ok=True)
+        with open(os.path.join(out, "metrics.jsonl"), "w") as file:
+            file.write('{"seconds": 1800}\n' * 3)
         yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
 
     exported = []
@@ -261,7 +264,8 @@ def test_train_follows_a_stage(go, monkeypatch):
     assert status == 0 and [a[0] for a in asked] == list(cli.STAGES) == [e[0] for e in exported]
     assert asked[0] == ("ear", "runs/quick/ear", cli.QUICK["ear"], True, cli.QUICK_CLIPS)
     *hours, hint = out.splitlines()
-    assert [line.split()[0] for line in hours] == list(cli.STAGES)
+    assert [line.split() for line in hours] == [[name, "1.50", "h", "of", "updates"]
+                                                for name in cli.STAGES]
     assert hint == "To see it: LIVETALK_SIZE=64 LIVETALK_WEIGHTS=runs/quick/checkpoints make demo"
     refused(go("train", "nothing"), "invalid choice: 'nothing'")
 

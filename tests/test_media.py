@@ -118,6 +118,7 @@ def test_bad_places(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.mp4").mkdir()
     for name, words in (("file/a.mp4", "Could not write"), ("folder.mp4", "is a folder"),
+                        ("a" * 300 + ".mp4", "File name too long"),
                         ("a.avi", "end in .mp4")):
         with pytest.raises(UserError, match=words):
             write(tmp_path / name, smooth(1), torch.zeros(1000))

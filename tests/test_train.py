@@ -81,6 +81,24 @@ def test_training_lowers_the_loss_and_reports_it():
     assert states[0].grad_norm > 1
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_small_gradients_survive_every_precision(precision, monkeypatch):
+    """A loss so small that fp16 loses its gradients unless they are scaled; the reported norm is
+    that of the true ones."""
+    monkeypatch.setattr("livetalk_ref.train.best_precision", lambda device, scaled: precision)
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss(model, g):
+        x = torch.randn(32, 3, generator=g)
+        y = model(x).float() - x @ torch.tensor([[1.0], [2.0], [3.0]])
+        return 1e-8 * y.square().mean()
+
+    states = list(train(model, loss, TrainConfig(steps=300, lr=3e-2, warmup=10)))
+    assert states[-1].loss < 0.01 * states[0].loss
+    assert 1e-8 < states[0].grad_norm < 1e-6
+
+
 def test_muon_is_pytorchs_with_matrices_of_a_shape_together():
     g = torch.Generator().manual_seed(0)
     shapes = [(6, 8), (6, 8), (9, 4), (6, 8)]

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import curation, distillation, load, stages
+from livetalk_ref import curation, distillation, load
+from livetalk_ref.allocator import keep_memory
 from livetalk_ref.generate import KEPT, settle
 from livetalk_ref.judge import benchmark, long, looks, panel
 from livetalk_ref.judge.convergence import Study
@@ -249,7 +250,7 @@ def work(study, end):
 def work_beside(study, minutes, threads):
     """One of several processes."""
     torch.set_num_threads(threads)
-    stages.keep_memory()
+    keep_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)   # so that nothing half made stays
     with suppress(KeyboardInterrupt):
         for line in work(study, time.monotonic() + 60 * minutes):
@@ -276,7 +277,7 @@ def run(quick=False, minutes=None, only_list=False, compiled=False, at_once=1, s
     others = [get_context("spawn").Process(target=work_beside, args=(study, minutes, threads))
               for _ in range(at_once - 1)]
     torch.set_num_threads(threads)
-    stages.keep_memory()
+    keep_memory()
     with beside(others):
         yield from work(study, time.monotonic() + 60 * minutes)
     yield str(study.write())

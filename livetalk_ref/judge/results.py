@@ -23,12 +23,14 @@ def hardware(device="cpu"):
 
 
 def commit():
-    """The commit that ran, with + when the tree was changed since; None outside a clone."""
+    """The commit that ran, with + when its code or what it reads was changed since, but not for
+    other results; None outside a clone."""
     try:
         def git(*words):
             return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True,
                                   check=True).stdout.strip()
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
+        changed = git("status", "--porcelain", "--", ".", ":!data/results", ":!data/pictures")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
