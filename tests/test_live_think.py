@@ -176,6 +176,21 @@ def test_generation_is_bounded_ends_at_its_mark_and_repeats_with_its_seed():
     assert list(ended) == ["", ""]
 
 
+def test_a_beginning_that_was_read_before_changes_nothing_but_the_time():
+    tokenizer = bytes_tokenizer()
+    model = shake(Llama(LlamaConfig(259, 24, 32, 2, 4, 2)), 7)
+    tokens = smol.chat(tokenizer, "Be short and friendly.", [("user", "Hello")])
+
+    def steps(read):
+        g = torch.Generator().manual_seed(0)
+        return list(smol.generate(model, tokenizer, tokens, g, 20, temperature=5.0, read=read))
+
+    whole = steps(None)
+    less = steps(smol.beginning(model, tokenizer, "Be short and friendly."))
+    assert [text for text in whole if text] == [text for text in less if text]
+    assert less.count("") < whole.count("")
+
+
 def test_the_embedded_thinker_writes_where_no_passage_answers():
     """The tiny random model stands for the small one: steps, bounds, and the mark on its words."""
     tokenizer, model = bytes_tokenizer(), shake(Llama(LlamaConfig(259, 24, 32, 2, 4, 2)), 7)

@@ -97,31 +97,39 @@ def load_once():
     return model.eval().requires_grad_(False), Tokenizer.from_file(str(kept / "tokenizer.json"))
 
 
+def turn(tokenizer, role, text):
+    """The tokens of one turn. Special tokens in its text are plain text, so nobody leaves it."""
+    text = text.replace("<|", "< |")
+    return tokenizer.encode(f"<|im_start|>{role}\n{text}<|im_end|>\n").ids
+
+
 def chat(tokenizer, system, said):
-    """The tokens (n,) of a dialogue [("user" | "avatar", text)] in the model's own form. What
-    users write cannot leave their turn: special tokens in it are plain text."""
+    """The tokens (n,) of a dialogue [("user" | "avatar", text)] in the model's own form."""
     roles = {"user": "user", "avatar": "assistant"}
-
-    def turn(role, text):
-        text = text.replace("<|", "< |")
-        return tokenizer.encode(f"<|im_start|>{role}\n{text}<|im_end|>\n").ids
-
-    turns = [turn(roles[role], text) for role, text in said]
+    turns = [turn(tokenizer, roles[role], text) for role, text in said]
     while len(turns) > 1 and sum(map(len, turns)) > LONGEST:
         turns.pop(0)
-    tokens = turn("system", system) + sum(turns, [])[-LONGEST:]
+    tokens = turn(tokenizer, "system", system) + sum(turns, [])[-LONGEST:]
     return torch.tensor(tokens + tokenizer.encode("<|im_start|>assistant\n").ids)
 
 
+def beginning(model, tokenizer, system):
+    """The system's turn, read once for all dialogues: its tokens (n,), and the cache behind."""
+    tokens = torch.tensor(turn(tokenizer, "system", system))
+    return tokens, model(tokens)[1]
+
+
 def generate(model, tokenizer, tokens, generator, most=80, temperature=0.4, penalty=1.15,
-             piece=24):
+             piece=24, read=None):
     """Yield the text so far after every step; "" while the prompt is read, `piece` tokens a step.
+    read: the `beginning` of these tokens, which need not be read again.
 
     Stops at the end of the turn, or after `most` tokens. What was said already becomes `penalty`
     times less likely, for small models repeat themselves.
     """
-    stop, kept, made = tokenizer.token_to_id("<|im_end|>"), None, []
-    for part in tokens.split(piece):
+    stop, made = tokenizer.token_to_id("<|im_end|>"), []
+    known, kept = read or (tokens[:0], None)
+    for part in tokens[len(known):].split(piece):
         logits, kept = model(part, kept)
         yield ""
     while len(made) < most:

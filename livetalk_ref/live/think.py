@@ -52,7 +52,7 @@ class Thinker:
 
     def __init__(self, model=smol.load, known=None, seed=0, ready=lambda: True):
         self.model, self.topic, self.ready = model, known or topic.shipped(), ready
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator, self.read = torch.Generator().manual_seed(seed), None
 
     def __call__(self, dialogue):
         question = dialogue.turn.text
@@ -78,8 +78,10 @@ class Thinker:
     def write(self, dialogue):
         """The language model's sentences; None after a token, "" after a piece of the prompt."""
         model, tokenizer = self.model()
+        self.read = self.read or smol.beginning(model, tokenizer, SYSTEM)
         tokens = smol.chat(tokenizer, SYSTEM, joined(dialogue.said)[-LINES:])
-        steps = smol.generate(model, tokenizer, tokens, self.generator, TOKENS)
+        steps = smol.generate(model, tokenizer, tokens, self.generator, TOKENS,
+                              read=self.read)
         count = 0
         for text in stream(steps):
             if not text:
