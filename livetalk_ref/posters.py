@@ -76,7 +76,7 @@ def main(words):
     if words == ["contact"]:
         path, sheet = PICTURES / "contact_sheet.jpg", contact().convert("RGB")
         with placed(path) as temporary, blame(path):
-            sheet.save(temporary, "JPEG", quality=92, subsampling=0)
+            sheet.save(temporary, "JPEG", quality=86, subsampling=0)
     elif words == ["banner"]:
         path, buffer = PICTURES / "banner.png", io.BytesIO()
         banner(**BANNER).savefig(buffer, dpi=96)

@@ -150,3 +150,9 @@ def test_setup_leaves_a_foreign_environment_alone(tmp_path, monkeypatch):
     (tmp_path / ".venv").mkdir()
     with pytest.raises(SystemExit, match="PY=.venv/bin/python"):
         setup.link(tmp_path / "cache")
+
+
+def test_a_clone_is_small():
+    """What ships in data/, which every learner downloads."""
+    sizes = [path.stat().st_size for path in (ROOT / "data").rglob("*") if path.is_file()]
+    assert sum(sizes) <= 30 * 2 ** 20
