@@ -15,8 +15,8 @@ from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.judge.commands import (add_bench, add_policies, add_soak, bench, policies, soak,
                                          tell)
 from livetalk_ref.live.commands import add_live, live
-from livetalk_ref.options import (SEED, Parser, add_ablation, add_evaluate, add_json, add_report,
-                                  add_study, add_train, add_trajectories, number)
+from livetalk_ref.options import (SEED, Parser, add_ablation, add_device, add_evaluate, add_json,
+                                  add_report, add_study, add_train, add_trajectories, number)
 from livetalk_ref.progress import Progress, duration, warn
 from livetalk_ref.real.commands import (add_prepare, add_weights, is_real, photo, prepare,
                                         real_avatar)
@@ -84,6 +84,7 @@ def add_generate(c):
     c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
     c.add_argument("--scale", type=number(1, 16), metavar="K",
                    help="how much larger the picture is shown (4; 1 with released weights)")
+    add_device(c, "cpu; with released weights cuda where there is one")
     add_json(c)
 
 
@@ -100,7 +101,7 @@ def generate(options):
     samples = load_audio(options.audio)
     if is_silent(samples):
         warn("the sound is silent; the avatar will listen.")
-    avatar = real_avatar(options) if real else load(options.model)
+    avatar = real_avatar(options) if real else load(options.model, device_of(options))
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
     steps, guidance = g.settle(avatar, options.steps,
                                guidance_of(options.text_weight, options.audio_weight,
@@ -112,6 +113,13 @@ def generate(options):
                              steps, guidance, scale, progress)
     tell(options, facts, f"{facts['out']}: {facts['frames']} frames, "
          f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
+
+
+def device_of(options):
+    """The device of an option, checked now; the miniature is quick enough on a CPU."""
+    from livetalk_ref.device import check_device
+
+    return check_device(options.device or "cpu")
 
 
 def reference(options, codec):
@@ -193,7 +201,7 @@ def train(options):
         raise UserError(f"--{name} is no option of the stage {options.stage}; leave it out.")
     follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
                                            options.resume, options.start, options.rate,
-                                           options.compile, **named))
+                                           options.compile, options.device, **named))
 
 
 def trajectories(options):

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref import curation, recipes, rollout, trajectories
+from livetalk_ref.device import best_device
 from livetalk_ref.dmd import Distiller, Recipe, distill, dmd_gradient, hold_known
 from livetalk_ref.folders import as_json, foreign, forget_after, make_folder
 from livetalk_ref.load import load_module
@@ -133,14 +134,14 @@ def paths_of(recipe, count=PATHS):
 
 
 def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, compiled=False,
-        save_every=60.0, paths=None):
+        save_every=60.0, paths=None, device=None):
     """Distil in a folder by a recipe, yielding a `RunState` after every update of the student.
 
     batch(generator) -> Cond, and paths: see `dmd.distill`; start: a checkpoint to begin with
     instead of the recipe's; probe: the Cond that is looked at, or None; compiled: through
     torch.compile, which takes minutes first. Stopping early loses at most `save_every` seconds.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or best_device()
     student = load_module(start or recipe.start, "dit", device).requires_grad_(True)
     distiller = Distiller(student, load_module("teacher", device=device), recipe)
     folder = Folder(out, recipe, keep, None if probe is None else probe.to(device), save_every)
@@ -170,7 +171,7 @@ def folder_of(name, seed=0):
 
 
 def train_recipe(recipe="student", seed=0, updates=None, out=None, resume=False, start=None,
-                 compiled=False, count=curation.COUNT):
+                 compiled=False, count=curation.COUNT, device=None):
     """Distil by a recipe of `recipes.NAMES`, yielding a `RunState` after every update.
 
     updates, instead of the recipe's; out, instead of `folder_of`; count: training clips whose
@@ -180,4 +181,4 @@ def train_recipe(recipe="student", seed=0, updates=None, out=None, resume=False,
     made = curation.conditions(r.conditions, count)
     yield from run(r, partial(made.batch, r.batch, r.frames), out or folder_of(recipe, seed),
                    resume, start, probe=made.probe(PROBES, r.frames), compiled=compiled,
-                   paths=paths_of(r, count))
+                   paths=paths_of(r, count), device=device)

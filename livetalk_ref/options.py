@@ -32,6 +32,11 @@ SETS = ("studio", "wild", "celeb")
 SEED = number(0, 2 ** 63 - 1)
 
 
+def add_device(parser, usual):
+    """`--device`, checked where it is used; usual: what is taken without it, in words."""
+    parser.add_argument("--device", metavar="D", help=f"cpu, cuda, mps .. ({usual})")
+
+
 def add_json(parser):
     """`--json`, the same for every command that has it."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
@@ -77,6 +82,7 @@ def add_train(c, stages):
     c.add_argument("--compile", action="store_true", help="a third faster for transformers, after "
                    "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
+    add_device(c, "cuda where there is one")
     c = c.add_argument_group("of the stages ode and dmd")
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
                    "(converged); dmd: baseline, curated, converged, aggressive, final or another "

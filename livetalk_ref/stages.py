@@ -12,6 +12,7 @@ import torch
 from livetalk_ref import distillation, load, restorer, trajectories
 from livetalk_ref.allocator import keep_memory
 from livetalk_ref.codec import Codec, codec_loss
+from livetalk_ref.device import best_device, check_device
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import draw_sigma, flow_loss
 from livetalk_ref.judge import sync
@@ -235,11 +236,6 @@ STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
           "dmd": distillation.train_recipe}
 
 
-def device_of(name):
-    """Where a stage trains: on a CUDA GPU where there is one, but for what takes minutes."""
-    return "cuda" if torch.cuda.is_available() and name not in SMALL else "cpu"
-
-
 def export(name, folder=None):
     """Ship the averaged weights of a run under data/checkpoints; returns the path."""
     folder = Path(folder or f"runs/{name}")
@@ -277,16 +273,18 @@ def ship(path, name):
 
 
 def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
-              compiled=False, **options):
+              compiled=False, device=None, **options):
     """Train one stage in out (default runs/NAME), yielding the loop's states.
 
     start: the checkpoint to begin with instead of chance; rate multiplies the learning rates;
-    compiled: through torch.compile. The stage dmd is `distillation.train_recipe`.
+    compiled: through torch.compile; device: instead of the best there is. The stage dmd is
+    `distillation.train_recipe`.
     """
+    device = check_device(device or best_device())
     keep_memory()
     if name == "dmd":
         yield from distillation.train_recipe(updates=steps, out=out, resume=resume, start=start,
-                                             compiled=compiled, **options)
+                                             compiled=compiled, device=device, **options)
         return
     torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
@@ -295,6 +293,6 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
                            compiled=compiled)
     if start:
         stage.model.load_state_dict(load_module(start, SHIPPED.get(name, "dit")).state_dict())
-    stage.model.to(device_of(name))
+    stage.model.to("cpu" if name in SMALL else device)
     yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
                      {"config": stage.model.config, "start": start, **stage.facts})

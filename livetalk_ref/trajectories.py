@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.cache import BLOCK
+from livetalk_ref.device import best_device
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE
@@ -137,7 +138,7 @@ def clean_clips(split, count):
 def from_shipped(count, split="train", teacher="bidirectional", watch=None, run=CAUSAL):
     """Trajectories of a teacher for the first `count` clean clips of a split (rounded up to
     shards of 32), yielding shard paths. `watch` as for `build`, run as for `load_teacher`."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     model = load_teacher(teacher, device, run)
     yield from build(model, clean_clips(split, count), walk=WALKS[teacher], watch=watch,
                      precision=best_precision(device))

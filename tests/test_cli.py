@@ -167,6 +167,8 @@ def test_bad_options(go):
     refused(go(*generation(prompt="a hapy person")), "unknown word 'hapy'; did you mean happy")
     refused(go(*generation(model="nobody")), "There is no model 'nobody'")
     refused(go(*generation(model="codec")), "The codec makes no videos")
+    refused(go(*generation(device="tpu")), "PyTorch cannot use the device 'tpu' here")
+    refused(go("train", "ear", "--device", "tpu"), "PyTorch cannot use the device 'tpu' here")
     refused(go(*generation(out="o.avi")), "must end in .mp4")
     refused(go(*generation(out="speech.wav/o.mp4")), "Could not write speech.wav/o.mp4")
     refused(go(*generation(audio=None)), "--audio")
@@ -255,7 +257,7 @@ def test_train_follows_a_stage(go, monkeypatch):
     monkeypatch.setattr(stages, "run_stage", run_stage)
     monkeypatch.setattr(stages, "export", lambda *words: exported.append(words), raising=False)
     status, _, err = go("train", "codec", "--steps", "9", "--out", "here", "--resume")
-    assert status == 0 and asked == [("codec", "here", 9, True, None, 1.0, False)]
+    assert status == 0 and asked == [("codec", "here", 9, True, None, 1.0, False, None)]
     assert "codec step 1, loss 0.5000, 7 s left" in err
     asked.clear()
     for name in ("LIVETALK_SIZE", "LIVETALK_WEIGHTS"):

@@ -42,8 +42,8 @@ def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
     """They reach the run; a start without weights and a wrong name are said in one sentence."""
     asked = []
 
-    def run(recipe, batch, out, resume, start, probe, compiled, paths):
-        asked.append((recipe, str(out), resume, start, compiled))
+    def run(recipe, batch, out, resume, start, probe, compiled, paths, device):
+        asked.append((recipe, str(out), resume, start, compiled, device))
         assert (paths == "paths") == (recipe.anchor > 0)
         yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
 
@@ -58,10 +58,10 @@ def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
     monkeypatch.setattr(curation, "conditions", lambda kind, count: Made())
     monkeypatch.setattr(distillation, "paths_of", lambda r, count: "paths" if r.anchor else None)
     status, _, err = go("train", "dmd", "--recipe", "baseline", "--seed", "3", "--updates", "7",
-                        "--resume", "--compile")
+                        "--resume", "--compile", "--device", "cpu")
     assert status == 0 and "dmd step 1, loss 0.5000" in err
     want = recipes.recipe("baseline", seed=3, updates=7)
-    assert asked == [(want, "runs/dmd/baseline-seed3", True, None, True)]
+    assert asked == [(want, "runs/dmd/baseline-seed3", True, None, True, "cpu")]
     assert go("train", "dmd")[0] == 0 and asked[1][0] == recipes.SHIPPED
     refused(go("train", "dmd", "--recipe", "odd"), "There is no recipe 'odd'; choose one of")
     refused(go("train", "dmd", "--variant", "livetalk"), "--variant is no option of the stage dmd")

@@ -24,6 +24,7 @@ import torch
 
 from livetalk_ref import curation, distillation, load
 from livetalk_ref.allocator import keep_memory
+from livetalk_ref.device import best_device
 from livetalk_ref.generate import KEPT, settle
 from livetalk_ref.judge import benchmark, long, looks, panel
 from livetalk_ref.judge.convergence import Study
@@ -208,7 +209,7 @@ class Ablation(Study):
         return write_result(RESULT, "python -m livetalk_ref ablation", rows,
                             sorted({seed for _, seed in self.size.plan}),
                             {"seconds": round(seconds)}, self.results,
-                            "cuda" if torch.cuda.is_available() else "cpu")     # trained there
+                            best_device())              # trained there
 
 
 def curve(run):

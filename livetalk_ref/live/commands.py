@@ -2,7 +2,7 @@
 
 import webbrowser
 
-from livetalk_ref.options import SEED, number
+from livetalk_ref.options import SEED, add_device, number
 from livetalk_ref.progress import warn
 
 STUDENTS = ("student", "student_ode")       # the best that ships comes first
@@ -19,21 +19,24 @@ def add_live(c):
                    "http address of a chat endpoint, or omni:FOLDER (embedded)")
     c.add_argument("--chat-model", metavar="NAME", help="the model's name at that endpoint")
     c.add_argument("--voice", default="us", metavar="V", help="of the talker (us)")
+    add_device(c, "cpu")
     c.add_argument("--open", action="store_true", help="open the page in the default browser")
 
 
 def live(options):
     """Talk with the avatar in a browser: a page on this machine alone."""
+    from livetalk_ref.device import check_device
     from livetalk_ref.live.server import bind, run
     from livetalk_ref.live.systems import Maker
     from livetalk_ref.load import sampler
 
+    device = check_device(options.device or "cpu")
     sock = bind(options.port)               # says at once if it is taken
     model = options.model or best_student()
     if sampler(model) != "rollout":
         warn(f"{model} was not trained to make block after block: the face will be poor. Train a "
              f"student with 'train ode', and name it with --model.")
-    maker = Maker(model, options.thinker, options.voice, options.chat_model)
+    maker = Maker(model, options.thinker, options.voice, options.chat_model, device)
 
     def ready(address):
         print(f"Open {address} in a browser; Ctrl-C ends.", flush=True)

@@ -37,6 +37,7 @@ def prepare(options):
     """Write the prompts' embeddings to DIR/text.safetensors, so that umT5 is needed no more."""
     import torch
 
+    from livetalk_ref.device import check_device
     from livetalk_ref.real.text import load_text, save_text
 
     if not Path(options.weights).is_dir():
@@ -48,24 +49,13 @@ def prepare(options):
     print(path)
 
 
-def check_device(name):
-    """UserError where PyTorch cannot compute on this device."""
-    import torch
-
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, ImportError) as error:     # each build has its own
-        raise UserError(f"PyTorch cannot use the device '{name}' here; give another --device, "
-                        f"such as cpu.") from error
-
-
 def real_avatar(options):
-    """The avatar of the released weights on the best device there is."""
-    import torch
-
+    """The avatar of the released weights on the device of an option, else the best there is."""
     from livetalk_ref import load
+    from livetalk_ref.device import best_device, check_device
 
-    return load.load(options.model, "cuda" if torch.cuda.is_available() else "cpu", options.weights)
+    device = check_device(options.device or best_device())
+    return load.load(options.model, device, options.weights)
 
 
 def photo(options, avatar):
