@@ -1,5 +1,6 @@
 """Speech with phone times: the times against the sound itself, the shipped clips against both."""
 
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +85,24 @@ def test_a_missing_engine_says_how_to_install_it(monkeypatch):
         speech.natural.load_voice.cache_clear()
         with pytest.raises(UserError, match="pip install"):
             say("Hello there.", voice)
+
+
+def test_shipped_clips_stay_where_they_cannot_be_made_anew(monkeypatch, tmp_path):
+    """And an old one goes when all new ones are there."""
+    folder = tmp_path / "speech"
+    shutil.copytree(CLIPS, folder)
+    (folder / "99-nobody.flac").write_bytes(b"old")
+    before = sorted(path.name for path in folder.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "espeakng_loader", None)
+        with pytest.raises(UserError, match="pip install"):
+            speech.write_clips(folder)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["speech"]
+    monkeypatch.setattr(speech, "say", lambda text, voice, rate: load_spoken(0))
+    speech.write_clips(folder)
+    names = [clip["file"] for clip in SHIPPED]
+    assert sorted(path.name for path in folder.iterdir()) == [*names, "index.json"]
 
 
 @pytest.mark.parametrize("arguments, reason", [

@@ -9,7 +9,9 @@ The phones come from the engine that made the sound, so the mouth's truth (visem
 """
 
 import json
+import os
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.world import espeak, natural
 from livetalk_ref.world.state import SAMPLE_RATE
 
@@ -136,12 +138,10 @@ def load_spoken(which):
     return Spoken(torch.from_numpy(samples), phones, clip["text"], clip["voice"])
 
 
-def write_clips():
-    """Make data/speech: 12 clips of the training split, 12 with held-out sentence and voice."""
-    CLIPS.mkdir(exist_ok=True)
-    for old in CLIPS.glob("*.flac"):
-        old.unlink()
-    entries = []
+def spoken_clips():
+    """What data/speech shall hold: 12 (index entry, samples (N,)) of the training split, and 12
+    with held-out sentence and voice."""
+    number = 0
     for split in ("train", "held_out"):
         lines = sorted(sentences(split), key=len)[-40:]             # long ones show more
         names = voices(split)
@@ -150,13 +150,28 @@ def write_clips():
             several = 4 if i == 4 else 1                # one clip longer than a model's window
             text = " ".join(lines[(7 * (i + k)) % len(lines)] for k in range(several))
             spoken = say(text, voice, rate=0.9 + 0.05 * (i % 4))
-            file = f"{len(entries):02d}-{voice}.flac"
-            soundfile.write(CLIPS / file, spoken.samples.numpy(), SAMPLE_RATE)
-            entries.append({"file": file, "text": text, "voice": voice, "split": split,
-                            "phones": spoken.phones})
-    body = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    (CLIPS / "index.json").write_text(f"[\n{body}\n]\n", encoding="utf-8")
+            yield {"file": f"{number:02d}-{voice}.flac", "text": text, "voice": voice,
+                   "split": split, "phones": spoken.phones}, spoken.samples
+            number += 1
+
+
+def write_clips(folder=CLIPS):
+    """Make data/speech anew. What is there stays until everything has been said and written."""
+    folder, entries = Path(folder), []
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        for entry, samples in spoken_clips():
+            soundfile.write(Path(made) / entry["file"], samples.numpy(), SAMPLE_RATE)
+            entries.append(entry)
+        body = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+        (Path(made) / "index.json").write_text(f"[\n{body}\n]\n", encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        old = set(folder.glob("*.flac"))
+        for file in Path(made).iterdir():
+            os.replace(file, folder / file.name)
+            old.discard(folder / file.name)
+    for file in old:
+        file.unlink()
 
 
 if __name__ == "__main__":
-    write_clips()
+    run_program(write_clips)
