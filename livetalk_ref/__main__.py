@@ -91,6 +91,7 @@ def add_generate(c):
 def generate(options):
     """A video from a picture, a sound file and a prompt."""
     from livetalk_ref import generate as g
+    from livetalk_ref.device import check_device
     from livetalk_ref.load import load
     from livetalk_ref.world import prompts
     from livetalk_ref.world.audio import is_silent, load_audio
@@ -101,7 +102,8 @@ def generate(options):
     samples = load_audio(options.audio)
     if is_silent(samples):
         warn("the sound is silent; the avatar will listen.")
-    avatar = real_avatar(options) if real else load(options.model, device_of(options))
+    avatar = real_avatar(options) if real else \
+        load(options.model, check_device(options.device or "cpu"))
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
     steps, guidance = g.settle(avatar, options.steps,
                                guidance_of(options.text_weight, options.audio_weight,
@@ -113,13 +115,6 @@ def generate(options):
                              steps, guidance, scale, progress)
     tell(options, facts, f"{facts['out']}: {facts['frames']} frames, "
          f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
-
-
-def device_of(options):
-    """The device of an option, checked now; the miniature is quick enough on a CPU."""
-    from livetalk_ref.device import check_device
-
-    return check_device(options.device or "cpu")
 
 
 def reference(options, codec):

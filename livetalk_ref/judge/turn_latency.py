@@ -74,9 +74,11 @@ def rows_of(source, found):
 def measure(count=8, model=None):
     """(rows, cost): all is timing, and so in cost; rows say how many answers came."""
     maker, rows, cost = Maker(model or best_student()), [], []
+    sources = [TYPED, SPOKEN]
     if smol.is_installed():
         smol.load()                         # its first load is not a turn's
-    for source in (TYPED, SPOKEN, MODEL) if smol.is_installed() else (TYPED, SPOKEN):
+        sources.append(MODEL)
+    for source in sources:
         talk = Conversation(maker.avatar, portrait_of(7), maker.listen, maker.think, maker.speak)
         played = hold(talk, questions(source, count), realtime=True)
         found = parts_of(played)

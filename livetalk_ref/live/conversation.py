@@ -244,15 +244,13 @@ class Conversation:
             now = time.monotonic()
             if sentence is False:
                 return
-            if sentence == "":
-                self.trace.add("think", "reads", step, now)
-                self.performer.spare()
-                continue
-            parts.setdefault("first token", now - began)
-            if sentence is None:
-                count, thought = count + 1, thought + now - step
-                self.performer.tokens_per_s = count / max(thought, 1e-6)
-                self.trace.add("think", "step", step, now)
+            if sentence != "":
+                parts.setdefault("first token", now - began)
+            if not sentence:
+                if sentence is None:
+                    count, thought = count + 1, thought + now - step
+                    self.performer.tokens_per_s = count / max(thought, 1e-6)
+                self.trace.add("think", "reads" if sentence == "" else "step", step, now)
                 self.performer.spare()
                 continue
             parts.setdefault("first sentence", now - began - parts["first token"])

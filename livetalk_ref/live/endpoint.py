@@ -15,7 +15,7 @@ import urllib.request
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Sentence
 from livetalk_ref.live.mood import perform
-from livetalk_ref.live.think import LINES, UNHEARD, NOTICE, joined, stream
+from livetalk_ref.live.think import LINES, NOTICE, UNHEARD, joined, performed
 
 SYSTEM = "You are a friendly talking avatar. Answer in one to three short spoken sentences."
 TIMEOUT, TOKENS, LINE, LETTERS = 30, 200, 100_000, 2_000    # seconds; bounds of an answer
@@ -56,8 +56,7 @@ class Endpoint:
         try:
             with urllib.request.urlopen(self.request(dialogue), timeout=self.timeout) as answer:
                 lines = iter(lambda: answer.readline(LINE), b"")
-                for text in stream(self.texts(lines)):
-                    yield Sentence(text, perform(text), self.name) if text else text
+                yield from performed(self.texts(lines), self.name)
         except (OSError, ValueError, KeyError, TypeError, AttributeError,
                 http.client.HTTPException) as error:
             said = f"The chat endpoint {self.url} gave no answer: {reason(error)}."

@@ -12,9 +12,7 @@ from threading import Thread
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live.events import Sentence
-from livetalk_ref.live.mood import perform
-from livetalk_ref.live.think import LINES, joined, stream
+from livetalk_ref.live.think import LINES, joined, performed
 from livetalk_ref.pipeline import Channel
 
 SYSTEM = "You are a friendly talking avatar. Answer in one to three short spoken sentences."
@@ -65,8 +63,7 @@ class Omni:
         self.model, self.tokenizer, self.features, self.most = model, tokenizer, features, most
 
     def __call__(self, dialogue):
-        for text in stream(self.texts(dialogue)):
-            yield Sentence(text, perform(text), SOURCE) if text else text
+        yield from performed(self.texts(dialogue), SOURCE)
 
     def prompt(self, dialogue, sounds):
         """The dialogue in the model's chat form; a spoken question is so many tokens of sound."""

@@ -92,6 +92,7 @@ class Live {
   destroy() {
     cancelAnimationFrame(this.frame);
     clearInterval(this.hidden);
+    this.view.destroy();
     this.quiet();
     this.link.close();
   }

@@ -3,15 +3,15 @@
     python -m livetalk_ref.live.screenshot      needs playwright and Debian's chromium
 """
 
-import asyncio
 import shutil
 import sys
-import threading
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.live.commands import best_student
-from livetalk_ref.live.server import bind, serve
+from livetalk_ref.live.server import bind, run
 from livetalk_ref.live.systems import Maker
 from livetalk_ref.media import blame, placed
 
@@ -24,17 +24,9 @@ IN_ANSWER = 2_000               # ms of the last answer before the picture is ta
 
 def served():
     """The address of a page served by a thread that ends with the program."""
-    sock, found, ready = bind(0), [], threading.Event()
-    maker = Maker(best_student())
-
-    def answer(address):
-        found.append(address)
-        ready.set()
-
-    threading.Thread(target=lambda: asyncio.run(serve(maker.talk, IDENTITY, sock, answer)),
-                     daemon=True).start()
-    ready.wait()
-    return found[0]
+    make, address = Maker(best_student()).talk, Queue()
+    Thread(target=run, args=(make, IDENTITY, bind(0), address.put), daemon=True).start()
+    return address.get()
 
 
 def take(page, address, path):

@@ -46,6 +46,12 @@ def stream(texts):
         said += 1
 
 
+def performed(texts, source):
+    """`stream`, its sentences as `Sentence`s of a source."""
+    for text in stream(texts):
+        yield Sentence(text, perform(text), source) if text else text
+
+
 class Thinker:
     """A `think` function. model: () -> (model, tokenizer), called when no passage answers a
     question; None for retrieval alone. ready() -> can it be called without waiting?"""
@@ -80,15 +86,11 @@ class Thinker:
         model, tokenizer = self.model()
         self.read = self.read or smol.beginning(model, tokenizer, SYSTEM)
         tokens = smol.chat(tokenizer, SYSTEM, joined(dialogue.said)[-LINES:])
-        steps = smol.generate(model, tokenizer, tokens, self.generator, TOKENS,
-                              read=self.read)
+        steps = smol.generate(model, tokenizer, tokens, self.generator, TOKENS, read=self.read)
         count = 0
-        for text in stream(steps):
-            if not text:
-                yield text
-                continue
-            yield Sentence(text, perform(text), LANGUAGE_MODEL)
-            count += 1
+        for sentence in performed(steps, LANGUAGE_MODEL):
+            yield sentence
+            count += bool(sentence)
             if count == SENTENCES:
                 return
 

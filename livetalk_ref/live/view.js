@@ -119,9 +119,12 @@ export class View {
       this.dashboard.box));
     this.state("ready");
     this.follow();
-    new MutationObserver(() => this.follow()).observe(document.body, {
+    this.themes = new MutationObserver(() => this.follow());
+    this.themes.observe(document.body, {
       attributes: true, attributeFilter: ["class", "data-jp-theme-light"]});
   }
+
+  destroy() { this.themes.disconnect(); }
 
   // A notebook has uses of its own for keys: those typed here go no further.
   key(event, on) {

@@ -28,6 +28,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from livetalk_ref.cache import BLOCK, EMPTY, POLICIES, KVCache
+from livetalk_ref.device import best_device
 from livetalk_ref.errors import run_program
 from livetalk_ref.flow import Guidance, guided
 from livetalk_ref.judge.cost import count_flops
@@ -257,7 +258,7 @@ def main(words=None):
                        check=True)
         sys.path.append(str(site))                  # behind what the machine has
         importlib.invalidate_caches()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     facts = as_result("python -m livetalk_ref.real.gpu" + " --small" * options.small,
                       [{"torch": torch.__version__}], [0], device=device)
 
