@@ -16,13 +16,13 @@ from livetalk_ref.live import commands
 from livetalk_ref.world import ear
 
 
-def run(*words):
-    return subprocess.Popen([sys.executable, "-m", "livetalk_ref", "live", *words], cwd=ROOT,
+def run(*words, program=("-m", "livetalk_ref")):
+    return subprocess.Popen([sys.executable, *program, "live", *words], cwd=ROOT,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_it_serves_until_it_is_stopped():
-    running = run("--port", "0", "--thinker", "retrieval")
+    running = run("--port", "0", "--thinker", "retrieval", program=[ROOT / "tests" / "recite.py"])
     try:
         line = running.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:\d+/", line)

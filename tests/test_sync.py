@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from recite import recite
 from tiny import shake
 
 from livetalk_ref.errors import UserError
@@ -158,7 +159,8 @@ def test_weights_ship_in_half_precision(tmp_path):
     assert torch.allclose(net.embed_audio(samples), again.embed_audio(samples), atol=0.02)
 
 
-def test_training_rows_are_the_clips_own():
+def test_training_rows_are_the_clips_own(monkeypatch):
+    monkeypatch.setattr(clips, "say", recite)
     row, _ = s.make("train", 3)
     clip = clips.script("train", 3, s.LENGTH)
     frames = clips.film(clip)[:, :, s.TOP:s.BOTTOM, s.LEFT:s.RIGHT]
@@ -236,7 +238,8 @@ def test_shipped_net_is_not_content_with_other_words(held_out):
 
 
 @needs_sync
-def test_check_counts_what_is_found():
+def test_check_counts_what_is_found(monkeypatch):
+    monkeypatch.setattr(clips, "say", recite)
     row = s.check(load_module("sync"), "check", 12)
     assert row["found"] >= 0.95 and row["shift found"] == 1 == row["found within 1"]
     assert row["confidence"] > 2 * row["confidence with other sound"]
