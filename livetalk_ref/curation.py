@@ -23,7 +23,7 @@ from livetalk_ref.train import read, save
 from livetalk_ref.world import clips as clips_of
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import FRAMES
-from livetalk_ref.world.face import render
+from livetalk_ref.world.draw import render
 from livetalk_ref.world.latents import WINDOW, LatentClips
 from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, sample_prompt
 from livetalk_ref.world.state import SIZE

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from livetalk_ref.codec import psnr
 from livetalk_ref.errors import UserError
 from livetalk_ref.media import blame, fit, placed, to_bytes
-from livetalk_ref.world.face import render
+from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL, SIZE
 from livetalk_ref.world.still import reference_state

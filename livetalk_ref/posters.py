@@ -15,7 +15,7 @@ from livetalk_ref import viz
 from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.media import blame, placed
 from livetalk_ref.world.clips import speaking
-from livetalk_ref.world.face import render_clip
+from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.motion import motion
 from livetalk_ref.world.speech import list_spoken, load_spoken

@@ -11,7 +11,7 @@ from livetalk_ref.judge.follow import loudness
 from livetalk_ref.judge.sync import sync
 from livetalk_ref.load import CHECKPOINTS, load_module
 from livetalk_ref.world import clips
-from livetalk_ref.world.face import render
+from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL
 from livetalk_ref.world.still import reference_state

@@ -11,7 +11,7 @@ from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.curated import auc
 from livetalk_ref.restorer import difference, through
-from livetalk_ref.world.face import render
+from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.latents import NEVER, LatentClips, encode_clip
 from livetalk_ref.world.prompts import MAX_WORDS, is_held_out, parse, sample_prompt, words

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.world.face import mouth_box, render, render_clip
+from livetalk_ref.world.draw import mouth_box, render, render_clip
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sample_identities
 from livetalk_ref.world.state import COL, COLUMNS, STATE, S
 

@@ -13,7 +13,7 @@ from livetalk_ref.judge import follow as f
 from livetalk_ref.load import CHECKPOINTS, load_module
 from livetalk_ref.media import movie
 from livetalk_ref.posters import act
-from livetalk_ref.world.face import render_clip
+from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.visemes import split_phone, visemes

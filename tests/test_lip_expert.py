@@ -15,9 +15,9 @@ from livetalk_ref.judge import lip_expert as le
 from livetalk_ref.judge import benchmark, originals, sets
 from livetalk_ref.posters import act
 from livetalk_ref.world import clips
-from livetalk_ref.world.face import mouth_box
+from livetalk_ref.world.draw import mouth_box
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.mouth import BOX, HALF
+from livetalk_ref.world.draw.mouth import BOX, HALF
 from livetalk_ref.world.speech import load_spoken
 
 HISS = 0.1                          # deviation of the loudest sound, as `Towers` knows it

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.world.jumps import jumps, ramps, spring
+from livetalk_ref.world.chance import jumps, ramps, spring
 from livetalk_ref.world.motion import motion
 from livetalk_ref.world.state import COL, COLUMNS, EXPRESSIONS, STATE, S
 from livetalk_ref.world.still import reference_state

@@ -9,7 +9,7 @@ from livetalk_ref.judge import metrics, rule
 from livetalk_ref.judge.follow import loudness
 from livetalk_ref.posters import act
 from livetalk_ref.world.clips import Clip
-from livetalk_ref.world.face import render_clip
+from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.state import COL

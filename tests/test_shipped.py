@@ -12,7 +12,7 @@ from livetalk_ref.generate import stream
 from livetalk_ref.judge import metrics
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.posters import act
-from livetalk_ref.world.face import render_clip
+from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.state import COL

@@ -16,7 +16,7 @@ from livetalk_ref.packing import half
 from livetalk_ref.posters import act
 from livetalk_ref.train import TrainConfig, save, train
 from livetalk_ref.world import audio, clips
-from livetalk_ref.world.face import mouth_box, render_clip
+from livetalk_ref.world.draw import mouth_box, render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.speech import list_spoken, load_spoken
 

@@ -12,7 +12,7 @@ from livetalk_ref.load import load_module
 from livetalk_ref.restorer import difference, through
 from livetalk_ref.world import snippets
 from livetalk_ref.world.degrade import KINDS, Degradation, degrade
-from livetalk_ref.world.face import render
+from livetalk_ref.world.draw import render
 from livetalk_ref.world.state import SIZE
 
 UNSEEN = 1536       # the restorer was trained on faces of clips before this number

@@ -21,7 +21,7 @@ from livetalk_ref.load import load, load_module
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.progress import Progress
 from livetalk_ref.world import clips, ear, latents, shards, snippets
-from livetalk_ref.world.face import mouth_box
+from livetalk_ref.world.draw import mouth_box
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS
 from livetalk_ref.world.state import SIZE
 

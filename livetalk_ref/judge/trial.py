@@ -13,7 +13,7 @@ from livetalk_ref.judge.reader import COLUMNS, READ
 from livetalk_ref.judge.sync import sync
 from livetalk_ref.world import clips
 from livetalk_ref.world.degrade import degrade, sample_degradation
-from livetalk_ref.world.face import render
+from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sample_identities
 from livetalk_ref.world.still import reference_state
 

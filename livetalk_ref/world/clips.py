@@ -12,7 +12,7 @@ import torch
 from livetalk_ref.world.audio import augment
 from livetalk_ref.world.degrade import Degradation, degrade, sample_degradation
 from livetalk_ref.world.ear import AudioFeatures
-from livetalk_ref.world.face import render_clip
+from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import Identity, sample_identities
 from livetalk_ref.world.motion import motion
 from livetalk_ref.world.prompts import sample_prompt

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref.world.jumps import Dice
-from livetalk_ref.world.paint import soften
+from livetalk_ref.world.chance import Dice
+from livetalk_ref.world.draw.paint import soften
 
 KINDS = ("occlusion", "blur", "dark", "bright", "low_contrast", "noise", "compression")
 CLASHES = ({"dark", "bright"},)

@@ -41,24 +41,23 @@ CONTINUOUS = {
 }
 
 CATEGORICAL = {
-    "hair": ("short", "buzz", "bald", "quiff", "long", "wavy", "bob", "curly", "bun", "ponytail",
-             "headscarf", "beanie", "mohawk", "twin_buns"),
+    "hair": ("short", "buzz", "bald", "long", "wavy", "bob", "curly", "bun", "headscarf", "beanie",
+             "twin_buns"),
     "glasses": ("none", "round", "square", "tinted"),
     "facial_hair": ("none", "moustache", "beard", "stubble", "goatee"),
     "clothing": ("tee", "collar", "hoodie", "jacket", "turtleneck"),
     "background": ("gradient", "two_tone", "window", "bokeh", "arch"),
-    "earrings": ("none", "stud", "drop"),
+    "earrings": ("none", "stud"),
 }
 
 # how often each option is drawn, normally and in the shifted distribution
 WEIGHTS = {
-    "hair": ((3, 1, 1, 3, 3, 3, 3, 3, 2, 2, 2, 2, 0, 0),
-             (1, 0, 0, 1, 1, 1, 2, 2, 0, 0, 1, 1, 4, 4)),
+    "hair": ((4, 1, 1, 3, 3, 3, 3, 3, 2, 2, 0), (1, 0, 0, 1, 1, 2, 2, 0, 1, 1, 4)),
     "glasses": ((12, 3, 3, 0), (3, 1, 1, 4)),
     "facial_hair": ((10, 2, 2, 2, 0), (6, 0, 1, 0, 4)),
     "clothing": ((3, 3, 3, 3, 0), (1, 1, 1, 1, 4)),
     "background": ((2, 2, 2, 3, 0), (1, 1, 1, 1, 4)),
-    "earrings": ((4, 3, 3), (1, 2, 3)),
+    "earrings": ((6, 4), (1, 2)),
 }
 
 # shifted ranges that replace the normal ones; the other shapes leave theirs on either side
@@ -152,7 +151,7 @@ def _suitable(categorical):
     names = list(CATEGORICAL)
     hair = categorical[:, names.index("hair")]
     for name, styles in (("earrings", ("headscarf",)),
-                         ("facial_hair", ("headscarf", "bob", "ponytail", "twin_buns"))):
+                         ("facial_hair", ("headscarf", "bob", "twin_buns"))):
         column = names.index(name)
         without = torch.isin(hair, torch.tensor([CATEGORICAL["hair"].index(s) for s in styles]))
         categorical[:, column] = torch.where(without, 0, categorical[:, column])

@@ -1,7 +1,7 @@
 """The latent cache: every clip is rendered and encoded once, and training reads only this.
 
-Shards live in runs/latents/KEY/, where KEY is a hash of the world's sources, of the ear and of
-the codec's encoder, so a change of any starts afresh; another decoder changes nothing.
+Shards live in runs/latents/NAME/, where NAME says the world's version and a digest of the ear and
+of the codec's encoder, so a change of any starts afresh; another decoder changes nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ def cache_key(codec):
     """Names the folder of latents and audio rows that this codec and the shipped ear make."""
     weights = {k: v for k, v in codec.state_dict().items() if not k.startswith("decoder.")}
     heard = {f"ear.{k}": v for k, v in ear.shipped().state_dict().items()}
-    return shards.world_key(weights | heard)
+    return shards.cache_name(weights | heard)
 
 
 def build(codec, split, count, folder="runs/latents", workers=None, **options):

@@ -4,13 +4,13 @@ A prompt is at most 15 words of `VOCABULARY`, in any order, case and punctuation
 
     prompt     = { subject | expression | motion | energy | degree | direction | looks | filler }
     expression   "happy", "smiles", "furious" ..  the last one named wins; none = neutral
-    motion       "nods", "turning", "waves" ..    each adds its motion
+    motion       "nods", "turning", "sways" ..    each adds its motion
     energy       "still", "calm", "lively" ..     how often and how far everything moves
     degree       "slightly", "very" ..            scales the next expression, motion or energy
                  word; before "and", "while" or the end, and for "often", "rarely" and
                  "repeatedly", the one before
-    direction    "left", "right", "up", "down"    of the motion before it (gaze, turn, tilt,
-                 lean), of the gaze if that has no sides; "viewer" and "camera" pin the gaze
+    direction    "left", "right", "up", "down"    of the motion before it (gaze, turn, tilt),
+                 of the gaze if that has no sides; "viewer" and "camera" pin the gaze
     looks        "blue", "shirt" ..               no effect: a vague prompt names only these
 
 Left and right are the picture's. The empty prompt is neutral; it is also what "dropped text"
@@ -50,9 +50,6 @@ MOTION_WORDS = {         # word: (motion, amount)
     "tilts": ("tilt", 0.8), "tilting": ("tilt", 0.8),
     "turns": ("turn", 0.8), "turning": ("turn", 0.8),
     "sways": ("sway", 0.8), "swaying": ("sway", 0.8),
-    "leans": ("lean", 0.8), "leaning": ("lean", 0.8),
-    "gestures": ("gesture", 0.8), "gesturing": ("gesture", 0.8),
-    "waves": ("wave", 0.9), "waving": ("wave", 0.9),
     "blinks": ("blink", 0.7), "blinking": ("blink", 0.7),
     "listens": ("listen", 0.8), "listening": ("listen", 0.8), "waits": ("listen", 0.4),
     "looks": ("gaze", 1.0), "looking": ("gaze", 1.0), "glances": ("gaze", 0.8),
@@ -69,12 +66,12 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1),
               "viewer": (0, 0), "camera": (0, 0)}
 COLOURS = ("blue", "red", "green", "yellow", "dark", "light")
 THINGS = ("shirt", "hair", "glasses", "background", "earrings", "jacket")
-FILLERS = ("a", "the", "an", "and", "while", "with", "in", "is", "at", "to", "from", "one",
-           "both", "person", "man", "woman", "someone", "speaker", "head", "hand", "hands",
-           "eyes", "speaks", "speaking", "talks", "talking", "face", "portrait", "of")
+FILLERS = ("a", "the", "an", "and", "while", "with", "in", "is", "at", "to", "from",
+           "person", "man", "woman", "someone", "speaker", "head", "eyes", "speaks", "speaking",
+           "talks", "talking", "face", "portrait", "of")
 VOCABULARY = tuple(sorted({*EXPRESSION_WORDS, *MOTION_WORDS, *ENERGY_WORDS, *DEGREES,
                            *DIRECTIONS, *COLOURS, *THINGS, *FILLERS}))
-SIDED = ("turn", "tilt", "lean")
+SIDED = ("turn", "tilt")
 
 
 @dataclass(frozen=True)
@@ -88,15 +85,11 @@ class Behaviour:
     tilt: float = 0.0
     turn: float = 0.0
     sway: float = 0.0
-    lean: float = 0.0
-    gesture: float = 0.0
     blink: float = 0.0
     listen: float = 0.0
-    one_hand: bool = False
     gaze: tuple | None = None   # (x, y) direction, (0, 0) at the viewer, None free
     turn_side: int = 0
     tilt_side: int = 0
-    lean_side: int = 0
 
 
 def words(prompt):
@@ -117,7 +110,7 @@ def parse(prompt):
     """Reads a prompt -> Behaviour. UserError names an unknown word and its close matches."""
     said = []                                   # [group, name, amount], the words with effect
     sides = {}
-    one_hand, degree = False, 1.0
+    degree = 1.0
     for word in words(prompt):
         group, name, amount = _meaning(word)
         if group:
@@ -132,10 +125,9 @@ def parse(prompt):
         elif said and (word in AFTER or word in CLOSERS):
             said[-1][3] *= DEGREES.get(word, degree)
             degree = 1.0 if word in CLOSERS else degree
-        one_hand |= word in ("one", "waves", "waving")
     if said:
         said[-1][3] *= degree
-    return _behaviour(said, sides, one_hand)
+    return _behaviour(said, sides)
 
 
 def _meaning(word):
@@ -148,7 +140,7 @@ def _meaning(word):
     return None, word, 0.0
 
 
-def _behaviour(said, sides, one_hand):
+def _behaviour(said, sides):
     asked = {}
     for group, name, amount, degree in said:
         if group == "expression":
@@ -157,11 +149,10 @@ def _behaviour(said, sides, one_hand):
         elif group == "energy":
             asked["energy"] = min(max(0.5 + (amount - 0.5) * degree, 0.0), 1.0)
         elif name != "gaze":                    # gaze alone asks for nothing; its side does
-            name = "gesture" if name == "wave" else name
             asked[name] = min(max(asked.get(name, 0.0), amount * degree), 1.0)
     for name in SIDED:
         asked[f"{name}_side"] = sides.get(name, (0, 0))[0]
-    return Behaviour(**asked, gaze=sides.get("gaze"), one_hand=one_hand)
+    return Behaviour(**asked, gaze=sides.get("gaze"))
 
 
 def is_held_out(prompt):
@@ -209,13 +200,11 @@ ADJECTIVES = {
 MOTIONS = ("nods", "nods often", "nods slightly", "shakes the head", "tilts the head",
            "tilts the head left", "tilts the head right", "turns left", "turns right",
            "turns repeatedly", "nods strongly", "shakes the head slightly", "sways",
-           "sways gently", "leans left", "leans right", "gestures",
-           "gestures with both hands", "gestures with one hand", "gestures often", "waves",
-           "blinks often", "blinks rarely", "glances left", "glances right", "glances up",
+           "sways gently", "blinks often", "blinks rarely", "glances left", "glances right", "glances up",
            "looks down", "looks at the camera", "listens", "waits")
 MANNERS = ("nodding", "shaking the head", "tilting the head", "turning", "swaying",
-           "gesturing", "waving", "blinking", "looking left", "looking right", "looking up",
-           "looking down", "looking at the viewer", "leaning left", "leaning right", "still",
+           "blinking", "looking left", "looking right", "looking up",
+           "looking down", "looking at the viewer", "still",
            "motionless", "calm", "lively", "energetic", "very calm", "very lively", "animated")
 WHILE = ("while speaking", "while talking", "and speaks", "while listening", "")
 DEGREE_SHARE = ("", "", "", "slightly ", "a little ", "mildly ", "very ", "extremely ")

@@ -14,25 +14,20 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.train import read, save
-from livetalk_ref.world.state import SIZE
+from livetalk_ref.world.state import SIZE, WORLD
 
 SHARD = 32
 
 
-def world_key(weights=None):
-    """Ten hex digits that change when the world's sources, or some weights by name, do."""
-    names = sorted(source.stem for source in Path(__file__).parent.glob("*.py"))
-    return sources_key(*names, weights=weights)
-
-
-def sources_key(*names, weights=None):
-    """The same for the world's files of these names only."""
-    digest = hashlib.sha256(b"" if SIZE == 96 else str(SIZE).encode())
-    for name in names:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    for name, value in sorted((weights or {}).items()):
+def cache_name(weights=None, kind=f"world{WORLD}-{SIZE}"):
+    """What names a cache: the world's version and picture size, and a digest of `weights`, the
+    state of the networks that made it, where there are any."""
+    if not weights:
+        return kind
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
         digest.update(name.encode() + value.half().cpu().numpy().tobytes())
-    return digest.hexdigest()[:10]
+    return f"{kind}-{digest.hexdigest()[:8]}"
 
 
 def shard_path(folder, split, shard):

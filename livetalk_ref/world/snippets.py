@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.world import clips, shards
-from livetalk_ref.world.face import mouth_box
+from livetalk_ref.world.draw import mouth_box
 from livetalk_ref.world.identity import Identity
 
 FRAMES = 17        # five latent frames
@@ -34,7 +34,7 @@ def make(split, number):
 
 def build(split, count, folder="runs/snippets", workers=None):
     """Make `count` snippets of a split, yielding shard paths."""
-    yield from shards.build(Path(folder) / shards.world_key(), make, split, count, workers)
+    yield from shards.build(Path(folder) / shards.cache_name(), make, split, count, workers)
 
 
 @dataclass

@@ -97,21 +97,3 @@ def ramps(frames, start, goals):
         track.append(target if w == 1 else
                      tuple(a + w * (b - a) for a, b in zip(origin, target)))
     return track[1:]
-
-
-def spring(driver, start, hertz, damping):
-    """A tip on a spring behind `driver` -> how far it lags, list of numbers.
-
-    driver: positions of what it hangs from. The tip's lag is a consequence of the motion of
-    the driver and of nothing else.
-    """
-    omega, substeps = 2 * math.pi * hertz, 8
-    dt = 1 / (FPS * substeps)
-    lag, speed, track = start, 0.0, [start]
-    for before, now in zip(driver, driver[1:]):
-        step = (now - before) / substeps
-        for _ in range(substeps):
-            speed -= (omega ** 2 * lag + 2 * damping * omega * speed) * dt
-            lag += speed * dt - step
-        track.append(lag)
-    return track

@@ -6,7 +6,7 @@ downwards to some length, minus an opening for the face. A few styles add a piec
 
 import torch
 
-from livetalk_ref.world.paint import (
+from livetalk_ref.world.draw.paint import (
     box,
     capsule,
     circle,
@@ -27,16 +27,13 @@ STYLES = {
     "short": (.02, .075, -.10, -.10, .10, .415, .50, 0, .34, 0, 0),
     "buzz": (.004, .012, -.12, -.12, .10, .415, .53, 0, 0, 0, 0),
     "bald": NONE,
-    "quiff": (.012, .05, -.08, -.08, .10, .42, .54, 0, -.12, 0, 0),
     "long": (.065, .075, .78, .95, .18, .375, .60, .10, 0, 0, 0),
     "wavy": (.085, .085, .66, .80, .18, .375, .62, .03, .26, 0, .035),
     "bob": (.085, .075, .36, .42, .14, .375, .44, 0, 0, 0, 0),
     "curly": (.15, .155, -.02, .36, .10, .40, .50, 0, 0, .035, 0),
     "bun": (.012, .04, -.10, -.05, .10, .415, .55, .06, 0, 0, 0),
-    "ponytail": (.015, .05, -.08, -.02, .10, .41, .54, 0, .30, 0, 0),
     "headscarf": (.07, .06, .60, .95, .05, .375, .475, 0, 0, 0, 0),
     "beanie": (.02, .02, .16, .30, .12, .385, .55, 0, 0, 0, 0),
-    "mohawk": (-.02, -.02, -1.5, -1.5, .10, .43, .53, 0, 0, 0, 0),
     "twin_buns": (.03, .05, .12, .20, .12, .38, .53, .10, 0, 0, 0),
 }
 
@@ -54,14 +51,12 @@ class Hair:
         self.rx = 0.462 * rig.width + style["side"] + grow
         self.ry = 0.50 + style["top"] + grow
         turn, nod = rig.at("turn"), rig.at("nod")
-        swing = 0.15 * rig.at("hair_swing") * ramp((rig.y + 0.50) / 1.1)
-        swing = swing + 0.05 * rig.at("hair_swing") * ramp(-0.35 - rig.y)
         wave = style["wave"] * (rig.y * 11).sin() * ramp(rig.y * 2 + 0.6)
-        self.x, self.y = rig.x - swing, rig.y
+        self.x, self.y = rig.x, rig.y
         self.wave = wave * torch.where(self.x < 0, -1.0, 1.0)
-        self.front_x = self.x - 0.03 * turn
-        self.face_x = rig.x - 0.125 * turn - 0.4 * swing
-        self.face_y = rig.y - 0.05 * nod
+        self.front_x = self.x - 0.016 * turn
+        self.face_x = rig.x - 0.065 * turn
+        self.face_y = rig.y - 0.028 * nod
         self.cap = self._shell(self.front_x, style["front"], 0.0)
         self.open = self._opening()
         self.front = smooth_max(self.cap, -self.open, 0.02)
@@ -89,7 +84,7 @@ class Hair:
         return ellipse(x, y, s["open_w"] * self.rig.width + s["part"], s["open_h"])
 
     def back(self):
-        x = self.x + 0.055 * self.rig.at("turn")
+        x = self.x + 0.03 * self.rig.at("turn")
         return self._shell(x, self.style["back"], 0.10)
 
 
@@ -99,8 +94,7 @@ def hair_back(canvas, hair):
     scarf = rig.identity.mask("hair", "headscarf")
     colour = _tinted(rig, "hair_dark", "cloth_dark", scarf)
     canvas.paint_figure(colour, canvas.cover(hair.back()))
-    for name, draw in (("ponytail", _ponytail), ("bun", _bun), ("twin_buns", _twin_buns),
-                       ("mohawk", _mohawk)):
+    for name, draw in (("bun", _bun), ("twin_buns", _twin_buns)):
         mask = rig.identity.mask("hair", name)
         if mask is not None:
             draw(canvas, hair, mask)
@@ -123,42 +117,17 @@ def _ball(canvas, rig, x, y, radius, mask):
                 0.8 * mask)
 
 
-def _ponytail(canvas, hair, mask):
-    """High at the back, over the shoulder; its tip swings."""
-    rig, c = hair.rig, hair.rig.colours
-    back = -0.06 * rig.at("turn")
-    x, y = rig.x - back, rig.y
-    tip = 0.60 + 0.24 * rig.at("hair_swing")
-    start = torch.full_like(tip, 0.26)
-    bow = capsule(x, y, start, -0.60, 0.54, -0.42, 0.14, 0.17)
-    fall = capsule(x, y, 0.54 + 0 * tip, -0.38, tip, 0.40, 0.18, 0.05)
-    tail = smooth_min(bow, fall, 0.10)
-    cover = canvas.cover(tail) * mask
-    canvas.paint_figure(c["hair"], cover)
-    canvas.paint(c["hair_dark"], cover * ramp((x - 0.40) * 2.5 + y * 0.6) * 0.8)
-    canvas.glow(c["hair_light"], ellipse(x - 0.47, y + 0.46, 0.09, 0.03), 0.05, 0.8 * mask)
-    knot = capsule(x, y, start + 0.03, -0.66, 0.38, -0.46, 0.045)
-    canvas.shape(c["cloth"], knot, mask)
-
-
 def _bun(canvas, hair, mask):
     rig = hair.rig
-    x = 0.09 * rig.at("hair_swing") - 0.03 * rig.at("turn")
+    x = -0.016 * rig.at("turn")
     _ball(canvas, rig, x, -0.76, 0.185, mask)
 
 
 def _twin_buns(canvas, hair, mask):
     rig = hair.rig
-    x = 0.08 * rig.at("hair_swing") - 0.02 * rig.at("turn")
+    x = -0.01 * rig.at("turn")
     for side in (-0.36, 0.36):
         _ball(canvas, rig, x + side, -0.64, 0.175, mask)
-
-
-def _mohawk(canvas, hair, mask):
-    rig = hair.rig
-    x = rig.x - 0.2 * rig.at("hair_swing") * ramp(-rig.y - 0.4)
-    crest = ellipse(x, rig.y + 0.66, 0.21, 0.33)
-    canvas.paint_figure(rig.colours["hair"], canvas.cover(crest) * mask)
 
 
 def hair_front(canvas, hair, head):
@@ -183,8 +152,7 @@ def hair_front(canvas, hair, head):
     canvas.paint(light, cover * canvas.cover(band, 2.5) * where * 0.9)
     lock = (hair.cap + 0.20).abs() - 0.013
     canvas.paint(dark, cover * canvas.cover(lock, 2.5) * ramp((hair.front_x + 0.15) * 4) * 0.8)
-    for name, draw in (("bob", _fringe), ("beanie", _beanie), ("quiff", _quiff),
-                       ("mohawk", _crest), ("headscarf", _drape)):
+    for name, draw in (("bob", _fringe), ("beanie", _beanie), ("headscarf", _drape)):
         mask = rig.identity.mask("hair", name)
         if mask is not None:
             draw(canvas, hair, mask)
@@ -193,7 +161,7 @@ def hair_front(canvas, hair, head):
 def _fringe(canvas, hair, mask):
     """Straight bangs with a soft lower edge."""
     rig, c = hair.rig, hair.rig.colours
-    edge = rig.y + 0.285 - 0.09 * hair.face_x ** 2 / 0.16 - 0.05 * rig.at("nod")
+    edge = rig.y + 0.285 - 0.09 * hair.face_x ** 2 / 0.16 - 0.028 * rig.at("nod")
     bangs = smooth_max(smooth_max(hair.cap + 0.01, edge, 0.05), hair.face_x.abs() - 0.42, 0.05)
     cover = canvas.cover(bangs) * mask
     canvas.paint(c["hair"], cover)
@@ -203,38 +171,12 @@ def _fringe(canvas, hair, mask):
                  * ramp(1.3 - (hair.face_x + 0.1).abs() * 4) * 0.9)
 
 
-def _quiff(canvas, hair, mask):
-    """A swept tuft over the forehead; it swings."""
-    rig, c = hair.rig, hair.rig.colours
-    x = hair.face_x - 0.08 * rig.at("hair_swing")
-    canvas.paint(c["hair_dark"], canvas.cover(hair.front) * mask * 0.7)
-    u, v = rotate(x - 0.01, rig.y + 0.60, torch.full_like(rig.roll, -0.14))
-    tuft = smooth_min(ellipse(u, v, 0.40, 0.145), ellipse(u - 0.20, v + 0.10, 0.20, 0.13), 0.12)
-    cover = canvas.cover(tuft) * mask
-    canvas.paint_figure(c["hair"], cover)
-    canvas.paint(c["hair_dark"], cover * ramp((v - 0.02) * 7) * 0.6)
-    gloss = ellipse(u + 0.08, v + 0.045 + 0.25 * u * u, 0.20, 0.022)
-    canvas.glow(c["hair_light"], gloss, 0.04, 0.9 * mask)
-
-
-def _crest(canvas, hair, mask):
-    rig = hair.rig
-    x = hair.face_x * 0.8 - 0.2 * rig.at("hair_swing") * ramp(-rig.y - 0.5)
-    tip = ellipse(x + 0.05, rig.y + 0.48, 0.13, 0.15)
-    crest = smooth_min(ellipse(x, rig.y + 0.66, 0.20, 0.28), tip, 0.10)
-    cover = canvas.cover(crest) * mask
-    canvas.paint_figure(rig.colours["hair"], cover)
-    canvas.paint(rig.colours["hair_dark"], cover * ramp(x * 7) * 0.7)
-    canvas.glow(rig.colours["hair_light"], ellipse(x + 0.08, rig.y + 0.72, 0.02, 0.11), 0.04,
-                0.9 * mask)
-
-
 def _beanie(canvas, hair, mask):
-    """A knitted cap with a brim and a pompom that swings."""
+    """A knitted cap with a brim and a pompom."""
     rig, c = hair.rig, hair.rig.colours
-    brim_y = rig.y + 0.40 - 0.12 * hair.front_x ** 2 - 0.04 * rig.at("nod")
+    brim_y = rig.y + 0.40 - 0.12 * hair.front_x ** 2 - 0.022 * rig.at("nod")
     dome = ellipse(hair.front_x, rig.y + 0.24, 0.50 * rig.width, 0.54)
-    x = rig.x - 0.12 * rig.at("hair_swing") + 0.02 * rig.at("turn")
+    x = rig.x + 0.01 * rig.at("turn")
     canvas.paint_figure(c["accent"], canvas.cover(circle(x, rig.y + 0.80, 0.115)) * mask)
     cap = canvas.cover(smooth_max(dome, brim_y, 0.03)) * mask
     canvas.paint_figure(c["cloth"], cap)
@@ -244,12 +186,9 @@ def _beanie(canvas, hair, mask):
 
 
 def _drape(canvas, hair, mask):
-    """The fold of a headscarf below the chin; its end swings."""
+    """The fold of a headscarf below the chin."""
     rig, c = hair.rig, hair.rig.colours
-    swing = 0.12 * rig.at("hair_swing")
-    fold = ellipse(rig.bx - 0.4 * swing, rig.by - 0.72, 0.44, 0.17)
+    fold = ellipse(rig.bx, rig.by - 0.72, 0.44, 0.17)
     canvas.paint_figure(c["cloth"], canvas.cover(fold) * mask)
-    crease = torch.maximum(fold, -ellipse(rig.bx - 0.4 * swing + 0.03, rig.by - 0.67, 0.44, 0.155))
+    crease = torch.maximum(fold, -ellipse(rig.bx + 0.03, rig.by - 0.67, 0.44, 0.155))
     canvas.paint(c["cloth_dark"], canvas.cover(crease, 2.5) * mask)
-    tail = capsule(rig.bx, rig.by, 0.22 + 0 * swing, 0.74, 0.30 + swing, 1.05, 0.10, 0.12)
-    canvas.paint_figure(c["cloth_light"], canvas.cover(tail) * mask * 0.9)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import torch
 
-from livetalk_ref.world.paint import grid, oklch, rotate
+from livetalk_ref.world.draw.paint import grid, oklch, rotate
 from livetalk_ref.world.state import COL
 
-ZOOM, LOOK_Y = 1.22, -0.02      # the camera: how close, and the height it looks at
+ZOOM, LOOK_Y = 1.32, 0.0      # the camera: how close, and the height it looks at
 RADIUS = 0.46           # of the ball the features sit on
-YAW = 0.43              # radians at turn = 1: features move by about 8.5 of 96 pixels
-PITCH = 0.20            # sine of the pitch at nod = 1
-ROLL = 0.245            # radians at tilt = 1: 14 degrees
+YAW = 0.22              # radians at turn = 1: features move by about 5 of 96 pixels
+PITCH = 0.11            # sine of the pitch at nod = 1
+ROLL = 0.13             # radians at tilt = 1: 7 degrees
 PIVOT_Y = 0.50          # the head tilts about the top of the neck
 EYE_Y, BROW_Y, NOSE_Y, MOUTH_Y = -0.08, -0.245, 0.085, 0.235
 
@@ -35,15 +35,15 @@ class Rig:
         self.gx, self.gy = self.sx / ZOOM, self.sy / ZOOM + LOOK_Y        # scene (1, H, W)
         self.pixel = 2 / self.size / ZOOM                                 # in scene units
         s = self.at
-        self.shift_x = 0.104 * s("sway_x")
-        self.shift_y = 0.062 * s("sway_y") + 0.02 * s("nod")
+        self.shift_x = 0.05 * s("sway_x")
+        self.shift_y = 0.03 * s("sway_y") + 0.012 * s("nod")
         self.roll = ROLL * s("tilt")
         self.yaw = YAW * s("turn")
         self.width = self.identity.factor("face_width")
         x, y = rotate(self.gx - self.shift_x, self.gy - self.shift_y - PIVOT_Y, self.roll)
         self.x, self.y = x, y + PIVOT_Y                                   # head frame (N, H, W)
         self.bx = self.gx - 0.8 * self.shift_x                            # body frame (N, H, W)
-        self.by = self.gy + 0.08 + 0.034 * s("breath")
+        self.by = self.gy + 0.08 + 0.02 * s("breath")
 
     def at(self, name):
         """One state column (N, 1, 1)."""

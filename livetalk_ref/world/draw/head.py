@@ -2,17 +2,17 @@
 
 import torch
 
-from livetalk_ref.world.mouth import opening
-from livetalk_ref.world.paint import arc, capsule, circle, cut, ellipse, ramp, smooth_min
-from livetalk_ref.world.rig import EYE_Y, NOSE_Y
+from livetalk_ref.world.draw.mouth import opening
+from livetalk_ref.world.draw.paint import arc, capsule, circle, cut, ellipse, ramp, smooth_min
+from livetalk_ref.world.draw.rig import EYE_Y, NOSE_Y
 
 
 def outline(rig):
     """Distance to the head without hair: skull and jaw joined; the chin follows the mouth."""
     f, turn = rig.identity.factor, rig.at("turn")
     drop = 0.42 * opening(rig)
-    skull = ellipse(rig.x - 0.045 * turn, rig.y + 0.17, 0.462 * rig.width, 0.50)
-    jaw_x, jaw_y = 0.115 * turn, 0.06 + 0.035 * rig.at("nod")
+    skull = ellipse(rig.x - 0.024 * turn, rig.y + 0.17, 0.462 * rig.width, 0.50)
+    jaw_x, jaw_y = 0.06 * turn, 0.06 + 0.019 * rig.at("nod")
     jaw = ellipse(rig.x - jaw_x, rig.y - jaw_y - 0.45 * drop,
                   0.39 * rig.width * f("jaw"), 0.415 + f("chin") + 0.55 * drop)
     return smooth_min(skull, jaw, 0.14)
@@ -21,9 +21,9 @@ def outline(rig):
 def ears(canvas, rig):
     """Behind the head: the ear that the head turns away from comes out, the other hides."""
     turn = rig.at("turn")
-    side = torch.where(rig.x < 0.045 * turn, -1.0, 1.0)
-    u = rig.x * side - 0.455 * rig.width + 0.012 * turn * side
-    v = rig.y - EYE_Y - 0.07 + 0.03 * rig.at("nod")
+    side = torch.where(rig.x < 0.024 * turn, -1.0, 1.0)
+    u = rig.x * side - 0.455 * rig.width + 0.006 * turn * side
+    v = rig.y - EYE_Y - 0.07 + 0.016 * rig.at("nod")
     canvas.paint_figure(rig.colours["skin"], canvas.cover(ellipse(u, v, 0.085, 0.125)))
     canvas.shape(rig.colours["skin_shadow"], ellipse(u - 0.01, v, 0.045, 0.075), 0.8)
 
@@ -33,9 +33,9 @@ def skin(canvas, rig, head):
     c, turn = rig.colours, rig.at("turn")
     inside = canvas.cover(head)
     canvas.paint_figure(c["skin"], inside)
-    bright = ellipse(rig.x + 0.17 - 0.10 * turn, rig.y + 0.10, 0.47, 0.62)
+    bright = ellipse(rig.x + 0.17 - 0.053 * turn, rig.y + 0.10, 0.47, 0.62)
     canvas.paint(c["skin_shadow"], inside * ramp(bright * 4 + 0.1) * 0.7)
-    glow = ellipse(rig.x + 0.08 - 0.16 * turn, rig.y + 0.26, 0.26, 0.13)
+    glow = ellipse(rig.x + 0.08 - 0.085 * turn, rig.y + 0.26, 0.26, 0.13)
     canvas.paint(c["skin_light"], ramp(0.6 - glow * 5) * inside * 0.65)
     _cheeks(canvas, rig, inside)
 
@@ -43,7 +43,7 @@ def skin(canvas, rig, head):
 def _cheeks(canvas, rig, inside):
     left, scale_l = rig.on_ball(torch.full_like(rig.width, -0.255))
     right, scale_r = rig.on_ball(torch.full_like(rig.width, 0.255))
-    y = EYE_Y + 0.20 + 0.08 * rig.at("nod") - 0.02 * rig.at("happy")
+    y = EYE_Y + 0.20 + 0.044 * rig.at("nod") - 0.02 * rig.at("happy")
     here = rig.x < (left + right) / 2
     u = (rig.x - torch.where(here, left, right)) / torch.where(here, scale_l, scale_r)
     strength = rig.identity.factor("cheek") * 0.42 + 0.16 * rig.at("happy")
@@ -67,7 +67,7 @@ def nose(canvas, rig):
     under = ellipse(px - x, py - y + 0.022, half * 1.35, 0.060)
     part.shape(c["skin_deep"], torch.maximum(tip, -under), 0.85)
     part.glow(c["skin_light"], ellipse(px - x + 0.012, py - y + 0.03, 0.022, 0.03), 0.03, 0.9)
-    nostril = ellipse((px - x).abs() - half * 0.55, py - y - 0.04 + 0.02 * nod, 0.026, 0.014)
+    nostril = ellipse((px - x).abs() - half * 0.55, py - y - 0.04 + 0.011 * nod, 0.026, 0.014)
     part.shape(c["skin_deep"], nostril, 0.9)
     canvas.paste(part)
 
@@ -91,4 +91,4 @@ def chin_shadow(rig):
     """Distance to the shadow that the jaw throws on the neck."""
     turn = rig.at("turn")
     drop = 0.42 * opening(rig)
-    return ellipse(rig.x - 0.10 * turn - 0.03, rig.y - 0.17 - drop, 0.36 * rig.width, 0.42)
+    return ellipse(rig.x - 0.053 * turn - 0.03, rig.y - 0.17 - drop, 0.36 * rig.width, 0.42)

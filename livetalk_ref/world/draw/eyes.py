@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from livetalk_ref.world.paint import arc, box, capsule, circle, cut, ellipse, ramp, rotate
-from livetalk_ref.world.rig import BROW_Y, EYE_Y
+from livetalk_ref.world.draw.paint import arc, box, capsule, circle, cut, ellipse, ramp, rotate
+from livetalk_ref.world.draw.rig import BROW_Y, EYE_Y
 
 SPACING = 0.205         # eye to middle of the face
 HALF = 0.128            # half the width of an eye
@@ -130,5 +130,5 @@ def glasses(canvas, rig):
         part.shape(c["light2" if name == "tinted" else "white"], lens, tint * mask)
         glint = torch.maximum((p.u * p.side + p.v + 0.10).abs() - 0.03, lens + 0.02)
         part.shape(c["white"], glint, 0.35 * mask)
-        part.shape(c[rim], torch.minimum(lens.abs() - 0.017, bridge), mask)
+        part.shape(c[rim], torch.minimum(lens.abs() - 0.021, bridge), mask)
     canvas.paste(part)

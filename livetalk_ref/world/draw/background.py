@@ -1,13 +1,10 @@
-"""What is behind the head: a still backdrop in five styles and three lights that move."""
+"""What is behind the head: a still backdrop in five styles."""
 
-from livetalk_ref.world.paint import box, circle, ellipse, ramp
+from livetalk_ref.world.draw.paint import box, circle, ellipse, ramp
 
 # still bokeh discs: x, y, radius, opacity
 BOKEH = ((-0.78, -0.62, 0.20, 0.30), (0.70, -0.78, 0.15, 0.34), (0.86, -0.18, 0.24, 0.22),
          (-0.88, 0.10, 0.14, 0.34), (-0.42, -0.93, 0.11, 0.26), (0.62, 0.34, 0.12, 0.26))
-# moving lights: radius and how far they travel
-LIGHTS = (("light1", 0.155), ("light2", 0.125), ("light3", 0.10))
-REACH_X, REACH_Y, CENTRE_Y = 0.88, 0.72, -0.18
 
 
 def backdrop(canvas, rig):
@@ -52,14 +49,3 @@ def _arch(canvas, rig, mask):
     for radius, colour in ((0.98, "back_low"), (0.84, "light2"), (0.70, "back_high")):
         tall = ellipse(rig.sx, (rig.sy + 0.05).clamp(max=0), radius, radius)
         canvas.shape(c[colour], tall, 0.8 * mask)
-
-
-def lights(canvas, rig):
-    """Three discs with a halo; their places are sharp enough to be seen."""
-    for name, radius in LIGHTS:
-        x = REACH_X * rig.at(f"{name}_x")
-        y = CENTRE_Y + REACH_Y * rig.at(f"{name}_y")
-        on = rig.at(f"{name}_on")
-        distance = circle(rig.sx - x, rig.sy - y, radius)
-        canvas.glow(rig.colours[name], distance, 0.22, 0.30 * on)
-        canvas.shape(rig.colours[name], distance, 0.85 * on)

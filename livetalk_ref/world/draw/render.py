@@ -7,9 +7,9 @@ any size, with gradients to every state column and every continuous factor.
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.world import background, body, eyes, hair, head, mouth
-from livetalk_ref.world.paint import Canvas, soften
-from livetalk_ref.world.rig import Rig, palette
+from livetalk_ref.world.draw import background, body, eyes, hair, head, mouth
+from livetalk_ref.world.draw.paint import Canvas, soften
+from livetalk_ref.world.draw.rig import Rig, palette
 from livetalk_ref.world.state import S
 
 LENS = 0.6              # pixels at 96: the blur of a lens, without which edges alias in motion
@@ -45,12 +45,11 @@ def render_clip(identity, state, size=96):
 
 
 def draw(rig):
-    """All layers, from the backdrop to the hands -> (N, 3, size, size) in [-1, 1]."""
+    """All layers, from the backdrop to the glasses -> (N, 3, size, size) in [-1, 1]."""
     figure = torch.zeros_like(rig.gx)
     canvas = Canvas(rig.colours["back"].expand(-1, -1, rig.size, rig.size), figure, 2 / rig.size)
     outline, locks = head.outline(rig), hair.Hair(rig)
     background.backdrop(canvas, rig)
-    background.lights(canvas, rig)
     canvas.pixel = rig.pixel
     hair.hair_back(canvas, locks)
     body.hood(canvas, rig)
@@ -67,7 +66,6 @@ def draw(rig):
     hair.hair_front(canvas, locks, outline)
     eyes.glasses(canvas, rig)
     body.earrings(canvas, rig)
-    body.hands(canvas, rig)
     return soften(key_light(canvas, rig), LENS * rig.size / 96) * 2 - 1
 
 

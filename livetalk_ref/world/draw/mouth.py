@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from livetalk_ref.world.paint import capsule, cut, ellipse, ramp, smooth_max
-from livetalk_ref.world.rig import LOOK_Y, MOUTH_Y, ZOOM
+from livetalk_ref.world.draw.paint import capsule, cut, ellipse, ramp, smooth_max
+from livetalk_ref.world.draw.rig import LOOK_Y, MOUTH_Y, ZOOM
 
 OPEN = 0.29             # inner height at mouth_open = 1: 14 of 96 pixels
 HALF = 0.235            # half the width at rest: 23 of 96 pixels wide
