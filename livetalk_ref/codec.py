@@ -15,6 +15,9 @@ from livetalk_ref.errors import UserError
 
 GROUP = 4    # video frames a latent frame
 STRIDE = 16  # pixels a latent cell
+QUIET = 0.3  # weight of restless latents in the loss
+STILL = 0.01        # mean change of a cell's pixels, in [-1, 1], at which it moves
+EQUIVARIANT = 0.25  # share of training batches that are scaled down
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,9 @@ class CodecConfig:
     """The size of a `Codec`; saved beside its weights."""
 
     latent_channels: int = 16
-    widths: tuple = (64, 128, 128)  # at 1/4, 1/8 and 1/16 of the picture's size
-    noise: float = 0.05             # decoder is trained on latents with this much noise
+    encoder: tuple = (64, 128, 128)     # widths at 1/4, 1/8 and 1/16 of the picture's size
+    decoder: tuple = (40, 80, 160)      # most of its work at 1/16, where a pixel is one of 4 x 256
+    noise: float = 0.3                  # of training latents: 0 to so much, by chance
 
 
 class Residual(nn.Module):
@@ -41,6 +45,22 @@ class Residual(nn.Module):
 
     def forward(self, x):
         return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+
+
+class Light(nn.Module):
+    """A depthwise 5x5 convolution and two layers across channels beside the identity: a twelfth
+    of a `Residual`'s work (Liu et al. 2022, without the normalisation)."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.space = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.up = nn.Conv2d(width, 2 * width, 1)
+        self.down = nn.Conv2d(2 * width, width, 1)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, x):
+        return x + self.down(F.silu(self.up(self.space(x))))
 
 
 def narrow(x, channels):
@@ -112,7 +132,7 @@ class Encoder(nn.Module):
 
     def __init__(self, c):
         super().__init__()
-        a, b, d = c.widths
+        a, b, d = c.encoder
         self.per_frame = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, a, 3, padding=1),
                                        Residual(a), Down(a, b))
         self.merge = nn.Sequential(Channels(GROUP * b, d), Residual(d), Down(d, d))
@@ -135,14 +155,13 @@ class Decoder(nn.Module):
 
     def __init__(self, c):
         super().__init__()
-        a, b, d = c.widths
+        a, b, d = c.decoder
         self.stem = Channels(c.latent_channels, d, 3)
         self.mix = CausalMix(d)
-        self.split = nn.Sequential(Residual(d), Residual(d), Up(d, d), Channels(d, GROUP * b))
+        self.split = nn.Sequential(Residual(d), Up(d, d), Channels(d, GROUP * b))
         self.per_frame = nn.Sequential(
-            Residual(b), Up(b, a),                                       # 1/4 of the size
-            Residual(a), Residual(a),
-            nn.Conv2d(a, 48, 3, padding=1), nn.PixelShuffle(4))          # full size
+            Light(b), Light(b), Up(b, a),                                # 1/4 of the size
+            Light(a), nn.Conv2d(a, 48, 1), nn.PixelShuffle(4))           # full size
         self.width = d
 
     def forward(self, z, before, keep=GROUP):
@@ -202,27 +221,52 @@ class Codec(nn.Module):
         return torch.cat(frames, dim=1)
 
     def forward(self, x, generator=None):
-        """Training pass over all frames at once: reconstruction (B, T, ...) and latents.
+        """Training pass over all frames at once: reconstruction, its target, and latents.
 
-        Noise on the latents keeps the decoder calm about a sampler's small errors.
+        Noise on the latents, of a level drawn for each clip, keeps the decoder calm about a
+        sampler's errors and leaves nothing in the latents that so small an error would change.
+        Once in a while both latents and target are scaled down, so that a face that grows or
+        moves by half a cell moves its latents alike (Kouzelis et al. 2025, EQ-VAE).
         """
         z = self.encode(x) / self.scale
-        noise = torch.randn(z.shape, generator=generator).to(z) * self.config.noise
-        y, _ = self.decoder(z + noise, self.state(self.decoder, z[:, 0]))
-        return y[:, GROUP - 1:], z
+        shown = z
+        if torch.rand((), generator=generator) < EQUIVARIANT:
+            cells = int(torch.randint(z.shape[-1] * 2 // 3, z.shape[-1], (), generator=generator))
+            shown, x = resize(z, cells), resize(x, STRIDE * cells)
+        level = self.config.noise * torch.rand(len(z), 1, 1, 1, 1, generator=generator)
+        noise = level * torch.randn(shown.shape, generator=generator)
+        y, _ = self.decoder(shown + noise.to(z), self.state(self.decoder, shown[:, 0]))
+        return y[:, GROUP - 1:], x, z
 
 
-def codec_loss(y, x, z, weight):
-    """L1 and squares of pixels, weighted by a map, L1 of their gradients, and a leash on the
-    latents' size.
+def resize(x, side):
+    """Videos or latents (B, T, C, H, W) scaled to `side` pixels or cells."""
+    small = F.interpolate(x.flatten(0, 1).float(), (side, side), mode="bilinear", antialias=True)
+    return small.unflatten(0, x.shape[:2])
 
-    y, x (B, T, 3, H, W), z latents, weight (B, T, 1, H, W) is larger where detail matters.
+
+def codec_loss(y, x, z, weight, pictures):
+    """L1 and squares of pixels, weighted by a map, L1 of their gradients, quiet latents, and a
+    leash on their size.
+
+    y, x (B, T, 3, H, W), z latents, weight (B, T, 1, H, W) is larger where detail matters;
+    pictures (B, T, 3, H, W) are what was encoded.
     """
     wrong = y - x
     pixel = ((wrong.abs() + 2 * wrong.square()) * weight).mean()
     edges = sum((y.diff(dim=d) - x.diff(dim=d)).abs().mean() for d in (1, 3, 4))
     leash = (z.square().mean() - 1).clamp(min=0) + z.mean().square()
-    return pixel + 0.2 * edges + 0.01 * leash
+    return pixel + 0.2 * edges + 0.01 * leash + QUIET * restlessness(z, pictures)
+
+
+def restlessness(z, x):
+    """Mean square change of latents (B, F, C, h, w) from frame to frame where the pictures
+    (B, 4F - 3, 3, H, W) stand still: what a model of the latents would have to guess in vain."""
+    moved = F.avg_pool2d(x.diff(dim=1).abs().mean(2), STRIDE)            # (B, 4F - 4, h, w)
+    moved = F.max_pool2d(moved, 3, 1, 1).unflatten(1, (-1, GROUP)).amax(2)   # (B, F - 1, h, w)
+    before = torch.cat([torch.zeros_like(moved[:, :1]), moved[:, :-1]], dim=1)
+    still = torch.exp(-torch.maximum(moved, before) / STILL)
+    return (still * z.diff(dim=1).square().mean(2)).sum() / (still.sum() + 1)
 
 
 def psnr(y, x):

@@ -42,7 +42,7 @@ def on(model, *parts):
     return [part.to(device) for part in parts]
 
 
-def codec_stage(count=1536):
+def codec_stage(count=1920):
     """Codec on rendered snippets; mouths count more."""
     data = snippets.Snippets.load(list(snippets.build("train", count)))
     model = Codec().to(memory_format=torch.channels_last)
@@ -53,8 +53,9 @@ def codec_stage(count=1536):
         x = data.pictures((some, when))                                  # (10, 13, 3, 96, 96)
         weight = snippets.detail(data.box[some, when], x.shape[-1])
         x, weight = on(model, x, weight)
-        y, z = model(x, g)
-        return codec_loss(y.float(), x, z.float(), weight)
+        y, target, z = model(x, g)
+        weight = weight if y.shape == x.shape else torch.ones_like(target[:, :, :1])
+        return codec_loss(y.float(), target, z.float(), weight, x)
 
     @torch.inference_mode()
     def finish(model):
@@ -63,7 +64,7 @@ def codec_stage(count=1536):
         model.scale.copy_(1 / z.std())
 
     # Without normalisation layers a constant rate of Muon's 0.02 grows weights until it breaks.
-    return Stage(model, loss, TrainConfig(steps=2600, lr=1e-3, muon=0.012, cooldown=1.0,
+    return Stage(model, loss, TrainConfig(steps=4000, lr=1e-3, muon=0.012, cooldown=1.0,
                                           weight_decay=0.1), finish)
 
 

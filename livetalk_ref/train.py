@@ -108,7 +108,8 @@ def ema_update(average, model, decay):
 
 def hidden(name, weight):
     """Does Muon train it? Matrices of transformer blocks and kernels of convolutions."""
-    return weight.ndim == 4 or weight.ndim == 2 and name.startswith("blocks.")
+    full = weight.ndim == 4 and weight.shape[1] > 1         # not depthwise
+    return full or weight.ndim == 2 and name.startswith("blocks.")
 
 
 def make_optimizers(model, c):

@@ -1,4 +1,4 @@
-"""The latent cache: every clip is rendered and encoded once, and training reads only this.
+"""The latent cache: every clip is scripted, drawn and encoded once, and training reads only this.
 
 Shards live in runs/latents/NAME/, where NAME says the world's version and a digest of the ear and
 of the codec's encoder, so a change of any starts afresh; another decoder changes nothing.
@@ -11,9 +11,13 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.flow import Cond, group_audio
+from livetalk_ref.train import save
 from livetalk_ref.world import clips, ear, shards, text
-from livetalk_ref.world.prompts import rephrase
+from livetalk_ref.world.degrade import Degradation, degrade
+from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import Identity
+from livetalk_ref.world.prompts import rephrase
+from livetalk_ref.world.state import SIZE
 
 WINDOW = 21               # latent frames that a model sees at once
 OVERLAP = 4               # clean latent frames at the start of a later window
@@ -22,30 +26,63 @@ PROMPTS = 2               # at most so many prompts in a clip
 NEVER = 10_000            # first frame of a second prompt that never comes
 
 
-def encode_clip(codec, options, split, number):
-    """Script, film and encode one clip -> the tensors a shard keeps, and its prompts."""
-    clip = clips.script(split, number, **options)
-    with torch.inference_mode():
-        latents = codec.encode(clips.film(clip)[None])[0]                # (F, C, h, w)
+def script_row(split, number):
+    """Everything of a clip but its picture: the tensors a shard keeps, its prompts and damage."""
+    clip = clips.script(split, number)
     starts = [start for start, _ in clip.prompts]
-    row = {"latents": latents.half(), "audio": clip.audio.half(), "state": clip.state.half(),
+    row = {"audio": clip.audio.half(), "state": clip.state,
            "continuous": clip.identity.continuous[0], "categorical": clip.identity.categorical[0],
-           "starts": torch.tensor(starts + [NEVER] * (PROMPTS - len(starts))),
-           "degraded": torch.tensor(clip.degradation is not None)}
-    return row, [prompt for _, prompt in clip.prompts]
+           "starts": torch.tensor(starts + [NEVER] * (PROMPTS - len(starts)))}
+    return row, {"prompts": [prompt for _, prompt in clip.prompts],
+                 "damage": clip.degradation and [clip.degradation.parts, clip.degradation.seed]}
 
 
-def cache_key(codec):
+def build_scripts(split, count, folder="runs/scripts", workers=None):
+    """Script the first `count` clips of a split, yielding shard paths. Speech takes the time."""
+    folder = Path(folder) / shards.cache_name(ear.shipped().state_dict())
+    yield from shards.build(folder, script_row, split, count, workers)
+
+
+def cache_key(codec, spoiled=False):
     """Names the folder of latents and audio rows that this codec and the shipped ear make."""
     weights = {k: v for k, v in codec.state_dict().items() if not k.startswith("decoder.")}
     heard = {f"ear.{k}": v for k, v in ear.shipped().state_dict().items()}
-    return shards.cache_name(weights | heard)
+    return shards.cache_name(weights | heard) + ("-spoiled" if spoiled else "")
 
 
-def build(codec, split, count, folder="runs/latents", workers=None, **options):
-    """Make the first `count` clips of a split, yielding shard paths; options go to `script`."""
-    folder = Path(folder) / cache_key(codec)
-    yield from shards.build(folder, partial(encode_clip, codec, options), split, count, workers)
+@torch.inference_mode()
+def encode_shard(codec, folder, spoiled, script):
+    """Draw and encode the clips of a script shard unless that is done; returns the path."""
+    out = Path(folder) / Path(script).name
+    if out.exists():
+        return out
+    t, facts = shards.load([script])
+    damages = [fact["damage"] if spoiled else None for fact in facts]
+    latents = [codec.encode(film(*row)[None])[0].half() for row in
+               zip(Identity(t["continuous"], t["categorical"]).each(), t["state"], damages)]
+    save(out, t | {"latents": torch.stack(latents), "state": t["state"].half(),
+                   "degraded": torch.tensor([damage is not None for damage in damages])},
+         rows=[fact["prompts"] for fact in facts])
+    return out
+
+
+def film(identity, state, damage):
+    """The picture of a scripted clip (T, 3, H, W), with the damage of its script if given."""
+    frames = render_clip(identity, state, SIZE)
+    if damage is None:
+        return frames
+    damage = Degradation(tuple(map(tuple, damage[0])), damage[1])
+    return degrade(frames, damage, torch.Generator().manual_seed(damage.seed))
+
+
+def build(codec, split, count, folder="runs/latents", workers=None, spoiled=False):
+    """Latents of the first `count` clips of a split, yielding shard paths.
+
+    spoiled: with the damage that their scripts hold for some, or all of them clean.
+    """
+    scripts = list(build_scripts(split, count, workers=workers))
+    out = Path(folder) / cache_key(codec, spoiled)
+    yield from shards.run(partial(encode_shard, codec, out, spoiled), scripts, workers)
 
 
 @dataclass

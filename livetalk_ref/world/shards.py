@@ -49,15 +49,22 @@ def build(folder, make, split, count, workers=None):
 
     make must be a module's function or a `functools.partial` of one.
     """
-    job = partial(build_shard, folder, make, split)
-    shards = range(-(-count // SHARD))
-    paths = [shard_path(folder, split, shard) for shard in shards]
+    numbers = range(-(-count // SHARD))
+    paths = [shard_path(folder, split, number) for number in numbers]
     if all(path.exists() for path in paths):
         yield from paths
-        return
+    else:
+        yield from run(partial(build_shard, folder, make, split), numbers, workers)
+
+
+def run(job, items, workers=None):
+    """job(item) of every item in order, by processes of one thread each; 1 worker is this one."""
     workers = workers or os.cpu_count() or 1
+    if workers == 1:
+        yield from map(job, items)
+        return
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(job, shards)
+        yield from pool.map(job, items)
 
 
 def load(paths):

@@ -8,13 +8,11 @@ import torch
 
 from livetalk_ref.world.draw.paint import (
     box,
-    capsule,
     circle,
     ellipse,
     ramp,
     rotate,
     smooth_max,
-    smooth_min,
 )
 
 # cap growth at the sides and on top; how far down the front and the back layer reach;
