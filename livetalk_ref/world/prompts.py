@@ -200,7 +200,8 @@ ADJECTIVES = {
 MOTIONS = ("nods", "nods often", "nods slightly", "shakes the head", "tilts the head",
            "tilts the head left", "tilts the head right", "turns left", "turns right",
            "turns repeatedly", "nods strongly", "shakes the head slightly", "sways",
-           "sways gently", "blinks often", "blinks rarely", "glances left", "glances right", "glances up",
+           "sways gently", "blinks often", "blinks rarely", "glances left", "glances right",
+           "glances up",
            "looks down", "looks at the camera", "listens", "waits")
 MANNERS = ("nodding", "shaking the head", "tilting the head", "turning", "swaying",
            "blinking", "looking left", "looking right", "looking up",
