@@ -176,9 +176,11 @@ def sample(model, noise, clean, cond, **options):
     return last.x
 
 
-def draw_sigma(batch, generator, shift=SHIFT):
-    """Training noise levels (B,): uniform, then shifted like the sampler's grid."""
-    return shift_sigma(torch.rand(batch, generator=generator), shift)
+def draw_sigma(batch, generator, shift=SHIFT, plain=0.0):
+    """Training noise levels (B,): uniform, then shifted like the sampler's grid but for a share
+    `plain`, without which low levels, where details are settled, would hardly be learned."""
+    sigma, dice = torch.rand(2 if plain else 1, batch, generator=generator)[[0, -1]]
+    return torch.where(dice < plain, sigma, shift_sigma(sigma, shift))
 
 
 def flow_loss(model, x0, noise, sigma, known, cond, weight=1.0):

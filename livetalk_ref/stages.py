@@ -157,21 +157,23 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=5440, data=None):
-    """Bidirectional teacher: flow matching on cached latents, clean and degraded alike."""
+def teacher_stage(count=4096, spoiled=False, size=TINY, batch=16, data=None):
+    """Bidirectional teacher: flow matching on cached latents, of clean clips or, spoiled, of raw
+    ones, three in ten of which are damaged."""
     data = data or latents.LatentClips.load(
-        list(latents.build(load_module("codec"), "train", count)))
-    model = WanDiT(TINY)
+        list(latents.build(load_module("codec"), "train", count, spoiled=spoiled)))
+    model = WanDiT(size)
     weight = focus(data.latents.shape[-1])
 
     def loss(model, g):
-        x0, cond = data.batch(16, g)
+        x0, cond = data.batch(batch, g)
         noise = torch.randn(x0.shape, generator=g)
-        x0, noise, sigma, cond, places = on(model, x0, noise, draw_sigma(len(x0), g), cond, weight)
+        sigma = draw_sigma(batch, g, plain=0.3)
+        x0, noise, sigma, cond, places = on(model, x0, noise, sigma, cond, weight)
         return flow_loss(model, x0, noise, sigma, cond.known, cond, places)
 
-    return Stage(model, loss, TrainConfig(steps=12_000, lr=1e-3, muon=0.02, cooldown=0.5,
-                                            weight_decay=0.05))
+    return Stage(model, loss, TrainConfig(steps=60_000, lr=1e-3, muon=0.02, cooldown=1.0,
+                                          ema=0.9995, weight_decay=0.05))
 
 
 def focus(cells):

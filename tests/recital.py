@@ -63,7 +63,7 @@ def small():
     """An avatar of random weights that is quick: what it shows are no faces."""
     config = Config(dim=24, ffn_dim=32, heads=2, layers=2, text_dim=text.TEXT_DIM,
                     audio_dim=AUDIO_DIM, latent_channels=4, audio_hidden=8, freq_dim=32)
-    codec = shake(Codec(CodecConfig(4, (8, 8, 8))), 2)
+    codec = shake(Codec(CodecConfig(4, (8, 8, 8), (8, 8, 8))), 2)
     return Avatar(shake(WanDiT(config), 1), codec, "small", "rollout")
 
 

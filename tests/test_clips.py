@@ -123,11 +123,20 @@ def test_a_fifth_of_all_frames_is_silent_and_the_mouth_then_rests():
     assert rest / silent > 0.95
 
 
-def test_an_encoded_clip_keeps_the_truth():
+def test_encoded_clips_keep_the_truth(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD", 2)
     torch.manual_seed(0)
-    codec = Codec(CodecConfig(4, (16, 32, 32))).eval()
-    row, prompts = latents.encode_clip(codec, {"frames": 13, "degraded": 0.0}, "train", 1)
-    clip = clips.script("train", 1, 13, degraded=0.0)
-    assert row["latents"].shape == (4, 4, 6, 6) and prompts == [p for _, p in clip.prompts]
-    assert torch.equal(row["state"], clip.state.half())
-    assert row["audio"].shape == (13, AUDIO_DIM)
+    codec = Codec(CodecConfig(4, (16, 32, 32), (8, 16, 32))).eval()
+    script, = latents.build_scripts("train", 2, tmp_path, workers=1)
+    data = {kind: latents.LatentClips.load([latents.encode_shard(
+        codec, tmp_path / kind, kind == "spoiled", script)]) for kind in ("clean", "spoiled")}
+    for i in range(2):
+        clip = clips.script("train", i)
+        assert data["clean"].prompts[i] == [p for _, p in clip.prompts]
+        assert torch.equal(data["clean"].state[i], clip.state.half())
+        assert torch.equal(data["clean"].audio[i], clip.audio.half())
+        with torch.inference_mode():
+            z = codec.encode(clips.film(clip)[None])[0]
+        assert torch.allclose(data["spoiled"].latents[i].float(), z, atol=2e-3)
+        assert data["spoiled"].degraded[i] == (clip.degradation is not None)
+    assert data["clean"].latents.shape == (2, 27, 4, 6, 6) and not data["clean"].degraded.any()

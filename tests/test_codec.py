@@ -1,16 +1,22 @@
 """The codec: causality, streaming, the first frame, bad sizes; quality on shipped weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from livetalk_ref.codec import Codec, CodecConfig, psnr
+from livetalk_ref import codec as codec_file
+from livetalk_ref.codec import Codec, CodecConfig, psnr, resize, restlessness
 from livetalk_ref.errors import UserError
+
+
+SMALL = CodecConfig(4, (16, 32, 32), (8, 16, 32))
 
 
 @pytest.fixture(scope="module")
 def codec():
     torch.manual_seed(0)
-    return Codec(CodecConfig(latent_channels=4, widths=(16, 32, 32))).eval()
+    return Codec(SMALL).eval()
 
 
 def video(frames=13, size=32, seed=0):
@@ -55,11 +61,27 @@ def test_the_future_reaches_neither_latents_nor_frames(codec):
 
 
 @torch.inference_mode()
-def test_training_pass_equals_encode_and_decode(codec):
-    quiet = Codec(CodecConfig(4, (16, 32, 32), noise=0.0)).eval()
+def test_training_pass_equals_encode_and_decode(codec, monkeypatch):
+    quiet = Codec(replace(SMALL, noise=0.0)).eval()
     quiet.load_state_dict(codec.state_dict())
-    y, _ = quiet(video())
-    assert torch.allclose(y.clamp(-1, 1), quiet.decode(quiet.encode(video())), atol=1e-5)
+    monkeypatch.setattr(codec_file, "EQUIVARIANT", 0.0)
+    y, target, z = quiet(video())
+    assert torch.equal(target, video()) and torch.equal(z, quiet.encode(video()))
+    assert torch.allclose(y.clamp(-1, 1), quiet.decode(z), atol=1e-5)
+    monkeypatch.setattr(codec_file, "EQUIVARIANT", 1.0)
+    y, target, _ = quiet(video())
+    assert y.shape == target.shape == (1, 13, 3, 16, 16)
+    assert torch.allclose(target, resize(video(), 16))
+
+
+def test_only_what_moves_without_the_picture_is_restless():
+    x, z = video().expand(1, 13, 3, 32, 32).clone(), torch.randn(1, 4, 4, 2, 2)
+    x[:] = x[:, :1]
+    assert restlessness(z, x) == pytest.approx(z.diff(dim=1).square().mean(2).sum() / 13)
+    assert restlessness(z[:, :1].expand(-1, 4, -1, -1, -1), x) == 0
+    x[:, 9:] = -x[:, 9:]                    # the last group moves, and only that
+    z[:, :3] = z[:, :1]
+    assert restlessness(z, x) < 1e-6
 
 
 @pytest.mark.parametrize("shape", [(1, 12, 3, 32, 32), (1, 13, 3, 40, 32)])

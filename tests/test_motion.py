@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.world.chance import jumps, ramps, spring
-from livetalk_ref.world.motion import motion
+from livetalk_ref.world.chance import jumps, ramps
+from livetalk_ref.world.motion import motion, reference_state
 from livetalk_ref.world.state import COL, COLUMNS, EXPRESSIONS, STATE, S
-from livetalk_ref.world.still import reference_state
 
 T = 97
 VISEMES = torch.rand(T, 3, generator=torch.Generator().manual_seed(9))
@@ -29,7 +28,7 @@ def energy(states, name):
 
 def test_shape_ranges_and_finite():
     low, high = (torch.tensor([float(COLUMNS[name][i]) for name in STATE]) for i in (0, 1))
-    for prompt in ("", "energetic, gestures, shakes, nods", "still", "very sad, sways, leans"):
+    for prompt in ("", "energetic, shakes, nods", "still", "very sad, sways"):
         states = clips(prompt, 8)
         assert states.shape == (8, T, S) and states.dtype == torch.float32
         assert (states >= low).all() and (states <= high).all()
@@ -38,7 +37,7 @@ def test_shape_ranges_and_finite():
 def test_a_seed_decides_everything_and_conditions_do_not():
     assert torch.equal(clip("nods", 3), clip("nods", 3))
     one, two = clip("nods", 3), clip("nods", 4)
-    for name in ("turn", "tilt", "gaze_x", "blink", "brow", "hair_swing", "earring_swing"):
+    for name in ("turn", "tilt", "gaze_x", "blink", "brow"):
         assert (one - two)[:, COL[name]].abs().max() > 0.1, name
 
 
@@ -69,23 +68,23 @@ def test_the_reference_knows_nothing_of_the_prompt():
 
 def test_a_given_reference_is_frame_zero_and_the_pose_goes_on_from_it():
     reference = reference_state(torch.Generator().manual_seed(7))
-    states = clips("lively, gestures", 30, reference=reference)
+    states = clips("lively, nods", 30, reference=reference)
     assert torch.allclose(states[:, 0], reference.expand(30, S), atol=1e-6)
-    for name in ("turn", "tilt", "nod", "sway_x", "breath", "hand_l_up", "happy", "angry"):
+    for name in ("turn", "tilt", "nod", "sway_x", "breath", "happy", "angry"):
         moved = states[:, 1, COL[name]] - reference[COL[name]]
         assert moved.abs().median() < 0.05, name
 
 
 @pytest.mark.parametrize("prompt, column", [
     ("nods", "nod"), ("shakes the head", "turn"), ("sways", "sway_x"), ("blinks often", "blink"),
-    ("gestures", "hand_l_up"), ("energetic", "turn"), ("energetic", "gaze_x"),
+    ("energetic", "turn"), ("energetic", "gaze_x"),
 ])
 def test_asked_motion_is_seen(prompt, column):
     assert energy(clips(prompt), column) > 1.5 * energy(clips(""), column)
 
 
 @pytest.mark.parametrize("prompt, column, sign", [
-    ("turns left", "turn", -1), ("tilts right", "tilt", 1), ("leans left", "sway_x", -1),
+    ("turns left", "turn", -1), ("tilts right", "tilt", 1),
     ("looking right", "gaze_x", 1), ("looking up", "gaze_y", -1),
 ])
 def test_sides_are_kept(prompt, column, sign):
@@ -110,27 +109,17 @@ def test_a_prompt_may_change_in_mid_clip():
     assert states[:, 12:48, COL["gaze_x"]].mean().abs() < 0.2
 
 
-def test_jumps_are_sharp():
-    """Half of all head movement happens in a few frames: holds, then moves of 2 or 3 frames."""
+def test_heads_hold_a_pose_and_then_move():
+    """Most frames stand still; moves come at random and take four to six frames."""
     turn = clips("", 40)[:, :, COL["turn"]].diff(dim=1).abs()
-    assert (turn < 1e-6).float().mean() > 0.6
-    assert turn.amax(1).median() > 0.4
+    assert (turn < 1e-6).float().mean() > 0.5
+    assert 0.1 < turn.amax(1).median() < 0.5
 
 
-def test_light_is_even_in_time_and_sometimes_the_background_is_still():
+def test_the_light_of_a_clip_stays():
     states = clips("", 200)
-    lights = states[..., COL["light1_x"]:COL["light3_on"] + 1]
-    still = (lights == lights[:, :1]).all(-1).all(-1).float().mean()
-    assert 0.18 < still < 0.35
     key = states[..., COL["key_x"]:]
     assert (key == key[:, :1]).all() and key[:, 0, 2].max() > 0.8
-
-
-def test_hair_follows_from_the_head_alone():
-    driver = [0.0] * 10 + [1.0] * 60
-    lag = spring(driver, 0.0, 1.6, 0.25)
-    assert lag[9] == 0 and min(lag) < -0.5 and max(lag) > 0.1     # left behind, then over
-    assert abs(lag[-1]) < 0.02
 
 
 def test_jumps_and_ramps_by_hand():

@@ -43,7 +43,6 @@ def test_a_whole_sentence():
     assert asked.energy < parse("calm").energy
     assert parse("a person tilts the head left, looking right") == \
         Behaviour(tilt=0.8, tilt_side=-1, gaze=(1, 0))
-    assert parse("gestures with one hand") == Behaviour(gesture=0.8, one_hand=True)
     assert parse("looking at the viewer").gaze == (0, 0)
 
 

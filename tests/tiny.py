@@ -7,7 +7,7 @@ from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.train import save
 from livetalk_ref.wan import TINY, WanDiT
 
-CODEC = CodecConfig(TINY.latent_channels, widths=(16, 32, 32))
+CODEC = CodecConfig(TINY.latent_channels, (16, 32, 32), (8, 16, 32))
 
 
 def shake(model, seed):

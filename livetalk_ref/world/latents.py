@@ -19,7 +19,8 @@ from livetalk_ref.world.identity import Identity
 from livetalk_ref.world.prompts import rephrase
 from livetalk_ref.world.state import SIZE
 
-WINDOW = 21               # latent frames that a model sees at once
+WINDOW = 21               # latent frames that a model sees at once ..
+WINDOWS = (9, 12, 15, 18, 21)           # .. and in training, so that short rollouts are known too
 OVERLAP = 4               # clean latent frames at the start of a later window
 DROP = 0.1                # how often training hides audio, text, or (half as often) both
 PROMPTS = 2               # at most so many prompts in a clip
@@ -116,7 +117,7 @@ class LatentClips:
                            [self.prompts[i] for i in index.tolist()])
 
     def window(self, first, prefix, frames=WINDOW):
-        """Latents (N, 21, C, h, w) from latent frame `first` on, and their `Cond`.
+        """Latents (N, frames, C, h, w) from latent frame `first` on, and their `Cond`.
 
         The first `prefix` frames are known; the reference is always the clip's own frame 0.
         """
@@ -136,14 +137,16 @@ class LatentClips:
         return rows.unflatten(0, (-1, PROMPTS)).flatten(1, 2), mask
 
     def batch(self, size, g):
-        """A training batch: windows at the start (prefix 1) or in mid-stream (prefix 4), prompts
-        in other words, audio and text dropped at random. -> x0 (size, 21, C, h, w), Cond."""
+        """A training batch: windows of 9 to 21 latent frames at the start (prefix 1) or in
+        mid-stream (prefix 4), prompts in other words, audio and text dropped at random.
+        -> x0 (size, F, C, h, w), Cond."""
         some = self.select(torch.randint(len(self), (size,), generator=g))
         some.prompts = [[rephrase(prompt, g) for prompt in pair] for pair in some.prompts]
-        last = self.latents.shape[1] - WINDOW
+        frames = WINDOWS[int(torch.randint(len(WINDOWS), (), generator=g))]
+        last = self.latents.shape[1] - frames
         middle = torch.rand(size, generator=g) < 0.4
         offsets = torch.where(middle, torch.randint(1, last + 1, (size,), generator=g), 0)
-        parts = [some.select([i]).window(k, OVERLAP if k else 1)
+        parts = [some.select([i]).window(k, OVERLAP if k else 1, frames)
                  for i, k in enumerate(offsets.tolist())]
         x0, cond = torch.cat([p[0] for p in parts]), Cond.cat([p[1] for p in parts])
         return x0, drop_some(cond, torch.rand(size, generator=g))

@@ -9,6 +9,7 @@ import torch
 from livetalk_ref.errors import UserError
 from livetalk_ref.world.draw import background, body, eyes, hair, head, mouth
 from livetalk_ref.world.draw.paint import Canvas, soften
+from livetalk_ref.world.draw import rig as rig_
 from livetalk_ref.world.draw.rig import Rig, palette
 from livetalk_ref.world.state import S
 
@@ -16,10 +17,11 @@ LENS = 0.6              # pixels at 96: the blur of a lens, without which edges 
 CHUNK = 16              # frames drawn at once; more would fall out of the processor's cache
 
 
-def render(identity, state, size=96):
+def render(identity, state, size=96, without=()):
     """Draw N frames: identity of N faces (or 1 for all), state (N, S) -> (N, 3, size, size).
 
     Values are in [-1, 1]. Deterministic; differentiable in state and continuous factors.
+    without: of "eyes", "nose", "mouth", "glasses", what is left out of the faces.
     Raises UserError if the shapes do not fit.
     """
     if state.ndim != 2 or state.shape[1] != S:
@@ -30,10 +32,10 @@ def render(identity, state, size=96):
     for start in range(0, len(state), CHUNK):
         rows = slice(start, start + CHUNK)
         if len(identity) == 1:
-            chunks.append(draw(Rig(identity, state[rows], size, colours)))
+            chunks.append(draw(Rig(identity, state[rows], size, colours), without))
         else:
             ours = {name: colour[rows] for name, colour in colours.items()}
-            chunks.append(draw(Rig(identity[rows], state[rows], size, ours)))
+            chunks.append(draw(Rig(identity[rows], state[rows], size, ours), without))
     return torch.cat(chunks)                                              # (N, 3, size, size)
 
 
@@ -44,7 +46,7 @@ def render_clip(identity, state, size=96):
     return render(identity, state, size)
 
 
-def draw(rig):
+def draw(rig, without=()):
     """All layers, from the backdrop to the glasses -> (N, 3, size, size) in [-1, 1]."""
     figure = torch.zeros_like(rig.gx)
     canvas = Canvas(rig.colours["back"].expand(-1, -1, rig.size, rig.size), figure, 2 / rig.size)
@@ -57,14 +59,18 @@ def draw(rig):
     body.clothes(canvas, rig)
     head.ears(canvas, rig)
     head.skin(canvas, rig, outline)
-    head.nose(canvas, rig)
+    if "nose" not in without:
+        head.nose(canvas, rig)
     head.lines(canvas, rig)
     mouth.facial_hair(canvas, rig, outline)
-    mouth.mouth(canvas, rig)
-    eyes.eyes(canvas, rig)
+    if "mouth" not in without:
+        mouth.mouth(canvas, rig)
+    if "eyes" not in without:
+        eyes.eyes(canvas, rig)
     eyes.brows(canvas, rig)
     hair.hair_front(canvas, locks, outline)
-    eyes.glasses(canvas, rig)
+    if "glasses" not in without:
+        eyes.glasses(canvas, rig)
     body.earrings(canvas, rig)
     return soften(key_light(canvas, rig), LENS * rig.size / 96) * 2 - 1
 
@@ -82,3 +88,14 @@ def key_light(canvas, rig):
 def mouth_box(identity, state):
     """Where the mouth is: (N, 4) as x0, y0, x1, y1 in 0..1 of the picture, head motion included."""
     return mouth.place_box(Rig(identity, state, 1, {}))
+
+
+def places(identity, state):
+    """Where the left eye, the right eye, nose and mouth are: (N, 4, 2) as x, y in 0..1."""
+    rig = Rig(identity, state, 1, {})
+    spacing = eyes.SPACING * identity.factor("eye_spacing") * rig.width
+    points = [rig.place(side * spacing, rig_.EYE_Y, 0.41) for side in (-1, 1)]
+    points += [rig.place(torch.zeros_like(rig.yaw), rig_.NOSE_Y, 0.56), mouth.centre(rig)]
+    scene = torch.stack([torch.cat(rig.to_scene(x, y), 2)[:, 0] for x, y in points], dim=1)
+    scene = scene - scene.new_tensor([0.0, rig_.LOOK_Y])
+    return (rig_.ZOOM * scene + 1) / 2                                    # (N, 4, 2)

@@ -1,0 +1,1 @@
+"""Small networks that are trained here: judges, the restorer."""

@@ -1,0 +1,187 @@
+"""A judge of melting: are eyes, nose, mouth and glasses of a face there, single and sharp?
+
+A small CNN trained on rendered truth and on truth that was spoiled in one part or two: left out
+by the renderer, doubled, smeared, blended with another pose, warped. It never sees a generated
+video. Letters: N pictures of 96x96, P parts.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from livetalk_ref.media import to_bytes
+from livetalk_ref.train import save
+from livetalk_ref.world import shards
+from livetalk_ref.world.clips import clip_generator
+from livetalk_ref.world.draw import places, render
+from livetalk_ref.world.draw.paint import soften
+from livetalk_ref.world.identity import sample_identities
+from livetalk_ref.world.motion import reference_state
+from livetalk_ref.world.state import COL, SIZE
+
+PARTS = ("left eye", "right eye", "nose", "mouth", "glasses")
+KINDS = ("missing", "doubled", "smeared", "blended", "warped")
+LEFT_OUT = ("eyes", "eyes", "nose", "mouth", "glasses")     # of each part, by the renderer
+RADII = (0.13, 0.13, 0.10, 0.17, 0.13)  # of the region of a part, in picture widths
+VISIBLE = 0.07          # mean change of a region's pixels, in [-1, 1], that a person sees
+NONE, WHOLE, BROKEN = 0, 1, 2           # labels; -1 is unclear
+
+
+@dataclass(frozen=True)
+class WholeFacesConfig:
+    """The size of a `WholeFaces`; saved beside its weights."""
+
+    widths: tuple = (32, 48, 64, 64)
+    hidden: int = 192
+
+
+class WholeFaces(nn.Module):
+    """Pictures (N, 3, 96, 96) in [-1, 1] -> logits (N, P, 3) of none, whole, broken."""
+
+    def __init__(self, config=WholeFacesConfig()):
+        super().__init__()
+        self.config = config
+        layers, width = [nn.PixelUnshuffle(2)], 12                       # 48x48
+        for i, out in enumerate(config.widths):                          # 48, 24, 12, 6
+            layers += [nn.Conv2d(width, out, 3, stride=1 if i == 0 else 2, padding=1),
+                       nn.GroupNorm(8, out), nn.SiLU(),
+                       nn.Conv2d(out, out, 3, padding=1), nn.SiLU()]
+            width = out
+        self.net = nn.Sequential(*layers, nn.Flatten(),
+                                 nn.Linear((SIZE // 16) ** 2 * width, config.hidden), nn.SiLU(),
+                                 nn.Linear(config.hidden, 3 * len(PARTS)))
+
+    def forward(self, x):
+        return self.net(x).unflatten(1, (len(PARTS), 3))
+
+    @torch.inference_mode()
+    def broken(self, frames, chunk=64):
+        """How surely each part of frames (T, 3, 96, 96) is broken: (T, P) in 0..1.
+
+        Frame 0 is the reference. Glasses that it has must stay, and none may appear.
+        """
+        odds = torch.cat([self(x).softmax(-1) + self(x.flip(-1))[:, [1, 0, 2, 3, 4]].softmax(-1)
+                          for x in frames.split(chunk)]) / 2             # (T, P, 3)
+        wears = odds[0, -1, WHOLE] > odds[0, -1, NONE]
+        broken = 1 - odds[..., WHOLE]
+        broken[:, -1] = 1 - odds[:, -1, WHOLE if wears else NONE]
+        return broken
+
+
+def whole_share(broken, threshold=0.5):
+    """Share of frames with no broken part, and the longest run of broken ones, in frames."""
+    bad = (broken > threshold).any(1).tolist()
+    run = longest = 0
+    for frame in bad:
+        run = run + 1 if frame else 0
+        longest = max(longest, run)
+    return 1 - sum(bad) / len(bad), longest
+
+
+def whole_faces_loss(net, x, labels):
+    """Cross-entropy of the labels (N, P) that are clear."""
+    return F.cross_entropy(net(x).flatten(0, 1).float(), labels.flatten(), ignore_index=-1)
+
+
+def draw_faces(split, number, count):
+    """Random faces with random stills: identity of `count`, state (count, S), generator."""
+    g = clip_generator(split, number, seed=3)
+    identity = sample_identities(count, g, shifted=number % 4 == 3)
+    state = torch.stack([reference_state(g) for _ in range(count)])
+    state[:, COL["blink"]] = torch.rand(count, generator=g).mul(3).sub(2).clamp(min=0)
+    return identity, state, g
+
+
+@torch.inference_mode()
+def spoiled_faces(split, number, count=32):
+    """`count` faces, half of them spoiled: pictures (N, 3, 96, 96) and labels (N, P)."""
+    identity, state, g = draw_faces(split, number, count)
+    truth = render(identity, state)
+    wears = identity.option("glasses") > 0
+    labels = torch.full((count, len(PARTS)), WHOLE)
+    labels[:, -1] = torch.where(wears, WHOLE, NONE)
+    masks = regions(identity, state)                                     # (N, P, 1, 96, 96)
+    pictures = truth.clone()
+    spoilt = {part: alternatives(truth, identity, state, part, g) for part in set(LEFT_OUT)}
+    for i in range(count):
+        if torch.rand((), generator=g) < 0.5:
+            continue
+        for part in draw_parts(bool(wears[i]), g):
+            kind = int(torch.randint(len(KINDS), (), generator=g))
+            mask = masks[i, part]
+            other = torch.lerp(pictures[i], spoilt[LEFT_OUT[part]][kind][i], mask)
+            change = ((other - truth[i]).abs() * mask).sum() / (3 * mask.sum())
+            gone = KINDS[kind] == "missing" and PARTS[part] == "glasses"
+            labels[i, part] = NONE if gone else BROKEN if change > VISIBLE else -1
+            pictures[i] = other
+    touched = overlapping(pictures, truth, masks)           # a neighbour's damage reaches others
+    labels[(labels == WHOLE) & touched] = -1
+    return pictures, labels
+
+
+def make_shard(folder, split, number):
+    """Draw a shard of faces unless it is there; returns its path."""
+    path = shards.shard_path(folder, split, number)
+    if not path.exists():
+        pictures, labels = spoiled_faces(split, number)
+        save(path, {"pictures": to_bytes(pictures), "labels": labels}, rows=[])
+    return path
+
+
+def build(split, count, folder="runs/faces", workers=None):
+    """Draw `count` faces, yielding shard paths."""
+    job = partial(make_shard, Path(folder) / shards.cache_name(), split)
+    yield from shards.run(job, range(-(-count // shards.SHARD)), workers)
+
+
+def draw_parts(wears, g):
+    """One part, or two: indices into PARTS."""
+    count = 1 + int(torch.rand((), generator=g) < 0.4)
+    return torch.randperm(len(PARTS) - (not wears), generator=g)[:count].tolist()
+
+
+def regions(identity, state):
+    """Soft discs over the parts (N, P, 1, H, W)."""
+    at = places(identity, state)                                         # (N, 4, 2)
+    at = torch.cat([at, at[:, :2].mean(1, keepdim=True)], dim=1)         # glasses between the eyes
+    axis = (torch.arange(SIZE) + 0.5) / SIZE
+    x, y = (axis - at[..., i, None] for i in (0, 1))                     # (N, P, W), (N, P, H)
+    wide = torch.tensor([1, 1, 1, 1, 0.5])[:, None]                      # glasses are twice as wide
+    far = ((x * wide)[:, :, None] ** 2 + y[..., None] ** 2).sqrt()       # (N, P, H, W)
+    radii = torch.tensor(RADII)[:, None, None]
+    return ((radii - far) / 0.03 + 0.5).clamp(0, 1)[:, :, None]
+
+
+def overlapping(pictures, truth, masks):
+    """Which parts (N, P) look otherwise than in truth."""
+    change = (pictures - truth).abs().mean(1)[:, None, None] * masks
+    return change.sum((2, 3, 4)) / masks.sum((2, 3, 4)) > 0.2 * VISIBLE
+
+
+def alternatives(truth, identity, state, part, g):
+    """The pictures in which a part is spoiled, one for each of KINDS: 5 of (N, 3, 96, 96)."""
+    count = len(truth)
+    shift = torch.randint(3, 9, (2,), generator=g) * torch.randint(-1, 2, (2,), generator=g)
+    shift = shift if shift.any() else torch.tensor([0, 6])
+    moved = state[torch.randperm(count, generator=g)].clone()
+    keep = [i for name, i in COL.items() if name.startswith("key")]
+    moved[:, keep] = state[:, keep]
+    blur = 1.5 + 3.5 * torch.rand((), generator=g).item()
+    return (render(identity, state, without=(part,)),
+            (truth + truth.roll(shift.tolist(), (2, 3))) / 2,
+            soften(truth, blur),
+            (truth + render(identity, moved)) / 2,
+            warp(truth, 3 + 4 * torch.rand((), generator=g).item(), g))
+
+
+def warp(pictures, reach, g):
+    """Pictures pulled about by a smooth field of some pixels."""
+    field = torch.randn(len(pictures), 2, 12, 12, generator=g) * reach * 2 / SIZE
+    field = F.interpolate(field, (SIZE, SIZE), mode="bicubic").movedim(1, -1)
+    still = F.affine_grid(torch.eye(2, 3).expand(len(pictures), -1, -1), pictures.shape,
+                          align_corners=False)
+    return F.grid_sample(pictures, still + field, padding_mode="border", align_corners=False)
