@@ -14,6 +14,7 @@ from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE, KEPT
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
+from livetalk_ref.nets.whole_faces import WholeFaces, WholeFacesConfig
 from livetalk_ref.packing import unpacked
 from livetalk_ref.real.commands import REAL
 from livetalk_ref.real.weights import stored_shapes
@@ -27,7 +28,7 @@ from livetalk_ref.world.state import SIZE
 SAMPLERS = ("euler", "rollout")     # of teachers, of students: the fact "sampler" of their files
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
          "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig),
-         "restorer": (Restorer, RestorerConfig)}                            # else a WanDiT
+         "restorer": (Restorer, RestorerConfig), "faces": (WholeFaces, WholeFacesConfig)}                            # else a WanDiT
 
 
 def checkpoint(name):

@@ -19,6 +19,7 @@ from livetalk_ref.judge import sync
 from livetalk_ref.judge.reader import Reader, reader_loss
 from livetalk_ref.load import load_module
 from livetalk_ref.media import to_bytes
+from livetalk_ref.nets import whole_faces
 from livetalk_ref.ode import VARIANT, ode_loss, teacher_forced_loss
 from livetalk_ref.packing import eight_bits, half
 from livetalk_ref.train import TrainConfig, kept, read, save, train
@@ -110,6 +111,25 @@ def reader_stage(count=3072):
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.01, cooldown=1.0), finish)
 
 
+def faces_stage(count=8192):
+    """Judge of melting on truth and spoiled truth, half of it through the codec, in any light."""
+    tensors, _ = shards.load(list(whole_faces.build("train", count)))
+    pictures, labels, codec = tensors["pictures"], tensors["labels"], load_module("codec")
+    half_of = len(pictures) // 2
+    coded = [to_bytes(restorer.through(codec, restorer.floats_of(part)))
+             for part in pictures[:half_of].split(64)]
+    pictures = torch.cat([*coded, pictures[half_of:]])
+    model = whole_faces.WholeFaces().to(memory_format=torch.channels_last)
+
+    def loss(model, g):
+        some = torch.randint(len(pictures), (96,), generator=g)
+        x = whole_faces.jitter(restorer.floats_of(pictures[some]), g)
+        x, seen = whole_faces.mirror(x, labels[some], g)
+        return whole_faces.whole_faces_loss(model, *on(model, x, seen))
+
+    return Stage(model, loss, TrainConfig(steps=3000, lr=1e-3, muon=0.01, cooldown=1.0))
+
+
 def restorer_stage(count=1536, pairs=2048):
     """Restorer on pairs of rendered pictures, spoiled and clean, and their mirror images."""
     data, codec = snippets.Snippets.load(list(snippets.build("train", count))), load_module("codec")
@@ -157,18 +177,19 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=4096, spoiled=False, size=TINY, batch=16, data=None):
+def teacher_stage(count=4096, spoiled=False, size=TINY, batch=300, data=None):
     """Bidirectional teacher: flow matching on cached latents, of clean clips or, spoiled, of raw
-    ones, three in ten of which are damaged."""
+    ones, three in ten of which are damaged. A batch has so many latent frames, in windows."""
     data = data or latents.LatentClips.load(
         list(latents.build(load_module("codec"), "train", count, spoiled=spoiled)))
     model = WanDiT(size)
     weight = focus(data.latents.shape[-1])
+    batches = latents.Batches(data)
 
     def loss(model, g):
-        x0, cond = data.batch(batch, g)
+        x0, cond = batches.draw(batch, g)
         noise = torch.randn(x0.shape, generator=g)
-        sigma = draw_sigma(batch, g, plain=0.3)
+        sigma = draw_sigma(len(x0), g, plain=0.3)
         x0, noise, sigma, cond, places = on(model, x0, noise, sigma, cond, weight)
         return flow_loss(model, x0, noise, sigma, cond.known, cond, places)
 
@@ -179,10 +200,10 @@ def teacher_stage(count=4096, spoiled=False, size=TINY, batch=16, data=None):
 def focus(cells):
     """How much each place of a latent counts in the teacher's loss, 1 on average: (cells, cells).
 
-    Mouths fill a ninth of the picture; what is learned best does not depend on the weights, but
-    how soon does (talking heads are commonly trained with a mask over the lips).
+    Faces count FACE_WEIGHT times what is around them: what is learned best does not depend on
+    the weights, but how soon does (talking heads are commonly trained with a mask).
     """
-    weight = snippets.detail(torch.tensor(MOUTH), cells)[0].square()     # 1, faces 4, mouths 9
+    weight = 1 + (FACE_WEIGHT - 1) * snippets.box_mask(torch.tensor(FACE), cells)[0]
     return weight / weight.mean()
 
 
@@ -226,15 +247,16 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
         "sampler": "rollout", "pairs": count, "variant": variant, "teacher": teacher})
 
 
-MOUTH = (0.35, 0.5, 0.65, 0.8)      # where mouths are: left, top, right, bottom of the picture
+FACE = (0.2, 0.2, 0.8, 0.9)         # where faces are: left, top, right, bottom of the picture
+FACE_WEIGHT = 6.0
 FEW = 64               # clips that are enough to measure what `finish` does
 ODE_STEPS = {"short": 400, "converged": 2000}       # 1 : 5, as the paper's 4k and 20k
 ODE_KEPT = (25, 50, 100, 200, 400, 700, 1000, 1500, 2000)
-SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader", "sync": "sync",
+SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader", "faces": "faces", "sync": "sync",
            "teacher": "teacher", "ode": "student_ode", "restorer": "restorer", "dmd": "student"}
 SMALL = {"ear", "judges"}           # their losses stay on the CPU
 STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
-          "judges": reader_stage, "sync": sync_stage, "teacher": teacher_stage,
+          "judges": reader_stage, "faces": faces_stage, "sync": sync_stage, "teacher": teacher_stage,
           "ode": ode_stage, "teacher_causal": causal_stage, "restorer": restorer_stage,
           "dmd": distillation.train_recipe}
 

@@ -40,7 +40,7 @@ class Config:
         return range(2, self.layers // 2 + 1)
 
 
-TINY = Config(dim=160, ffn_dim=384, heads=5, layers=8, text_dim=64, audio_dim=64,
+TINY = Config(dim=192, ffn_dim=512, heads=6, layers=8, text_dim=64, audio_dim=64,
               latent_channels=16, audio_hidden=96)
 LIVETALK_1P3B = Config(dim=1536, ffn_dim=8960, heads=12, layers=30, text_dim=4096,
                        audio_dim=10752, latent_channels=16)

@@ -12,7 +12,7 @@ from livetalk_ref.world.identity import Identity
 from livetalk_ref.world.speech import VOICES
 from livetalk_ref.world.state import COL, S
 
-FRAMES = 105     # 27 latent frames
+FRAMES, OVERLAP = 105, latents.OVERLAP      # 27 latent frames
 
 
 def made(count=3, switch=60):
@@ -33,7 +33,7 @@ def test_tiny_hears_what_the_world_says():
 
 def test_a_window_in_mid_stream_has_its_own_sound_and_the_clips_reference():
     data = made()
-    x0, cond = data.window(4, latents.OVERLAP)
+    x0, cond = data.window(4, OVERLAP)
     assert x0[1, :, 0, 0, 0].tolist() == [104 + i for i in range(21)]
     assert cond.ref[1, 0, 0, 0] == 100
     assert cond.known[0].tolist() == [True] * 4 + [False] * 17
@@ -51,17 +51,36 @@ def test_prompts_change_at_their_frame():
 
 
 def test_batches_hide_audio_and_text_as_often_as_said():
-    data, g = made(), torch.Generator().manual_seed(0)
-    audio = words = prefix = 0
+    batches, g = latents.Batches(made()), torch.Generator().manual_seed(0)
+    audio = words = prefix = seen = 0
     for _ in range(40):
-        _, cond = data.batch(50, g)
+        _, cond = batches.draw(450, g)
+        seen += len(cond.ref)
         none = cond.drop("audio").drop("text")
         audio += (cond.audio == 0).all(2).all(1).sum().item()
         words += (cond.text == none.text).all(2).all(1).sum().item()
-        prefix += (cond.known.sum(1) == latents.OVERLAP).sum().item()
-    assert audio / 2000 == pytest.approx(0.15, abs=0.03)
-    assert words / 2000 == pytest.approx(0.15, abs=0.03)
-    assert prefix / 2000 == pytest.approx(0.4, abs=0.05)
+        prefix += (cond.known.sum(1) == OVERLAP).sum().item()
+    assert audio / seen == pytest.approx(0.15, abs=0.03)
+    assert words / seen == pytest.approx(0.15, abs=0.03)
+    assert prefix / seen == pytest.approx(0.4, abs=0.05)
+
+
+def test_batches_are_windows_of_the_clips(monkeypatch):
+    monkeypatch.setattr(latents, "DROP", 0.0)
+    monkeypatch.setattr(latents, "rephrase", lambda prompt, g: prompt)
+    data, g = made(5, switch=40), torch.Generator().manual_seed(1)
+    batches, seen = latents.Batches(data), set()
+    for _ in range(20):
+        x0, cond = batches.draw(90, g)
+        seen.add(x0.shape[1])
+        for i in range(len(x0)):
+            clip, first = divmod(int(x0[i, 0, 0, 0, 0]), 100)
+            one, wanted = data.select([clip]).window(first, OVERLAP if first else 1, x0.shape[1])
+            assert torch.equal(x0[i:i + 1], one)
+            for name in ("ref", "audio", "known", "text_mask"):
+                assert torch.equal(getattr(cond[i:i + 1], name), getattr(wanted, name)), name
+            assert torch.allclose(cond.text[i], wanted.text[0], atol=1e-3)
+    assert seen == set(latents.WINDOWS)
 
 
 def test_dropped_audio_is_not_silence():

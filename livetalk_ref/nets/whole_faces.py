@@ -24,6 +24,7 @@ from livetalk_ref.world.motion import reference_state
 from livetalk_ref.world.state import COL, SIZE
 
 PARTS = ("left eye", "right eye", "nose", "mouth", "glasses")
+MIRRORED = [1, 0, 2, 3, 4]
 KINDS = ("missing", "doubled", "smeared", "blended", "warped")
 LEFT_OUT = ("eyes", "eyes", "nose", "mouth", "glasses")     # of each part, by the renderer
 RADII = (0.13, 0.13, 0.10, 0.17, 0.13)  # of the region of a part, in picture widths
@@ -64,7 +65,7 @@ class WholeFaces(nn.Module):
 
         Frame 0 is the reference. Glasses that it has must stay, and none may appear.
         """
-        odds = torch.cat([self(x).softmax(-1) + self(x.flip(-1))[:, [1, 0, 2, 3, 4]].softmax(-1)
+        odds = torch.cat([self(x).softmax(-1) + self(x.flip(-1))[:, MIRRORED].softmax(-1)
                           for x in frames.split(chunk)]) / 2             # (T, P, 3)
         wears = odds[0, -1, WHOLE] > odds[0, -1, NONE]
         broken = 1 - odds[..., WHOLE]
@@ -80,6 +81,22 @@ def whole_share(broken, threshold=0.5):
         run = run + 1 if frame else 0
         longest = max(longest, run)
     return 1 - sum(bad) / len(bad), longest
+
+
+def jitter(x, g):
+    """Pictures in another light, and some a little softer: neither makes a face less whole."""
+    count = len(x)
+    gain, light = torch.rand(2, count, 1, 1, 1, generator=g)
+    soft = torch.rand(count, 1, 1, 1, generator=g) < 0.3
+    x = torch.where(soft, soften(x, 0.2 + 0.6 * torch.rand((), generator=g).item()), x)
+    return (x * (0.85 + 0.3 * gain) + 0.2 * (light - 0.5)).clamp(-1, 1)
+
+
+def mirror(x, labels, g):
+    """Half of the pictures from left to right, their eyes changed over."""
+    flip = torch.rand(len(x), generator=g) < 0.5
+    return (torch.where(flip[:, None, None, None], x.flip(-1), x),
+            torch.where(flip[:, None], labels[:, MIRRORED], labels))
 
 
 def whole_faces_loss(net, x, labels):

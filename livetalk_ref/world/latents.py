@@ -20,9 +20,10 @@ from livetalk_ref.world.prompts import rephrase
 from livetalk_ref.world.state import SIZE
 
 WINDOW = 21               # latent frames that a model sees at once ..
-WINDOWS = (9, 12, 15, 18, 21)           # .. and in training, so that short rollouts are known too
+WINDOWS = (9, 15, 21)                   # .. and in training, so that short rollouts are known too
 OVERLAP = 4               # clean latent frames at the start of a later window
 DROP = 0.1                # how often training hides audio, text, or (half as often) both
+WORDINGS = 4              # in which training tells each prompt
 PROMPTS = 2               # at most so many prompts in a clip
 NEVER = 10_000            # first frame of a second prompt that never comes
 
@@ -131,25 +132,50 @@ class LatentClips:
     def text(self, first, frames):
         """Both prompts' rows (N, 32, D), and which a latent frame may read (N, frames, 32)."""
         rows = text.encode([p for pair in self.prompts for p in (pair[0], pair[-1])])
-        pixel = (torch.arange(first, first + frames) * 4 - 3).clamp(min=0)
-        second = pixel >= self.starts[:, 1:2]                            # (N, frames)
-        mask = torch.stack([~second, second], dim=-1).repeat_interleave(text.TEXT_ROWS, dim=-1)
+        mask = readable(torch.arange(first, first + frames)[None], self.starts)
         return rows.unflatten(0, (-1, PROMPTS)).flatten(1, 2), mask
 
-    def batch(self, size, g):
-        """A training batch: windows of 9 to 21 latent frames at the start (prefix 1) or in
-        mid-stream (prefix 4), prompts in other words, audio and text dropped at random.
-        -> x0 (size, F, C, h, w), Cond."""
-        some = self.select(torch.randint(len(self), (size,), generator=g))
-        some.prompts = [[rephrase(prompt, g) for prompt in pair] for pair in some.prompts]
+
+class Batches:
+    """Training batches of clips, drawn on one device: windows of 9, 15 or 21 latent frames at
+    the start (prefix 1) or in mid-stream (prefix 4), prompts in one of WORDINGS ways, conditions
+    dropped at random. Which, the CPU's generator decides: the same on every device."""
+
+    def __init__(self, clips, device="cpu"):
+        g = torch.Generator().manual_seed(0)
+        self.latents = clips.latents.to(device)                          # (N, F, C, h, w)
+        self.audio = torch.cat([group_audio(rows.float()).half() for rows in clips.audio.split(64)])
+        said = [rephrase(prompt, g) for _ in range(WORDINGS) for pair in clips.prompts
+                for prompt in (pair[0], pair[-1])]
+        rows = torch.cat([text.encode(said[i:i + 4096]).half() for i in range(0, len(said), 4096)])
+        self.words = rows.view(WORDINGS, len(clips), -1, text.TEXT_DIM).to(device)
+        self.audio, self.starts = self.audio.to(device), clips.starts.to(device)
+        self.no_text = text.encode([""]).to(device)
+
+    def draw(self, total, g):
+        """Windows of F latent frames, total / F of them -> x0 (B, F, C, h, w), Cond."""
+        def dice(*shape):
+            return torch.rand(*shape, generator=g).to(self.latents.device)
+
         frames = WINDOWS[int(torch.randint(len(WINDOWS), (), generator=g))]
-        last = self.latents.shape[1] - frames
-        middle = torch.rand(size, generator=g) < 0.4
-        offsets = torch.where(middle, torch.randint(1, last + 1, (size,), generator=g), 0)
-        parts = [some.select([i]).window(k, OVERLAP if k else 1, frames)
-                 for i, k in enumerate(offsets.tolist())]
-        x0, cond = torch.cat([p[0] for p in parts]), Cond.cat([p[1] for p in parts])
-        return x0, drop_some(cond, torch.rand(size, generator=g))
+        size = max(1, total // frames)
+        some, wording = (dice(2, size) * torch.tensor([[len(self.latents)], [WORDINGS]],
+                                                      device=self.latents.device)).long()
+        middle, where, drop = dice(3, size)
+        first = (1 + where * (self.latents.shape[1] - frames)).long() * (middle < 0.4)
+        shown = first[:, None] + torch.arange(frames, device=first.device)       # (size, F)
+        known = torch.arange(frames, device=first.device) < \
+            torch.where(first > 0, OVERLAP, 1)[:, None]
+        mask = readable(shown, self.starts[some])
+        cond = Cond(self.latents[some, 0].float(), self.audio[some[:, None], shown].float(),
+                    self.words[wording, some].float(), known, self.no_text, mask)
+        return self.latents[some[:, None], shown].float(), drop_some(cond, drop)
+
+
+def readable(frames, starts):
+    """Which rows of two prompts latent frames (N, F) may read: (N, F, 32), by starts (N, 2)."""
+    second = (frames * 4 - 3).clamp(min=0) >= starts[:, 1:2]
+    return torch.stack([~second, second], dim=-1).repeat_interleave(text.TEXT_ROWS, dim=-1)
 
 
 def drop_some(cond, dice):
