@@ -48,11 +48,17 @@ def codec_stage(count=1920):
     data = snippets.Snippets.load(list(snippets.build("train", count)))
     model = Codec().to(memory_format=torch.channels_last)
 
+    sound, bad = (~data.degraded).nonzero()[:, 0], data.degraded.nonzero()[:, 0]
+
     def loss(model, g):
-        some = torch.randint(len(data), (10, 1), generator=g)
-        when = torch.randint(snippets.FRAMES - 12, (10, 1), generator=g) + torch.arange(13)
-        x = data.pictures((some, when))                                  # (10, 13, 3, 96, 96)
+        some = torch.cat([part[torch.randint(len(part), (count, 1), generator=g)]
+                          for part, count in ((sound, 10), (bad, 2))])
+        when = torch.randint(snippets.FRAMES - 12, (12, 1), generator=g) + torch.arange(13)
+        x = data.pictures((some, when))                                  # (12, 13, 3, 96, 96)
         weight = snippets.detail(data.box[some, when], x.shape[-1])
+        if torch.rand((), generator=g) < CROPPED:   # faces, in any place of the grid of cells
+            left, top = (int(torch.randint(17, (), generator=g)) + edge for edge in (8, 14))
+            x, weight = (t[..., top:top + 64, left:left + 64] for t in (x, weight))
         x, weight = on(model, x, weight)
         y, target, z = model(x, g)
         weight = weight if y.shape == x.shape else torch.ones_like(target[:, :, :1])
@@ -247,6 +253,7 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
         "sampler": "rollout", "pairs": count, "variant": variant, "teacher": teacher})
 
 
+CROPPED = 0.75                      # share of the codec's batches that show faces alone
 FACE = (0.2, 0.2, 0.8, 0.9)         # where faces are: left, top, right, bottom of the picture
 FACE_WEIGHT = 6.0
 FEW = 64               # clips that are enough to measure what `finish` does
