@@ -18,7 +18,7 @@ from livetalk_ref.media import blame, fit, placed, to_bytes
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL, SIZE
-from livetalk_ref.world.still import reference_state
+from livetalk_ref.world.motion import reference_state
 
 SMALLEST, LARGEST = 32, 10_000      # pixels a side
 DRAWN = 25.5                        # dB that the codec restores of every drawn portrait

@@ -25,9 +25,9 @@ PICTURES = Path(__file__).resolve().parents[1] / "data" / "pictures"
 CONTACT_SEED, COLUMNS, LARGE, SMALL = 13, 6, 152, 4     # SMALL pictures under each large one
 BANNER = {"which": "05-us-f2", "seed": 3, "prompt": "a person smiles and nods while speaking"}
 PROMPTS = ("smiles and nods, speaking", "very surprised, looking up", "speaks calmly",
-           "frowns and shakes the head", "joyful, gesturing", "sad, looking down",
-           "tilts the head, happy", "glances left while talking", "energetic, waving",
-           "gloomy, motionless", "astonished, turning", "happy, leaning right")
+           "frowns and shakes the head", "joyful, nodding", "sad, looking down",
+           "tilts the head, happy", "glances left while talking", "energetic, swaying",
+           "gloomy, motionless", "astonished, turning", "happy, turning right")
 
 
 def act(spoken, prompt, generator, frames=None):

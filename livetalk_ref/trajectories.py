@@ -130,9 +130,8 @@ def load_teacher(kind="bidirectional", device="cpu", run=CAUSAL):
 
 
 def clean_clips(split, count):
-    """Shards of the first `count` clips of a split, 81 frames each, yielding their paths."""
-    yield from latents.build(load_module("codec"), split, count, CLEAN, frames=FRAMES,
-                             degraded=0.0)
+    """Shards of the first `count` clips of a split, all clean, yielding their paths."""
+    yield from latents.build(load_module("codec"), split, count)
 
 
 def from_shipped(count, split="train", teacher="bidirectional", watch=None, run=CAUSAL):

@@ -14,7 +14,7 @@ from livetalk_ref.world import clips
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL
-from livetalk_ref.world.still import reference_state
+from livetalk_ref.world.motion import reference_state
 
 pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
 

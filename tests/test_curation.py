@@ -15,7 +15,7 @@ from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.latents import NEVER, LatentClips, encode_clip
 from livetalk_ref.world.prompts import MAX_WORDS, is_held_out, parse, sample_prompt, words
-from livetalk_ref.world.still import reference_state
+from livetalk_ref.world.motion import reference_state
 
 COUNT = 24
 

@@ -13,7 +13,7 @@ from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.state import COL
-from livetalk_ref.world.still import MOUTH
+from livetalk_ref.world.motion import MOUTH
 
 
 @pytest.fixture(scope="module")

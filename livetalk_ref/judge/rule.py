@@ -9,7 +9,7 @@ from dataclasses import replace
 from livetalk_ref.judge.follow import loudness
 from livetalk_ref.world import clips
 from livetalk_ref.world.state import COL, SIZE
-from livetalk_ref.world.still import MOUTH
+from livetalk_ref.world.motion import MOUTH
 
 
 def opening(samples, frames):

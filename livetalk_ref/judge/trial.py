@@ -15,7 +15,7 @@ from livetalk_ref.world import clips
 from livetalk_ref.world.degrade import degrade, sample_degradation
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sample_identities
-from livetalk_ref.world.still import reference_state
+from livetalk_ref.world.motion import reference_state
 
 SPLIT = "check"
 STEPS = (0.0, 0.25, 0.5, 1.0)       # how far two faces' one factor is apart, in its range
