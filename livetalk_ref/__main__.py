@@ -102,7 +102,7 @@ def generate(options):
     samples = load_audio(options.audio)
     if is_silent(samples):
         warn("the sound is silent; the avatar will listen.")
-    avatar = real_avatar(options) if real else \
+    avatar = real_avatar(options, samples) if real else \
         load(options.model, check_device(options.device or "cpu"))
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
     steps, guidance = g.settle(avatar, options.steps,

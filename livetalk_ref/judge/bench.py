@@ -33,7 +33,7 @@ from livetalk_ref.judge.cost import peak_memory
 from livetalk_ref.judge.results import hardware
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.real.graphs import Graphed
+from livetalk_ref.real.gpu import Graphed
 from livetalk_ref.rollout import denoise, draw, remember, sample
 from livetalk_ref.stream import frames_of, samples_for
 from livetalk_ref.world import text
