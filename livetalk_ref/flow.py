@@ -31,15 +31,20 @@ def sigma_grid(steps, shift=SHIFT):
     return shift_sigma(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift)
 
 
+def exact(sigma, x):
+    """Noise levels where x is, in float32 at least: bf16 would make .83203 of .83333."""
+    return sigma.to(x.device, torch.promote_types(x.dtype, torch.float32))
+
+
 def per_frame(sigma, x):
-    """Noise levels (B, F) shaped to multiply latents (B, F, C, h, w)."""
-    return sigma.to(x.dtype)[..., None, None, None]
+    """Noise levels (B, F) shaped to multiply latents (B, F, C, h, w), see `exact`."""
+    return exact(sigma, x)[..., None, None, None]
 
 
 def add_noise(x0, noise, sigma):
     """The point at noise level sigma (B, F) on the straight line from x0 to noise."""
     s = per_frame(sigma, x0)
-    return (1 - s) * x0 + s * noise
+    return ((1 - s) * x0 + s * noise).to(x0.dtype)
 
 
 def x0_from_velocity(x, sigma, v):
@@ -163,10 +168,10 @@ def euler(model, noise, clean, cond, steps=TEACHER_STEPS, guidance=Guidance(), s
     grid = sigma_grid(steps, shift)
     x = paste(noise, clean)
     for i in range(steps):
-        sigma = grid[i].to(x).expand(x.shape[:2])
+        sigma = exact(grid[i], x).expand(x.shape[:2])
         v = guided(model, x, sigma, cond, guidance)
         x0 = paste(x0_from_velocity(x, sigma, v), clean)
-        x = paste(x + v * (grid[i + 1] - grid[i]).to(x), clean)
+        x = paste(x + v * (grid[i + 1] - grid[i]).item(), clean)
         yield Step(i, grid[i].item(), x, x0)
 
 

@@ -15,7 +15,7 @@ import torch
 
 from livetalk_ref.cache import BLOCK, EMPTY, FULL, KVCache
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import STUDENT_STEPS, add_noise, sigma_grid, x0_from_velocity
+from livetalk_ref.flow import STUDENT_STEPS, add_noise, exact, sigma_grid, x0_from_velocity
 
 SIGMAS = sigma_grid(STUDENT_STEPS)[:-1]     # 1, .9375, .8333, .625
 LAST = STUDENT_STEPS - 1
@@ -64,7 +64,7 @@ def denoise(model, noise, cond, cache, exit=LAST):
     prediction of step `exit` is the block. Gradients, if they are on, see that step alone.
     """
     training = torch.is_grad_enabled()
-    sigmas = SIGMAS.to(noise)[:, None, None].expand(-1, *noise.shape[1:3])   # (4, B, k)
+    sigmas = exact(SIGMAS, noise)[:, None, None].expand(-1, *noise.shape[1:3])   # (4, B, k)
     x = noise[0]
     for step in range(exit + 1):
         x = paste_known(x, cond)

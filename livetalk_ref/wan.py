@@ -33,6 +33,7 @@ class Config:
     freq_dim: int = 256
     patch: int = 2             # patch (1, 2, 2)
     eps: float = 1e-6
+    bf16_time: bool = False    # the timestep is embedded as bf16 holds it: 833.3 as 832
 
     @property
     def audio_layers(self):
@@ -43,7 +44,7 @@ class Config:
 TINY = Config(dim=160, ffn_dim=384, heads=5, layers=8, text_dim=64, audio_dim=64,
               latent_channels=16, audio_hidden=96)
 LIVETALK_1P3B = Config(dim=1536, ffn_dim=8960, heads=12, layers=30, text_dim=4096,
-                       audio_dim=10752, latent_channels=16)
+                       audio_dim=10752, latent_channels=16, bf16_time=True)
 OMNIAVATAR_14B = replace(LIVETALK_1P3B, dim=5120, ffn_dim=13824, heads=40, layers=40)
 
 
@@ -238,7 +239,8 @@ class WanDiT(nn.Module):
         check_cond(x, cond, self.config)
         frames, (height, width) = x.shape[1], (n // self.config.patch for n in x.shape[3:])
         tokens = self.embed(x, cond)                                     # (B, F, S, D)
-        time = self.time_embedding(sinusoid(1000 * sigma, self.config.freq_dim).to(x.dtype))
+        t = (1000 * sigma).to(torch.bfloat16 if self.config.bf16_time else sigma.dtype)
+        time = self.time_embedding(sinusoid(t, self.config.freq_dim).to(x.dtype))
         time6 = self.time_projection(time).unflatten(-1, (6, -1))        # (B, F, 6, D)
         text = cond.text_keys or self.read_text(cond.text)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)

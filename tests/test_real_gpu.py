@@ -10,6 +10,7 @@ import torch
 from repo import ROOT
 
 from livetalk_ref.cache import FULL, KVCache
+from livetalk_ref.judge.results import read_result
 from livetalk_ref.real import gpu
 from livetalk_ref.real.avatar import cache_bytes, kept_frames
 from livetalk_ref.real.standin import SMALL, random_cond, random_dit
@@ -64,3 +65,20 @@ def test_a_cache_takes_the_bytes_that_are_computed_and_an_hour_no_more_than_six_
         held = sum(t.nbytes for pair in cache.layers for t in pair)
         assert held == cache_bytes(SMALL, 4, len(cache.frames), torch.float32)
     assert kept_frames(AHIS, 8) == kept_frames(AHIS, 4800) == 15
+
+
+def test_the_readme_says_what_was_measured_and_computed():
+    """A line for every mode of the GPU, and for every card."""
+    text = (ROOT / "README.md").read_text()
+    stages = {(row["stage"], row.get("mode")): row
+              for row in read_result("real_gpu")["cost"]["stages"] if "attention" not in row}
+    for mode in ("eager", "graphs", "compiled", "compiled graphs"):
+        dit, live = stages["dit", mode], stages["session", mode]
+        assert (f"| {mode} | {dit['ms_per_step']:.1f} | {dit['ms_per_block']:.0f} | "
+                f"{dit['frames_per_second']:.1f} | {live['frames_per_second']:.1f} | "
+                f"{live['first_frame_seconds']:.3f} | {live['peak_gib']:.1f} |") in text
+    for row in read_result("real_memory")["rows"]:
+        if "card" in row:
+            line, = (line for line in text.splitlines() if line.startswith(f"| {row['card']} "))
+            assert line.endswith(f"| {row['dtype']} | {row['total']:.1f} of {row['GiB']:.1f} GiB | "
+                                 f"{row['undo']} |")

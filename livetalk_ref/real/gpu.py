@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from livetalk_ref.cache import BLOCK, KVCache
 from livetalk_ref.device import best_device
 from livetalk_ref.errors import run_program
-from livetalk_ref.flow import TEACHER_STEPS, Guidance, guided
+from livetalk_ref.flow import TEACHER_STEPS, Guidance, exact, guided
 from livetalk_ref.judge.results import as_result
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.real import standin
@@ -154,7 +154,7 @@ class Bench:
         cond, cache = replace(cond, known=torch.zeros_like(cond.known)), KVCache(AHIS)
         while len(cache.frames) < AHIS.sinks + AHIS.window:
             cache = remember(model, noise[0], cond, cache)
-        sigma = SIGMAS[1].float().to(self.device).expand(noise.shape[1:3])
+        sigma = exact(SIGMAS[1], noise).expand(noise.shape[1:3])
         return (noise[0], sigma, cond, cache), noise
 
 

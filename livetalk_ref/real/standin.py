@@ -18,7 +18,7 @@ from livetalk_ref.train import save
 from livetalk_ref.wan import LIVETALK_1P3B, Config, WanDiT
 
 SMALL = Config(dim=64, ffn_dim=128, heads=2, layers=4, text_dim=32, audio_dim=4 * 16,
-               latent_channels=16, audio_hidden=8, freq_dim=32)
+               latent_channels=16, audio_hidden=8, freq_dim=32, bf16_time=True)
 SMALL_VAE = {"base_dim": 8}                     # of AutoencoderKLWan; the real one's is 96
 SMALL_SPEECH = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
                 "intermediate_size": 32, "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16,
