@@ -15,11 +15,10 @@ from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.judge.commands import (add_bench, add_policies, add_soak, bench, policies, soak,
                                          tell)
 from livetalk_ref.live.commands import add_live, live
-from livetalk_ref.options import (SEED, Parser, add_ablation, add_device, add_evaluate, add_json,
-                                  add_report, add_study, add_train, add_trajectories, number)
+from livetalk_ref.options import (PROMPT, SEED, Parser, add_ablation, add_evaluate, add_generate,
+                                  add_json, add_report, add_study, add_train, add_trajectories)
 from livetalk_ref.progress import Progress, duration, warn
-from livetalk_ref.real.commands import (add_prepare, add_weights, is_real, photo, prepare,
-                                        real_avatar)
+from livetalk_ref.real.commands import add_prepare, is_real, photo, prepare, real_avatar
 
 STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
           "dmd")                                    # in this order
@@ -29,7 +28,6 @@ QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "
          "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
 OWN = {"ode": ("recipe", "variant", "count", "teacher", "seed"),
        "dmd": ("recipe", "count", "seed")}          # options of `train` that these stages take
-PROMPT = "a happy person smiles and nods while speaking"
 
 
 def arguments():
@@ -64,57 +62,46 @@ def arguments():
     return parser
 
 
-def add_generate(c):
-    who = c.add_mutually_exclusive_group()
-    who.add_argument("--image", metavar="I", help="a portrait of the drawn world, PNG or "
-                     "JPEG; with released weights a photograph")
-    who.add_argument("--identity", type=SEED, metavar="SEED", default=7,
-                     help="the drawn portrait of a seed (7)")
-    c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
-    c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
-    c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
-    c.add_argument("--model", default="teacher", metavar="M", help="teacher, student, "
-                   "student_ode, student_ode_short, the path of a checkpoint, livetalk-1.3b or "
-                   "omniavatar-1.3b (teacher)")
-    add_weights(c)
-    c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
-    c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
-    weight = number(0, 20, float)
-    c.add_argument("--text-weight", type=weight, help="text guidance, 1 is off")
-    c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
-    c.add_argument("--scale", type=number(1, 16), metavar="K",
-                   help="how much larger the picture is shown (4; 1 with released weights)")
-    add_device(c, "cpu; with released weights cuda where there is one")
-    add_json(c)
-
-
 def generate(options):
     """A video from a picture, a sound file and a prompt."""
     from livetalk_ref import generate as g
     from livetalk_ref.device import check_device
     from livetalk_ref.load import load
-    from livetalk_ref.world import prompts
-    from livetalk_ref.world.audio import is_silent, load_audio
+    from livetalk_ref.media import is_silent, load_audio
+    from livetalk_ref.portrait import blank
 
     real = is_real(options)
-    if not real:
-        prompts.parse(options.prompt)
-    samples = load_audio(options.audio)
+    prompt = options.prompt if real else known_prompt(options.prompt)
+    samples = load_audio(options.audio, warn)
     if is_silent(samples):
         warn("the sound is silent; the avatar will listen.")
     avatar = real_avatar(options, samples) if real else \
         load(options.model, check_device(options.device or "cpu"))
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
+    if tone := blank(picture):
+        warn(f"the picture is nearly {tone} everywhere; look whether it is the right one.")
     steps, guidance = g.settle(avatar, options.steps,
                                guidance_of(options.text_weight, options.audio_weight,
                                            avatar.guidance))
     scale = options.scale or (1 if real else g.SCALE)
     ticks = g.count_ticks(avatar, g.count_frames(samples), steps)
     with Progress("block" if avatar.is_student else "denoising step", ticks) as progress:
-        facts = g.make_video(avatar, picture, samples, options.prompt, options.out, options.seed,
+        facts = g.make_video(avatar, picture, samples, prompt, options.out, options.seed,
                              steps, guidance, scale, progress)
     tell(options, facts, f"{facts['out']}: {facts['frames']} frames, "
          f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
+
+
+def known_prompt(prompt):
+    """A prompt without words that the miniature cannot read, with a warning about them."""
+    from livetalk_ref.world.prompts import alike, keep_known
+
+    kept, unknown = keep_known(prompt)
+    if kept != prompt:
+        left_out = ", ".join(f"'{word}'{alike(word)}" for word in unknown)
+        warn(f"the prompt is read as '{kept}', without {left_out or 'the words that are too many'};"
+             f" 'generate -h' lists the words that count.")
+    return kept
 
 
 def reference(options, codec):

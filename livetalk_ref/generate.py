@@ -18,7 +18,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
                                euler, group_audio)
 from livetalk_ref.media import SCALE, movie
-from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of, sound
+from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, face, frames_of, sound
 from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
@@ -111,11 +111,11 @@ def conditions(avatar, picture, samples, prompt):
     """The `Cond` of every window, one after the other.
 
     picture (3, H, W) in [-1, 1] is the reference; samples (N,) 16 kHz sound; prompt may be ''.
-    Raises UserError for a picture size the codec does not take and for unknown words.
+    Raises UserError for a picture that is none, see `stream.face`, and for unknown words.
     """
     device = next(avatar.model.parameters()).device
     with torch.no_grad():
-        ref = avatar.codec.encode(picture[None, None].to(device))[:, 0]  # (1, C, h, w)
+        ref = avatar.codec.encode(face(picture)[None, None].to(device))[:, 0]    # (1, C, h, w)
     words, no_words = avatar.text([prompt]), avatar.text([""])
     features = avatar.audio(samples, frames_in(count_windows(count_frames(samples))))
     for index, audio in enumerate(audio_windows(samples, features)):

@@ -49,14 +49,24 @@ def samples_for(blocks, ahead):
 def sound(samples):
     """Any (N,) floats as float32 in [-1, 1] on the CPU. UserError for other shapes and types.
 
-    What is no number, or infinite, becomes silence; what is too loud is cut. Both are decided
-    sample by sample, so that chunks do not matter.
+    NaN and infinity become silence, loud samples are cut, each by itself: chunks do not matter.
     """
     samples = torch.as_tensor(samples)
     if samples.ndim != 1 or not samples.is_floating_point():
         raise UserError(f"Sound must be (N,) floats in [-1, 1], 16 kHz mono, not "
                         f"{tuple(samples.shape)} of {samples.dtype}; convert it first.")
     return samples.detach().cpu().float().nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1)
+
+
+def face(image):
+    """Any (3, H, W) floats in [-1, 1] as float32. UserError for all else, NaN and 0 .. 1 too."""
+    x = torch.as_tensor(image) if hasattr(image, "dtype") else torch.zeros(0)
+    if x.ndim != 3 or len(x) != 3 or not x.numel() or not x.is_floating_point() \
+            or not x.abs().max() <= 1 or x.min() >= 0 and 0 < x.mean() < 0.9:
+        found = f"{x.dtype} {[*x.shape]}, {x.min():g} .. {x.max():g}" if x.numel() else type(image)
+        raise UserError(f"The picture must be (3, H, W) floats in [-1, 1], of which -1 is black, "
+                        f"not {found}; portrait.load_portrait makes one of a file.")
+    return x.detach().float()
 
 
 @dataclass(frozen=True)
@@ -108,15 +118,13 @@ def recache(model, clean, cond, cache):
 class AvatarSession:
     """A talking avatar: `push(samples)` -> `Frames`, in constant memory if the policy has a window.
 
-    image (3, H, W) in [-1, 1] is the reference; generator is the session's own from now on,
-    None for seed 0; undo says how many blocks an interruption can take back. A call either
-    returns or leaves everything as it was. UserError for a picture size that the codec does
-    not take, for unknown words, and where a policy's absolute positions end.
+    image (see `face`) is the reference; generator is the session's own from now on, None for
+    seed 0; undo: blocks that an interruption can take back. A call either returns or leaves all
+    as it was. UserError for bad pictures, unknown words, and where absolute positions end.
     """
 
     def __init__(self, avatar, image, prompt, generator=None, policy=AHIS, undo=UNDO):
-        if image.ndim != 3 or image.shape[0] != 3:
-            raise UserError(f"The picture must be (3, H, W), not {tuple(image.shape)}.")
+        image = face(image)
         self.model, self.codec, self.encode = avatar.model, avatar.codec, avatar.text
         self.device = next(avatar.model.parameters()).device
         self.change_prompt(prompt)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, unreadable
 from livetalk_ref.folders import as_json, foreign, forget_after, make_folder
 from livetalk_ref.muon import Muon
 
@@ -94,7 +94,7 @@ def read(path, device="cpu"):
     except FileNotFoundError as error:
         raise UserError(f"There is no checkpoint {path}.") from error
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors checkpoint: {error}.") from error
+        raise UserError(unreadable(path, error)) from error
 
 
 def ema_update(average, model, decay):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref import DATA
 from livetalk_ref.cache import BLOCK
 from livetalk_ref.device import best_device
 from livetalk_ref.errors import UserError
@@ -29,7 +30,7 @@ from livetalk_ref.world.latents import WINDOW, LatentClips
 
 CAUSAL = "runs/teacher_causal"      # where the autoregressive teacher is trained
 CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
-SAMPLE = Path(__file__).resolve().parents[1] / "data" / "trajectories" / "sample.safetensors"
+SAMPLE = DATA / "trajectories" / "sample.safetensors"
 SAMPLE_BYTES = 1_500_000
 WALKS = {"bidirectional": trajectory, "causal": causal_trajectory}
 STEPS = {"bidirectional": TEACHER_STEPS, "causal": TEACHER_STEPS * WINDOW // BLOCK}    # a shard

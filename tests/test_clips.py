@@ -91,10 +91,7 @@ def test_box_mask_and_detail_mark_the_mouth_most():
     assert weight[5, 4] == 3 and weight[3, 4] == 2 and weight[0, 0] == 1
 
 
-speaking = pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
-
-
-def test_a_clip_is_its_number():
+def test_a_clip_is_its_number(recited):
     a, b = (clips.script("train", 5, 33) for _ in range(2))
     assert torch.equal(a.state, b.state) and torch.equal(a.heard, b.heard)
     assert torch.equal(clips.film(a, 32), clips.film(b, 32))
@@ -103,13 +100,14 @@ def test_a_clip_is_its_number():
     assert not torch.equal(a.identity.continuous, other.identity.continuous)
 
 
-def test_splits_share_neither_faces_nor_voices():
+def test_splits_share_neither_faces_nor_voices(recited):
     one, two = clips.script("held_out", 3, 33), clips.script("train", 3, 33)
     assert not torch.equal(one.identity.continuous, two.identity.continuous)
     assert {v for _, _, v in VOICES.values()} == {"train", "held_out"}
     assert torch.equal(one.heard, one.samples)            # augmented in training alone
 
 
+@pytest.mark.speech
 def test_a_fifth_of_all_frames_is_silent_and_the_mouth_then_rests():
     silent = rest = total = 0
     for number in range(30):
@@ -123,7 +121,7 @@ def test_a_fifth_of_all_frames_is_silent_and_the_mouth_then_rests():
     assert rest / silent > 0.95
 
 
-def test_an_encoded_clip_keeps_the_truth():
+def test_an_encoded_clip_keeps_the_truth(recited):
     torch.manual_seed(0)
     codec = Codec(CodecConfig(4, (16, 32, 32))).eval()
     row, prompts = latents.encode_clip(codec, {"frames": 13, "degraded": 0.0}, "train", 1)

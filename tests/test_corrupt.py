@@ -16,7 +16,7 @@ from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL
 from livetalk_ref.world.still import reference_state
 
-pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
+pytestmark = pytest.mark.usefixtures("recited")
 
 FRAMES, COUNT, CROWD = 49, 3, 64
 STRENGTHS = (0.0, 0.34, 0.67, 1.0)

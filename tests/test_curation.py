@@ -164,8 +164,7 @@ def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_start_is_a_clip_without_its_video(codec, number):
-    pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
+def test_a_start_is_a_clip_without_its_video(codec, number, recited):
     start, asked = curation.encode_start(codec, "train", number)
     whole, prompts = encode_clip(codec, {"frames": 81}, "train", number)
     assert asked == prompts and start.keys() == whole.keys()

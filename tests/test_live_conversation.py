@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,18 @@ from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession, frames_of
 AVATAR.policy = POLICIES["ahis"]
 PATIENCE = 60
 HAPPY = "a happy person nods while speaking"
+
+
+def test_a_thinkers_prompt_is_read_as_far_as_it_is_known():
+    said = []
+    talk = SimpleNamespace(avatar=AVATAR, idle=LISTENING, outbox=SimpleNamespace(put=said.append))
+    known = Conversation.known
+    assert known(talk, HAPPY) == HAPPY and not said
+    assert known(talk, "a joyous person nods") == "a person nods"
+    assert "'a joyous person nods' and goes on with 'a person nods'" in said[0].sentence
+    talk.avatar = SimpleNamespace(text=lambda prompts: AVATAR.text(prompts) if prompts[0] ==
+                                  LISTENING else AVATAR.text(["joyous"]))
+    assert known(talk, "joyous nods") == LISTENING
 
 
 def tone(seconds, pitch):

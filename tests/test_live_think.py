@@ -168,8 +168,8 @@ def test_an_endpoint_that_is_not_there_is_one_sentence():
         make_thinker("parrot")
 
 
+@pytest.mark.speech
 def test_a_talker_speaks_in_chunks_of_one_loudness():
-    pytest.importorskip("espeakng_loader", reason="needs a speech engine")
     speak = talker("us-f2")
     chunks = list(speak(Sentence("This is a block.", "", "test")))
     sound = torch.cat(chunks)

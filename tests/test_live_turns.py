@@ -77,9 +77,8 @@ def test_chunks_hold_every_sample_in_order(size):
     assert torch.equal(torch.cat(whole), sound[:3_000 // CHUNK * CHUNK])
 
 
-@pytest.mark.skipif(not recognise.is_installed(), reason="needs pocketsphinx")
+@pytest.mark.speech
 def test_a_known_question_is_recognised_and_other_speech_is_not():
-    pytest.importorskip("espeakng_loader", reason="needs a speech engine")
     listen = Listener(recognise.Recogniser())
 
     def understood(text, voice):
@@ -91,9 +90,8 @@ def test_a_known_question_is_recognised_and_other_speech_is_not():
     assert understood("Can I interrupt you?", "us-f2") == ["Can I interrupt you?"]
 
 
-@pytest.mark.skipif(not recognise.is_installed(), reason="needs pocketsphinx")
+@pytest.mark.speech
 def test_a_whole_question_ends_its_turn_sooner():
-    pytest.importorskip("espeakng_loader", reason="needs a speech engine")
     recogniser = recognise.Recogniser()
 
     def turn(listen, text):

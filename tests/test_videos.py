@@ -14,10 +14,9 @@ from livetalk_ref.flow import Guidance
 from livetalk_ref.judge import benchmark, panel, roundtrip, sets, videos
 from livetalk_ref.judge.evaluate import batches
 from livetalk_ref.load import Avatar, load_module
-from livetalk_ref.media import movie
+from livetalk_ref.media import load_audio, movie
 from livetalk_ref.portrait import load_portrait
 from livetalk_ref.wan import TINY, WanDiT
-from livetalk_ref.world.audio import load_audio
 from livetalk_ref.world.clips import film
 
 # what 384x384 video at x264's usual good quality may change in a clip, in each number's own unit

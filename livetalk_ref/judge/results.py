@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref import DATA
 from livetalk_ref.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "data" / "results"
+RESULTS = DATA / "results"
 
 
 def hardware(device="cpu"):

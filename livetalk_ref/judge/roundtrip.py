@@ -14,9 +14,9 @@ from livetalk_ref.generate import make_video
 from livetalk_ref.judge import benchmark, videos
 from livetalk_ref.judge.students import compare
 from livetalk_ref.load import load
+from livetalk_ref.media import load_audio
 from livetalk_ref.portrait import load_portrait
 from livetalk_ref.progress import Progress
-from livetalk_ref.world.audio import load_audio
 
 MODEL, STEPS, SET = "teacher", 4, "studio"
 MEMORY, FILES = "in memory", "as mp4 files"

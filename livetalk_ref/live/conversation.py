@@ -8,6 +8,7 @@ first. See __init__.py for how it is used.
 """
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Lock, Thread
 
@@ -22,6 +23,7 @@ from livetalk_ref.live.trace import Trace
 from livetalk_ref.pipeline import Channel
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import sound
+from livetalk_ref.world.prompts import keep_known
 
 WAITING = 4             # questions that may wait
 MICROPHONE = 500        # chunks of sound that may wait; a late listener loses the newest
@@ -260,12 +262,15 @@ class Conversation:
 
     def known(self, prompt):
         """A prompt that the avatar can read, for a thinker may write anything."""
-        try:
-            self.avatar.text([prompt])
-        except UserError as error:
-            self.outbox.put(Error(f"{error} The avatar goes on as it listens.", fatal=False))
-            return self.idle
-        return prompt
+        for choice in (prompt, keep_known(prompt)[0], self.idle):
+            with suppress(UserError):
+                self.avatar.text([choice])
+                break
+        if choice != prompt:
+            self.outbox.put(Error(f"The avatar does not know all words of '{prompt}' and goes on "
+                                  f"with '{choice}'; those that it knows are listed under the "
+                                  f"moods.", fatal=False))
+        return choice
 
     def chunks(self, sentence, parts):
         """The talker's sound, chunk by chunk."""

@@ -9,13 +9,14 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from livetalk_ref import DATA
 from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.live.mood import perform
 from livetalk_ref.live.think import sentences
 from livetalk_ref.live.topic import shipped
 from livetalk_ref.media import placed
 
-FILE = Path(__file__).resolve().parents[2] / "data" / "scenarios.json"
+FILE = DATA / "scenarios.json"
 VERSION = 1
 FACES = 9_000           # seeds of held-out faces start here
 VOICES = ("us-f5", "rp-m3", "midlands-m6", "british-m2")       # of the held-out split

@@ -5,17 +5,17 @@
 
 import shutil
 import sys
-from pathlib import Path
 from queue import Queue
 from threading import Thread
 
+from livetalk_ref import DATA
 from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.live.commands import best_student
 from livetalk_ref.live.server import bind, run
 from livetalk_ref.live.systems import Maker
 from livetalk_ref.media import blame, placed
 
-PICTURE = Path(__file__).resolve().parents[2] / "data" / "pictures" / "live.jpg"
+PICTURE = DATA / "pictures" / "live.jpg"
 QUESTIONS = "What is a block?", "Tell me a joke"
 IDENTITY, WIDTH, HEIGHT = 2, 1180, 760
 PATIENCE = 120_000              # ms until a state must have come

@@ -15,6 +15,7 @@ from livetalk_ref.live import wire
 from livetalk_ref.live.events import Error, State
 from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.world.prompts import list_words
 
 SHOWN = 192                     # pixels of a portrait to choose from
 OTHERS = (2, 3, 5, 8, 18, 21)    # seeds of faces to choose from: the student keeps them well
@@ -93,7 +94,8 @@ class Session:
         """The faces to choose from; seeds are written out, JavaScript's numbers are too short."""
         others = [seed for seed in OTHERS if seed != self.identity]
         faces = [self.identity, *others][:6]
-        self.post({"type": "hello", "faces": len(faces), "identity": str(self.identity)}, b"")
+        self.post({"type": "hello", "faces": len(faces), "identity": str(self.identity),
+                   "words": list_words()}, b"")
         for seed in faces:
             self.post({"type": "face", "seed": str(seed)}, portrait(seed))
 

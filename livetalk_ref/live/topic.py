@@ -11,11 +11,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from livetalk_ref import DATA
 from livetalk_ref.errors import UserError
 
-TOPIC = Path(__file__).resolve().parents[2] / "data" / "topic.json"
+TOPIC = DATA / "topic.json"
 K1, B = 1.2, 0.3            # BM25's: how fast a repeated word stops to count, the length's weight
 ANSWER = 0.3                # of a word that is in the answer and in no question
 BEFORE = 0.15               # of the words of the passage before, in a follow-up

@@ -85,6 +85,9 @@ export class View {
     for (const [value, label] of Object.entries(MOODS))
       this.moods.add(value, label, value === "", on.mood, el("span", {}, label));
 
+    this.words = el("p");
+    const words = el("details", {class: "lt-hint"},
+                     el("summary", {}, "Words of a prompt that it performs"), this.words);
     this.hint = el("p", {class: "lt-hint"},
       "Press Start, then speak or type. Ask about avatars, diffusion or this course. By voice " +
       "only questions that it knows are understood, unless a large audio model listens. " +
@@ -114,7 +117,8 @@ export class View {
     this.dashboard = dashboard();
     root.replaceChildren(el("div", {class: "lt-app"},
       top,
-      el("div", {class: "lt-left"}, this.stage, this.faces.box, this.moods.box),
+      el("div", {class: "lt-left"}, this.stage, this.faces.box, this.moods.box,
+         words),
       el("div", {class: "lt-right"}, this.log, this.alert, this.composer),
       this.dashboard.box));
     this.state("ready");

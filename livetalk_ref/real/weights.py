@@ -12,7 +12,7 @@ import re
 import torch
 from safetensors import SafetensorError, safe_open
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, unreadable
 from livetalk_ref.wan import LIVETALK_1P3B, Config, WanDiT
 
 SHOWN = 20              # keys of a kind that a sentence spells out
@@ -62,7 +62,7 @@ def open_weights(path, device="cpu"):
         raise UserError(f"There is no file {path}; see notebook 10 for what to download.") \
             from error
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file: {error}. If it was cut short, "
+        raise UserError(f"{unreadable(path, error)} If it was cut short, "
                         f"download it again; weights in another format must be converted, they "
                         f"are never unpickled.") from error
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from livetalk_ref import DATA
 from livetalk_ref.errors import UserError
 from livetalk_ref.train import read
 from livetalk_ref.world import shards
@@ -21,7 +22,7 @@ from livetalk_ref.world.audio import AHEAD, ROW, MelRows
 from livetalk_ref.world.state import FPS
 from livetalk_ref.world.visemes import LETTERS, split_phone, visemes
 
-SHIPPED = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
+SHIPPED = DATA / "checkpoints"
 CHECKPOINTS = Path(os.environ.get("LIVETALK_WEIGHTS") or SHIPPED)   # `weights --quick` has its own
 WEIGHTS = CHECKPOINTS / "ear.safetensors"
 FEATURES = 63

@@ -6,6 +6,8 @@ alone and is written atomically, so a build can be killed, continued and grown a
 
 import hashlib
 import os
+import signal
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -54,15 +56,34 @@ def build(folder, make, split, count, workers=None):
 
     make must be a module's function or a `functools.partial` of one.
     """
-    job = partial(build_shard, folder, make, split)
-    shards = range(-(-count // SHARD))
-    paths = [shard_path(folder, split, shard) for shard in shards]
+    numbers = range(-(-count // SHARD))
+    paths = [shard_path(folder, split, number) for number in numbers]
     if all(path.exists() for path in paths):
         yield from paths
-        return
+    else:
+        yield from run(partial(build_shard, folder, make, split), numbers, workers)
+
+
+def run(job, items, workers=None):
+    """job(item) of every item in order, by processes of one thread each; 1 worker is this one."""
     workers = workers or os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(job, shards)
+    if workers == 1:
+        yield from map(job, items)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), prepare_worker) as pool:
+        # Few at a time and none cancelled: the pool's own thread falls over a cancelled one when
+        # a signal to all processes ends them.
+        under_way = deque()
+        for item in items:
+            under_way.append(pool.submit(job, item))
+            if len(under_way) > workers:
+                yield under_way.popleft().result()
+        yield from (future.result() for future in under_way)
+
+
+def prepare_worker():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)        # Ctrl-C: the parent alone speaks of it
+    torch.set_num_threads(1)
 
 
 def load(paths):
