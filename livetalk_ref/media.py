@@ -47,16 +47,10 @@ def load_audio(path, warn=warnings.warn):
         raise UserError(f"There is no sound file '{path}'.")
     if os.path.getsize(path) == 0:
         raise UserError(f"The sound file '{path}' is empty.")
-    runs = [np.zeros(0, np.float32)]
-    try:
-        runs += [mono(run) for run in resampled(decoded(path))]
-    except av.FFmpegError:
-        raise UserError(f"The file '{path}' is broken or is not a sound file; give a wav, flac or "
-                        f"mp3.") from None
-    samples = torch.from_numpy(np.concatenate(runs))
+    runs = [mono(run) for run in resampled(decoded(path))]
+    samples = torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *runs]))
     if len(samples) == 0:
-        raise UserError(f"The file '{path}' holds no sound that can be read; give a wav, flac or "
-                        f"mp3.")
+        raise UserError(f"The file '{path}' is broken or holds no sound; give a wav, flac or mp3.")
     if not samples.isfinite().any():
         raise UserError(f"The sound file '{path}' is broken: it holds no valid sample.")
     return audible(samples.nan_to_num(0.0, 0.0, 0.0), warn)
@@ -86,12 +80,11 @@ def links(path):
 
 
 def frames_of(link):
-    with av.open(link) as file:
-        stream = file.streams.best("audio")
-        with suppress(av.FFmpegError):                      # its end is cut off
-            for packet in file.demux(stream) if stream else ():
-                with suppress(av.FFmpegError):
-                    yield from packet.decode()
+    with suppress(av.FFmpegError), av.open(link) as file:   # what stands before the end of a
+        stream = file.streams.best("audio")                 # file that is cut off is played
+        for packet in file.demux(stream) if stream else ():
+            with suppress(av.FFmpegError):
+                yield from packet.decode()
 
 
 def resampled(frames):

@@ -136,7 +136,7 @@ def sounds():
     write_wav("nothing.wav", torch.zeros(0))
     yield "nothing.wav", "holds no sound"
     open("words.wav", "w").write("hello " * 100)
-    yield "words.wav", "is broken or is not a sound file"
+    yield "words.wav", "is broken or holds no sound"
     Image.new("RGB", (64, 64)).save("picture.wav", "png")
     yield "picture.wav", "holds no sound"
     yield "missing.wav", "There is no sound file"
