@@ -7,7 +7,7 @@ import torch
 
 from livetalk_ref import rollout
 from livetalk_ref.dmd import (Distiller, Recipe, critic_loss, distill, dmd_gradient, dmd_loss,
-                              score_sigma, student_loss)
+                              draw_exit, score_sigma, student_loss)
 from livetalk_ref.flow import Cond, Guidance, add_noise, x0_from_velocity
 from livetalk_ref.ode import ode_loss
 from livetalk_ref.train import step_generator
@@ -184,6 +184,35 @@ def test_critic_learns_from_the_student_without_moving_it():
     critic_loss(student, critic, condition(), step_generator(0, 0)).backward()
     assert critic.head.head.weight.grad.abs().sum() > 0
     assert all(p.grad is None for p in student.parameters())
+
+
+def test_the_exit_is_any_of_the_steps_equally_often():
+    g = torch.Generator().manual_seed(0)
+    drawn = [draw_exit(g) for _ in range(4000)]
+    assert [drawn.count(step) / 4000 for step in range(4)] == pytest.approx([0.25] * 4, abs=0.03)
+
+
+def test_the_critic_follows_rollouts_of_every_exit_at_the_scores_noise_levels():
+    """Not the finished videos alone: the student's loss compares the scores at all exits."""
+    levels, passes = [], []
+
+    def student(x, sigma, cond, cache):
+        passes.append(sigma[0, 0].item())
+        return torch.zeros_like(x), [(x[:, None, :, :1, :1, 0],) * 2]
+
+    def critic(x, sigma, cond):
+        levels.append(sigma[0, -1].item())
+        return torch.zeros_like(x)
+
+    lengths, g = [], torch.Generator().manual_seed(0)
+    for _ in range(400):
+        passes.clear()
+        critic_loss(student, critic, condition(clips=1, frames=3), g)
+        lengths.append(len([sigma for sigma in passes if sigma]))
+    assert [lengths.count(n) / 400 for n in (1, 2, 3, 4)] == pytest.approx([0.25] * 4, abs=0.08)
+    assert abs(sorted(levels)[200] - 5 / 6) < 0.06              # shift 5 of one half
+    assert min(levels) > 0.0199 and 0.04 < levels.count(max(levels)) / 400 < 0.15
+    assert max(levels) == pytest.approx(0.98)
 
 
 def test_last_exit_is_what_streams():

@@ -148,6 +148,17 @@ def test_ema_is_the_weighted_mean_of_the_past():
     assert average["weight"].item() == pytest.approx(want)
 
 
+def test_the_average_of_a_run_forgets_its_random_start(tmp_path):
+    """Its decay grows from 0.1: 0.999 from the first update on would keep the first weights."""
+    model, want = nn.Linear(2, 1, bias=False), None
+    first = model.weight.detach().clone()
+    config = TrainConfig(steps=3, lr=0.1, warmup=1, cooldown=0.0, save_every=0)
+    for state in train(model, lambda m, g: m(torch.ones(1, 2)).square().sum(), config, tmp_path):
+        decay = state.step / (9 + state.step)
+        want = decay * (first if want is None else want) + (1 - decay) * model.weight.detach()
+        assert torch.allclose(read(tmp_path / "ema.safetensors")[0]["weight"], want, atol=1e-6)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     save(path, {"w": torch.ones(3)}, config={"a": 1})
