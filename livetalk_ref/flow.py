@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from livetalk_ref.errors import UserError
+
 SHIFT = 5.0          # the resolution shift of Wan and LiveTalk
 TEACHER_STEPS = 48   # indices 0, 12, 24, 36 of this grid are the four student sigmas
 STUDENT_STEPS = 4
@@ -40,6 +42,14 @@ def add_noise(x0, noise, sigma):
     """The point at noise level sigma (B, F) on the straight line from x0 to noise."""
     s = per_frame(sigma, x0)
     return (1 - s) * x0 + s * noise
+
+
+def student_sigmas(steps=STUDENT_STEPS):
+    """The noise levels of a student's steps, (steps,) float64: 1, .9375, .8333, .625 for 4, and
+    every other one of these for 2. UserError where they are not on the grid of the teacher."""
+    if steps not in (1, 2, 4):
+        raise UserError(f"A student makes 1, 2 or 4 steps a block, not {steps}.")
+    return sigma_grid(steps)[:-1]
 
 
 def x0_from_velocity(x, sigma, v):
@@ -148,9 +158,15 @@ class Step:
     x0: torch.Tensor     # the clean prediction made in it                  (B, F, C, h, w)
 
 
-def paste(x, clean):
-    """Overwrite the first latent frames with the known clean ones (B, k, C, h, w)."""
-    return torch.cat([clean, x[:, clean.shape[1]:]], dim=1)
+def keep_known(x, clean, known=None):
+    """Put clean frames, which are given and not generated, into latents x (B, F, C, h, w).
+
+    clean: the first k frames, (B, k, C, h, w); or with known (B, F), where they are True, frames
+    of all numbers, or one for all, (B, F or 1, C, h, w).
+    """
+    if known is None:
+        return torch.cat([clean, x[:, clean.shape[1]:]], dim=1)
+    return torch.where(known[..., None, None, None], clean, x)
 
 
 @torch.no_grad()
@@ -161,12 +177,12 @@ def euler(model, noise, clean, cond, steps=TEACHER_STEPS, guidance=Guidance(), s
     window before. They are pasted before every step and into the result.
     """
     grid = sigma_grid(steps, shift)
-    x = paste(noise, clean)
+    x = keep_known(noise, clean)
     for i in range(steps):
         sigma = grid[i].to(x).expand(x.shape[:2])
         v = guided(model, x, sigma, cond, guidance)
-        x0 = paste(x0_from_velocity(x, sigma, v), clean)
-        x = paste(x + v * (grid[i + 1] - grid[i]).to(x), clean)
+        x0 = keep_known(x0_from_velocity(x, sigma, v), clean)
+        x = keep_known(x + v * (grid[i + 1] - grid[i]).to(x), clean)
         yield Step(i, grid[i].item(), x, x0)
 
 
@@ -188,8 +204,7 @@ def flow_loss(model, x0, noise, sigma, known, cond, weight=1.0):
     clean and left out of the loss. weight (h, w) says how much a place counts.
     """
     sigma = sigma[:, None].expand(x0.shape[:2])
-    keep = known[..., None, None, None]
-    x = torch.where(keep, x0, add_noise(x0, noise, sigma))
+    x = keep_known(add_noise(x0, noise, sigma), x0, known)
     error = (model(x, sigma, cond).float() - (noise - x0)).square() * weight
     error = error.mean(dim=(2, 3, 4))                                    # (B, F)
     return (error * ~known).sum() / (~known).sum()

@@ -10,7 +10,7 @@ import torch
 from livetalk_ref.cache import Policy
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import Guidance
+from livetalk_ref.flow import STUDENT_STEPS, Guidance, student_sigmas
 from livetalk_ref.generate import GUIDANCE, KEPT
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
@@ -105,10 +105,11 @@ class Avatar:
     size: int = SIZE                    # pixels a side
     guidance: Guidance = GUIDANCE       # of a teacher
     policy: Policy = KEPT               # of a student's cache
+    student_steps: int = STUDENT_STEPS  # of a student, a block
 
     @property
     def is_student(self):
-        """Does it make block after block in 4 steps, or whole windows with a guided Euler?"""
+        """True where it makes block after block in few steps, not windows with a guided Euler."""
         return self.sampler == "rollout"
 
 
@@ -119,6 +120,12 @@ def sampler(name):
         raise UserError(f"{name} asks for the sampler '{found}'; this version knows "
                         f"{' and '.join(SAMPLERS)}.")
     return found
+
+
+def steps_of(name):
+    """How many steps a block a student's checkpoint says; one that says nothing makes 4."""
+    steps = read(checkpoint(name))[1].get("student_steps", STUDENT_STEPS)
+    return len(student_sigmas(steps))
 
 
 def load(name="teacher", device="cpu", path=None, **options):
@@ -134,4 +141,4 @@ def load(name="teacher", device="cpu", path=None, **options):
     if name in KINDS:
         raise UserError(f"The {name} makes no videos; choose one of {generators()}.")
     return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name),
-                  sampler(name))
+                  sampler(name), student_steps=steps_of(name))

@@ -12,11 +12,10 @@ import torch
 
 from livetalk_ref.cache import BLOCK, KVCache, Policy, block_causal_mask
 from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, add_noise, draw_sigma, euler, guided,
-                               paste, sigma_grid, x0_from_velocity)
+                               keep_known, sigma_grid, x0_from_velocity)
 
 ABSOLUTE = Policy(relative=False)
-LEVELS = {"self_forcing": STUDENT_STEPS + 1, "livetalk": STUDENT_STEPS,
-          "teacher_forced": STUDENT_STEPS}      # noise levels that a variant draws from
+LEVELS = {"self_forcing": 1, "livetalk": 0, "teacher_forced": 0}    # clean ones, besides the noisy
 VARIANT = "self_forcing"    # what a stream reads is clean: "livetalk" never shows that
 
 
@@ -26,7 +25,7 @@ def trajectory(model, noise, clean, cond, guidance, kept=STUDENT_STEPS, watch=No
     Of its 48 steps every (48 / kept)-th: indices 0, 12, 24, 36 and the end. Arguments as for
     `flow.euler`; `watch` is called with each of its steps.
     """
-    states = [paste(noise, clean)]
+    states = [keep_known(noise, clean)]
     for step in euler(model, noise, clean, cond, TEACHER_STEPS, guidance):
         if (step.index + 1) % (TEACHER_STEPS // kept) == 0:
             states.append(step.x)
@@ -107,15 +106,15 @@ def behind_clean(model, x, sigma, clean, cond):
 def ode_loss(model, batch, generator, variant=VARIANT):
     """Mean squared x0 error of a student on trajectories: one noise level a block, at random.
 
-    batch: states (B, 5, F, C, h, w) and their Cond, F a multiple of 3. Variants: "livetalk",
-    the released code's, four levels; "self_forcing", where a block may also be clean and then
-    does not count; "teacher_forced", the paper's word, where all earlier blocks are clean.
+    batch: states (B, steps + 1, F, C, h, w) and their Cond, F a multiple of 3. Variants:
+    "livetalk", the released code's, all noisy; "self_forcing", where a block may also be clean
+    and then does not count; "teacher_forced", the paper's word, behind clean blocks alone.
     """
     states, cond = batch
-    blocks = (len(states), states.shape[2] // BLOCK)
-    index = torch.randint(LEVELS[variant], blocks, generator=generator)
+    blocks, steps = (len(states), states.shape[2] // BLOCK), states.shape[1] - 1
+    index = torch.randint(steps + LEVELS[variant], blocks, generator=generator)
     index = per_block(index).to(states.device)                           # (B, F)
-    sigma = sigma_grid(STUDENT_STEPS).to(states)[index]
+    sigma = sigma_grid(steps).to(states)[index]
     x, end = take(states, index), states[:, -1]
     velocity = behind_clean if variant == "teacher_forced" else behind_noisy
     x0 = x0_from_velocity(x, sigma, velocity(model, x, sigma, end, cond))
@@ -134,8 +133,7 @@ def teacher_forced_loss(model, batch, generator):
     sigma = draw_sigma((len(x0), x0.shape[1] // BLOCK), generator)
     sigma = per_block(sigma).to(x0)                                      # (B, F)
     noise = torch.randn(x0.shape, generator=generator).to(x0)
-    known = cond.known[..., None, None, None]
-    x = torch.where(known, x0, add_noise(x0, noise, sigma))
+    x = keep_known(add_noise(x0, noise, sigma), x0, cond.known)
     v = behind_clean(model, x, sigma, x0, cond)
     error = (v - (noise - x0)).square().mean(dim=(2, 3, 4))
     return (error * ~cond.known).sum() / (~cond.known).sum()

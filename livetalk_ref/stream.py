@@ -21,7 +21,7 @@ import torch
 
 from livetalk_ref.cache import BLOCK, POLICIES, KVCache
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import ROWS_PER_LATENT, Cond, group_audio
+from livetalk_ref.flow import ROWS_PER_LATENT, STUDENT_STEPS, Cond, group_audio
 from livetalk_ref.rollout import Block, denoise, draw, remember
 
 AHIS = POLICIES["ahis"]
@@ -118,6 +118,7 @@ class AvatarSession:
         if image.ndim != 3 or image.shape[0] != 3:
             raise UserError(f"The picture must be (3, H, W), not {tuple(image.shape)}.")
         self.model, self.codec, self.encode = avatar.model, avatar.codec, avatar.text
+        self.steps = getattr(avatar, "student_steps", STUDENT_STEPS)
         self.device = next(avatar.model.parameters()).device
         self.change_prompt(prompt)
         with torch.inference_mode():
@@ -209,7 +210,7 @@ class AvatarSession:
         if self.recache and text is not state.text:
             cache = recache(self.model, state.clean, cond, cache)
         self.generator.set_state(state.noise)
-        x0 = denoise(self.model, draw(cond, self.generator), cond, cache)
+        x0 = denoise(self.model, draw(cond, self.generator, self.steps), cond, cache)
         noise = self.generator.get_state()
         yield Block(state.blocks, x0, cache)
         new = zip(x0.split(1, dim=1), cond.audio.split(1, dim=1))
