@@ -77,12 +77,16 @@ def dmd_gradient(x, real, fake, noise, sigma, cond, guidance):
     the real one is guided. Zero on known frames. Also returns both predictions. NotFinite where
     more than LOST of it is no number.
     """
+    # One noise level for a whole clip; the reference stays clean.
     level = sigma[:, None].expand(x.shape[:2])                           # (B, F)
     noisy = keep_known(add_noise(x, noise, level), x, cond.known)
+    # Both scores as predictions of x0: the fake one plain, the real one guided (LiveTalk section 3.3).
     x0_fake = x0_from_velocity(noisy, level, fake(noisy, level, cond))
     x0_real = x0_from_velocity(noisy, level, guided(real, noisy, level, cond, guidance))
     made = (~cond.known)[..., None, None, None].expand_as(x)
+    # DMD eq. 8: the size that makes gradients alike at all noise levels, over generated frames.
     size = ((x - x0_real).abs() * made).sum((1, 2, 3, 4)) / made.sum((1, 2, 3, 4))
+    # DMD eq. 7: (fake score - real score) is proportional to x0_fake - x0_real.
     direction = (x0_fake - x0_real) / size.clamp(min=1e-6)[:, None, None, None, None]
     direction = direction * made
     if lost_share(direction) > LOST:
@@ -101,6 +105,7 @@ def dmd_loss(x, gradient, cond):
     0.5 |x - stopgrad(x - gradient)|^2, in float64 as the released code does.
     """
     made = (~cond.known)[..., None, None, None].expand_as(x)
+    # d loss / d x = x - target = gradient, and the chain rule takes it through the rollout.
     x = x.double()
     target = (x - gradient.double()).detach()
     return 0.5 * ((x - target).square() * made).sum() / made.sum()
@@ -113,8 +118,10 @@ def draw_exit(generator, steps=STUDENT_STEPS):
 
 def student_loss(student, teacher, critic, cond, recipe, generator):
     """DMD loss on a new rollout of the student; also what it showed, for looking at."""
+    # Self Forcing, algorithm 1: one random exit for all blocks, gradients at that step alone.
     exit, steps = draw_exit(generator, recipe.student_steps), recipe.student_steps
     x = rollout.sample(student, cond, generator, exit=exit, steps=steps)  # (B, F, C, h, w)
+    # The gradient is a number for the rollout to follow: nothing flows through the scores.
     noise = torch.randn(x.shape, generator=generator).to(x)
     sigma = score_sigma(len(x), generator).to(x)
     gradient, fake, real = dmd_gradient(x.detach(), teacher, critic, noise, sigma, cond,
@@ -129,9 +136,12 @@ def student_loss(student, teacher, critic, cond, recipe, generator):
 def critic_loss(student, critic, cond, generator, steps=STUDENT_STEPS):
     """Flow-matching loss of the critic on a new rollout of the student, known frames left out."""
     with torch.no_grad():
+        # A new rollout with an exit of its own: the critic must know the student's x0 of every
+        # step, since these are what `student_loss` shows it.
         exit = draw_exit(generator, steps)
         x = rollout.sample(student, cond, generator, exit=exit, steps=steps)
     noise = torch.randn(x.shape, generator=generator).to(x)
+    # LiveTalk eq. 3 writes this as a regression of x0; its code, as here, of the velocity.
     return flow_loss(critic, x, noise, score_sigma(len(x), generator).to(x), cond.known, cond)
 
 
@@ -146,6 +156,8 @@ class Distiller:
     def __init__(self, student, real, fake_start, recipe):
         self.recipe, self.student, self.teacher = recipe, student, real.requires_grad_(False)
         self.critic = fake_start.requires_grad_(True)
+        # Three sets of weights: shared ones would make the gradient zero (fake = real) or let
+        # the student's updates move its own judge.
         self.average = {k: v.detach().clone() for k, v in student.state_dict().items()}
         self.update = 0
         self.optimizers = [torch.optim.AdamW(m.parameters(), lr, recipe.betas,
@@ -167,11 +179,13 @@ class Distiller:
         with autocast(self.device, self.precision):
             loss, seen = student_loss(self.student, self.teacher, self.critic, cond,
                                       self.recipe, generator)
+            # Beyond the paper: the ODE regression goes on besides and holds the student.
             if self.recipe.anchor:
                 anchor = ode_loss(self.student, paths(generator), generator)
                 loss = loss + self.recipe.anchor * anchor
         norm = descend(loss, self.student, self.optimizers[:1], self.recipe.clip, "student")
         self.update += 1
+        # The average begins late, for the first updates move far (table 4).
         if self.update > self.recipe.ema_from * self.recipe.updates:
             ema_update(self.average, self.student, self.recipe.ema)
         else:
@@ -204,6 +218,7 @@ def distill(distiller, batch, paths=None, folder=None):
     folder, before = folder or RunFolder(None, {}), clock
     while distiller.update < r.updates:
         g = step_generator(r.seed, distiller.update)
+        # The critic learns first, 5 updates for one (LiveTalk table 4), and before all warms up.
         updates = r.ratio + (r.warmup if distiller.update == 0 else 0)
         with folder.guard(distiller.update + 1):
             losses = [distiller.train_critic(batch(g), g) for _ in range(updates)]

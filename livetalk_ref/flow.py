@@ -40,6 +40,7 @@ def per_frame(sigma, x):
 
 def add_noise(x0, noise, sigma):
     """The point at noise level sigma (B, F) on the straight line from x0 to noise."""
+    # Flow matching: the path from data to noise is a straight line (LiveTalk section 3.1).
     s = per_frame(sigma, x0)
     return (1 - s) * x0 + s * noise
 
@@ -54,6 +55,7 @@ def student_sigmas(steps=STUDENT_STEPS):
 
 def x0_from_velocity(x, sigma, v):
     """The clean latents that a velocity implies; float64 inside, so that sigma = 1 stays exact."""
+    # x_sigma = (1 - sigma) x0 + sigma noise and v = noise - x0 give x0 = x_sigma - sigma v.
     x0 = x.double() - per_frame(sigma.double(), x.double()) * v.double()
     return x0.to(x.dtype)
 
@@ -78,7 +80,7 @@ class Cond:
     text_keys: tuple | None = None
 
     def drop(self, what):
-        """The same condition without "audio" (zero rows) or "text" (the empty prompt)."""
+        """Drop "audio" (zero rows follow) or "text" (the empty prompt follows)."""
         if what == "audio":
             return replace(self, audio=torch.zeros_like(self.audio))
         if what == "text":
@@ -138,11 +140,13 @@ def guided(model, x, sigma, cond, guidance):
     """
     if guidance.text == guidance.audio == 1:
         return model(x, sigma, cond)
+    # Equal weights need two branches: none and full; different ones a third between, text alone.
     branches = [cond.drop("audio").drop("text"), cond]
     if guidance.text != guidance.audio:
         branches.insert(1, cond.drop("audio"))
     k = len(branches)
     v = model(x.repeat(k, 1, 1, 1, 1), sigma.repeat(k, 1), cond.cat(branches)).chunk(k)
+    # w = 1 is the plain conditional model; released configurations write w - 1.
     if k == 2:
         return v[0] + guidance.text * (v[1] - v[0])
     return v[0] + guidance.text * (v[1] - v[0]) + guidance.audio * (v[2] - v[1])
@@ -176,12 +180,14 @@ def euler(model, noise, clean, cond, steps=TEACHER_STEPS, guidance=Guidance(), s
     `clean` (B, k, C, h, w) holds the known first frames: the reference, or the end of the
     window before. They are pasted before every step and into the result.
     """
+    # dx / dsigma = v along the probability-flow ODE, from sigma 1 down to 0.
     grid = sigma_grid(steps, shift)
     x = keep_known(noise, clean)
     for i in range(steps):
         sigma = grid[i].to(x).expand(x.shape[:2])
         v = guided(model, x, sigma, cond, guidance)
         x0 = keep_known(x0_from_velocity(x, sigma, v), clean)
+        # One Euler step down; the known frames are given again, whatever the model said of them.
         x = keep_known(x + v * (grid[i + 1] - grid[i]).to(x), clean)
         yield Step(i, grid[i].item(), x, x0)
 
@@ -205,6 +211,8 @@ def flow_loss(model, x0, noise, sigma, known, cond, weight=1.0):
     """
     sigma = sigma[:, None].expand(x0.shape[:2])
     x = keep_known(add_noise(x0, noise, sigma), x0, known)
+    # The velocity of the straight line is noise - x0 at every noise level.
     error = (model(x, sigma, cond).float() - (noise - x0)).square() * weight
     error = error.mean(dim=(2, 3, 4))                                    # (B, F)
+    # What was given clean has nothing to learn.
     return (error * ~known).sum() / (~known).sum()

@@ -48,6 +48,7 @@ def draw(cond, generator, steps=STUDENT_STEPS):
     clips, frames = cond.known.shape
     if isinstance(generator, torch.Generator):
         generator = [generator] * clips
+    # All of it at once: a rollout that exits early draws as much as one that does not.
     shape = (steps, frames, *cond.ref.shape[1:])
     return torch.stack([torch.randn(shape, generator=g) for g in generator], 1).to(cond.ref)
 
@@ -66,17 +67,19 @@ def denoise(model, noise, cond, cache, exit=None):
         x = keep_known(x, ref, cond.known)      # in a rollout the very first frame alone is known
         with torch.set_grad_enabled(training and step == exit):
             v, _ = model(x, sigmas[step], cond, cache=cache)
-            # Jump to the clean end: x0 = x_sigma - sigma v (section 1.2).
+            # Jump to the clean end: x0 = x_sigma - sigma v.
             x0 = keep_known(x0_from_velocity(x, sigmas[step], v), ref, cond.known)
         if step < exit:
-            # Go back to the next noise level with FRESH noise: a consistency sampler, not Euler.
+            # Take it back to the next level with FRESH noise: a consistency sampler, not Euler
+            # (Self Forcing, algorithm 1; LiveTalk section 3.1).
             x = add_noise(x0, noise[step + 1], sigmas[step + 1])
     return x0
 
 
 @torch.no_grad()
 def remember(model, x0, cond, cache):
-    """The cache with one more finished block (B, k, C, h, w) in it: the clean pass at sigma 0."""
+    """Make the cache that holds one more finished block (B, k, C, h, w), by the clean pass."""
+    # One more pass at sigma 0: later blocks read keys and values of clean frames, never of noisy.
     _, new = model(x0, x0.new_zeros(x0.shape[:2]), cond, cache=cache)
     return cache.append(new)
 
@@ -87,6 +90,7 @@ def rollout(model, conds, generator, cache=EMPTY, exit=None, steps=STUDENT_STEPS
     A block is yielded before its clean pass, so it can be shown while that is computed; the
     next condition is asked for afterwards.
     """
+    # Denoise, show, remember: the whole of streaming.
     for index, cond in enumerate(conds):
         x0 = denoise(model, draw(cond, generator, steps), cond, cache, exit)
         yield Block(index, x0, cache)

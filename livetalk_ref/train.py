@@ -117,6 +117,7 @@ def hidden(name, weight):
 def make_optimizers(model, c):
     """AdamW for everything, or Muon for the hidden weights and AdamW for the rest."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    # Muon turns whole matrices; embeddings, heads and vectors are left to AdamW.
     turned = [p for name, p in trained if c.muon and hidden(name, p)]
     rest = [p for _, p in trained if not any(p is q for q in turned)]
     made = [torch.optim.AdamW(rest, c.lr, c.betas, weight_decay=c.weight_decay)]
@@ -127,6 +128,7 @@ def make_optimizers(model, c):
 
 def pack(model, average, optimizers, step):
     """Everything a resumed run needs, as one flat dict of tensors."""
+    # Weights, average, moments of the optimisers, step: nothing else has a state.
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in average.items()}
     tensors["step"] = torch.tensor(step)
@@ -200,6 +202,7 @@ def descend(loss, model, optimizers, clip, part, scaler=None):
     for optimizer in optimizers:
         scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+    # An overflow of scaled fp16 is no fault of the run; at scale 1 it would be.
     skips = scaler.is_enabled() and scaler.get_scale() >= 1
     if not norm.isfinite() and not skips:
         raise NotFinite(f"the gradient of the {part} is not finite")
@@ -217,6 +220,7 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     out/ema.safetensors and one line per update to out/metrics.jsonl; `resume` continues what is
     there. `facts` is written into both files. Stopping early loses at most `save_every` seconds.
     """
+    # Half precision for speed, float32 weights, an average of them for use.
     device = next(model.parameters()).device
     precision = best_precision(device, scaled=True)
     scaler = torch.amp.GradScaler(device.type, SCALE, growth_interval=2 ** 31 - 1,
@@ -229,6 +233,7 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     first = run.begin(resume, lambda tensors: unpack(tensors, model, average, optimizers))
     clock = time.monotonic()
     for step in range(first, config.steps):
+        # Rates, loss, gradient, update, average, files: one step, from (weights, seed, n) alone.
         began = time.monotonic()
         for optimizer, peak in zip(optimizers, peaks):
             optimizer.param_groups[0]["lr"] = peak * pace(step, config)
@@ -282,6 +287,7 @@ class RunFolder:
         path = self.out / "last.safetensors"
         if not path.is_file():
             return 0
+        # A run may go on longer, never with other data, losses or rates.
         tensors, was = read(path)
         now = {name: as_json(fact) for name, fact in self.about.items()}
         if not SETTINGS & was.keys() <= now.keys():
@@ -319,6 +325,7 @@ class RunFolder:
         if state.step in self.keep or last:
             self.look(state.step)
         if last or time.monotonic() - self.saved > self.save_every:
+            # The checkpoint last: from it a kill at any point makes all else again.
             save(self.out / "ema.safetensors", average, **about)
             save(self.out / "last.safetensors", pack(), **self.about)
             self.saved = time.monotonic()

@@ -222,7 +222,7 @@ def test_student_sigmas():
 @torch.no_grad()
 def test_the_number_of_steps_is_a_knob(steps, sigmas):
     """The first step is that of any number, for its noise is."""
-    model, cond = setting(frames=3)
+    model, cond = setting(frames=3, batch=1)
     spy = Spy(model)
     x0 = sample(spy, cond, seeded(), steps=steps)
     assert spy.sigmas == pytest.approx(sigmas)
