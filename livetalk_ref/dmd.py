@@ -80,7 +80,7 @@ def dmd_gradient(x, real, fake, noise, sigma, cond, guidance):
     # One noise level for a whole clip; the reference stays clean.
     level = sigma[:, None].expand(x.shape[:2])                           # (B, F)
     noisy = keep_known(add_noise(x, noise, level), x, cond.known)
-    # Both scores as predictions of x0: the fake one plain, the real one guided (LiveTalk section 3.3).
+    # Both scores as predictions of x0: the fake one plain, the real one guided (section 3.3).
     x0_fake = x0_from_velocity(noisy, level, fake(noisy, level, cond))
     x0_real = x0_from_velocity(noisy, level, guided(real, noisy, level, cond, guidance))
     made = (~cond.known)[..., None, None, None].expand_as(x)
