@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from livetalk_ref.cache import Policy
-from livetalk_ref.flow import Guidance
+from livetalk_ref.flow import STUDENT_STEPS, Guidance
 from livetalk_ref.generate import GUIDANCE, KEPT
 from livetalk_ref.world import text
 from livetalk_ref.world.ear import AudioFeatures
@@ -32,8 +32,9 @@ class Avatar:
     size: int = SIZE                    # pixels a side
     guidance: Guidance = GUIDANCE       # of a teacher
     policy: Policy = KEPT               # of a student's cache
+    student_steps: int = STUDENT_STEPS  # of a student, a block
 
     @property
     def is_student(self):
-        """True for block after block in 4 steps, False for whole windows with a guided Euler."""
+        """True where it makes block after block in few steps, not windows with a guided Euler."""
         return self.sampler == "rollout"

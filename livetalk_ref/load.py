@@ -9,6 +9,7 @@ import torch
 from livetalk_ref.avatar import SAMPLERS, Avatar
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
+from livetalk_ref.flow import STUDENT_STEPS, student_sigmas
 from livetalk_ref.judge.reader import Reader, ReaderConfig
 from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.packing import unpacked
@@ -90,6 +91,12 @@ def sampler(name):
     return found
 
 
+def steps_of(name):
+    """How many steps a block a student's checkpoint says; one that says nothing makes 4."""
+    steps = read(checkpoint(name))[1].get("student_steps", STUDENT_STEPS)
+    return len(student_sigmas(steps))
+
+
 def load(name="teacher", device="cpu", path=None, **options):
     """A ready `Avatar` by the name of its generator ("teacher") or a checkpoint's path.
 
@@ -103,4 +110,4 @@ def load(name="teacher", device="cpu", path=None, **options):
     if name in KINDS:
         raise UserError(f"The {name} makes no videos; choose one of {generators()}.")
     return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name),
-                  sampler(name))
+                  sampler(name), student_steps=steps_of(name))

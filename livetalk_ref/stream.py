@@ -21,7 +21,7 @@ import torch
 
 from livetalk_ref.cache import BLOCK, POLICIES, KVCache
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import ROWS_PER_LATENT, Cond, group_audio
+from livetalk_ref.flow import ROWS_PER_LATENT, STUDENT_STEPS, Cond, group_audio
 from livetalk_ref.rollout import Block, denoise, draw, remember
 
 AHIS = POLICIES["ahis"]
@@ -103,9 +103,10 @@ class State:
 
 @torch.no_grad()
 def recache(model, clean, cond, cache):
-    """The same cached frames as the model sees them under another text (LongLive, Yang et al.
+    """Make the cached frames' keys and values anew under another text (LongLive, Yang et al.
     2025). clean: {frame: (latent (1, 1, C, h, w), audio (1, 1, 4A))}, in order."""
     new = KVCache(cache.policy)
+    # Block after block, as the rollout made them, each at its own frame number.
     for _, frames in groupby(clean, key=lambda frame: frame // BLOCK):
         frames = list(frames)
         x0, audio = (torch.cat(parts, dim=1) for parts in zip(*(clean[f] for f in frames)))
@@ -126,6 +127,8 @@ class AvatarSession:
     def __init__(self, avatar, image, prompt, generator=None, policy=AHIS, undo=UNDO):
         image = face(image)
         self.model, self.codec, self.encode = avatar.model, avatar.codec, avatar.text
+        # An avatar that says nothing makes 4 steps.
+        self.steps = getattr(avatar, "student_steps", STUDENT_STEPS)
         self.device = next(avatar.model.parameters()).device
         self.change_prompt(prompt)
         with torch.inference_mode():
@@ -190,6 +193,7 @@ class AvatarSession:
             state = self.state
             end = samples_for(state.blocks + 1, self.ahead)
             n = min(end - state.samples, len(samples))
+            # Rows are made once, as sound comes: nothing recomputes the past.
             part, samples, heard = samples[:n], samples[n:], state.samples + n
             features = copy(state.features)
             rows = torch.cat([state.rows, features.push(part)])
@@ -216,15 +220,18 @@ class AvatarSession:
         cond, text, cache = self.cond(state), self.text, state.cache
         if self.recache and text is not state.text:
             cache = recache(self.model, state.clean, cond, cache)
+        # The noise goes with the state, so a block made again after an undo is the same one.
         self.generator.set_state(state.noise)
-        x0 = denoise(self.model, draw(cond, self.generator), cond, cache)
+        x0 = denoise(self.model, draw(cond, self.generator, self.steps), cond, cache)
         noise = self.generator.get_state()
         yield Block(state.blocks, x0, cache)
+        # Its pictures can be decoded meanwhile (LiveTalk section 4): the clean pass comes last.
         new = zip(x0.split(1, dim=1), cond.audio.split(1, dim=1))
         clean = state.clean | dict(enumerate(new, cache.now))
         cache = remember(self.model, x0, cond, cache)
         self.state = replace(state, rows=state.rows[:0], noise=noise, cache=cache, text=text,
                              blocks=state.blocks + 1, clean={f: clean[f] for f in cache.frames})
+        # Old states are the undo; each holds a cache, so only the latest few stay.
         self.borders[self.state.blocks] = self.state
         self.borders.pop(self.state.blocks - self.undo - 1, None)
 

@@ -47,7 +47,7 @@ class Spots:
         return v[..., None, None, None]
 
     def second_velocity(self, first):
-        """The same of frame 2 behind a clean frame 1 (B, 1, 1, 1, 1), as a model."""
+        """Teacher of frame 2 behind a clean frame 1 (B, 1, 1, 1, 1), as a model."""
         far = (first.flatten(1) - self.centres[:, 0]).square()           # (B, M)
         belief = -far / (2 * self.width ** 2)
 

@@ -19,7 +19,7 @@ from livetalk_ref import DATA
 from livetalk_ref.cache import BLOCK
 from livetalk_ref.device import best_device
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import TEACHER_STEPS
+from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.load import load_module
 from livetalk_ref.ode import causal_trajectory, trajectory
@@ -62,10 +62,11 @@ class Trajectories:
         """The `Cond` they were made for: 21 latent frames, the first one known."""
         return self.clips.window(0, 1)[1]
 
-    def batch(self, size, g):
-        """A training batch: states (size, 5, 21, C, h, w) and their Cond."""
+    def batch(self, size, g, steps=STUDENT_STEPS):
+        """A training batch: states (size, steps + 1, 21, C, h, w) and their Cond. A student of
+        fewer steps learns from every other state, or from the two ends."""
         some = self.select(torch.randint(len(self), (size,), generator=g))
-        return some.states.float(), some.cond()
+        return some.states[:, ::STUDENT_STEPS // steps].float(), some.cond()
 
     def save(self, path, **facts):
         """Write all of it as one shard."""

@@ -26,14 +26,6 @@ SIZE = ablation.Size(plan=(("baseline", 0), ("final", 1)), updates=2, points=(1,
 LONG = 24       # latent frames of long clips here
 
 
-@pytest.fixture(scope="module", autouse=True)
-def memory():
-    """What is told to the C library would last."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablation, "keep_memory", lambda: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def done(small_world):  # noqa: F811
     """(folder, lines of a stopped run, lines of the run that ended it)."""

@@ -53,7 +53,6 @@ def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
 
         probe = batch
 
-    monkeypatch.setattr(stages, "keep_memory", lambda: None)     # it would last
     monkeypatch.setattr(distillation, "run", run)
     monkeypatch.setattr(curation, "conditions", lambda kind, count: Made())
     monkeypatch.setattr(distillation, "paths_of", lambda r, count: "paths" if r.anchor else None)

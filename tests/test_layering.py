@@ -13,7 +13,7 @@ from repo import PACKAGE, ROOT, text_files
 LEVEL = {"flow": 0, "cache": 0, "train": 0, "wan": 1, "codec": 1, "ode": 2, "rollout": 2,
          "dmd": 3, "stream": 3}
 MODELS = {"wan", "codec"}       # algorithms get the model as an argument
-BASE = {"errors", "folders", "muon"}    # below both rings; they import nothing of ours but errors
+BASE = {"errors", "folders", "muon", "packing"}     # they import nothing of ours but errors
 INNER = [PACKAGE / f"{name}.py" for name in LEVEL if (PACKAGE / f"{name}.py").exists()]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = MODULES + sorted((ROOT / "tests").glob("*.py")) + sorted((ROOT / "tools").glob("*.py"))
@@ -64,7 +64,7 @@ def test_inner_ring_imports_torch_and_lower_levels_only(path):
 
 def test_inner_ring_is_an_hours_reading():
     lines = {path.name: len(path.read_text().splitlines()) for path in INNER}
-    assert len(lines) <= 9 and sum(lines.values()) <= 1800, lines
+    assert len(lines) <= 9 and sum(lines.values()) <= 2000, lines
 
 
 @pytest.mark.parametrize("name", sorted(BASE))
@@ -92,7 +92,7 @@ def test_weights_are_safetensors_only(path):
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_files_are_short(path):
     lines = path.read_text().splitlines()
-    assert len(lines) <= 300, f"{label(path)} has {len(lines)} lines"
+    assert len(lines) <= 350, f"{label(path)} has {len(lines)} lines"
     long = [number for number, line in enumerate(lines, 1) if len(line) > 100]
     assert not long, f"{label(path)}: more than 100 characters in lines {long}"
 

@@ -23,7 +23,6 @@ from pathlib import Path
 import torch
 
 from livetalk_ref import curation, distillation, load
-from livetalk_ref.allocator import keep_memory
 from livetalk_ref.device import best_device
 from livetalk_ref.generate import KEPT, settle
 from livetalk_ref.judge import benchmark, long, looks, panel
@@ -251,7 +250,6 @@ def work(study, end):
 def work_beside(study, minutes, threads):
     """One of several processes."""
     torch.set_num_threads(threads)
-    keep_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)   # so that nothing half made stays
     with suppress(KeyboardInterrupt):
         for line in work(study, time.monotonic() + 60 * minutes):
@@ -278,7 +276,6 @@ def run(quick=False, minutes=None, only_list=False, compiled=False, at_once=1, s
     others = [get_context("spawn").Process(target=work_beside, args=(study, minutes, threads))
               for _ in range(at_once - 1)]
     torch.set_num_threads(threads)
-    keep_memory()
     with beside(others):
         yield from work(study, time.monotonic() + 60 * minutes)
     yield str(study.write())
