@@ -223,7 +223,6 @@ def test_a_kill_in_a_process_of_its_own(place, checkpoints):
 
 @pytest.mark.parametrize("module, words, sentence", [
     ("posters", ["landscape"], "Say which picture: contact or banner."),
-    ("live.screenshot", ["large"], "This command takes no words."),
     ("judge.follow", ["--video", "none.mp4"], "There is no video file none.mp4.")])
 def test_a_module_with_its_own_command_ends_with_one_sentence(module, words, sentence):
     done = subprocess.run([sys.executable, "-m", f"livetalk_ref.{module}", *words], text=True,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from livetalk_ref.live import recognise, turns
+from livetalk_ref.live import turns
 from livetalk_ref.live.events import Onset, Turn
 from livetalk_ref.live.turns import CHUNK, Listener, Voice, chunked
 from livetalk_ref.world.speech import load_spoken, say
@@ -79,7 +79,7 @@ def test_chunks_hold_every_sample_in_order(size):
 
 @pytest.mark.speech
 def test_a_known_question_is_recognised_and_other_speech_is_not():
-    listen = Listener(recognise.Recogniser())
+    listen = Listener(turns.Recogniser())
 
     def understood(text, voice):
         sound = torch.cat([noise(0.6), say(text, voice).samples, noise(1)])
@@ -92,7 +92,7 @@ def test_a_known_question_is_recognised_and_other_speech_is_not():
 
 @pytest.mark.speech
 def test_a_whole_question_ends_its_turn_sooner():
-    recogniser = recognise.Recogniser()
+    recogniser = turns.Recogniser()
 
     def turn(listen, text):
         sound = torch.cat([noise(0.6), say(text, "us").samples, noise(1)])

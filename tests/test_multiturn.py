@@ -12,7 +12,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.judge import dialogues, multiturn
 from livetalk_ref.judge.reader import READ
-from livetalk_ref.live import rubric, scenarios
+from livetalk_ref.live import scenarios
 from livetalk_ref.live.scenarios import Exchange, Line, Scenario
 from livetalk_ref.stream import SAMPLES_PER_FRAME
 from livetalk_ref.world import prompts, speech
@@ -33,10 +33,6 @@ def tiny(monkeypatch):
     return SimpleNamespace(**vars(AVATAR) | {
         "policy": POLICIES["ahis"], "size": 64, "is_student": False, "guidance": Guidance(),
         "audio": lambda *_: AVATAR.audio()})
-
-
-def test_the_file_is_what_its_command_makes():
-    assert scenarios.make() == ALL
 
 
 def test_scenarios_are_a_hundred_varied_dialogues_that_can_be_performed():
@@ -154,17 +150,5 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
 
 def test_content_stays_empty_in_the_table():
     row = multiturn.line("x", [dict.fromkeys(multiturn.BETTER, 1.0)] * 3)
-    assert all(row[name] is None for name in rubric.CONTENT) and len(rubric.CONTENT) == 5
+    assert all(row[name] is None for name in scenarios.CONTENT) and len(scenarios.CONTENT) == 5
     assert row["pose step"] == 1 and row["dialogues"] == 3
-
-
-def test_a_judge_behind_an_endpoint_gives_boxed_scores(monkeypatch):
-    said = ["It fits. \\boxed{7}"]
-    monkeypatch.setattr(rubric.Endpoint, "__call__", lambda self, d: iter([
-        None, SimpleNamespace(text=said[0])]))
-    assert rubric.score("http://127.0.0.1:1", "m", ALL[0]) == dict.fromkeys(rubric.CONTENT, 7.0)
-    said[0] = "Very good."
-    with pytest.raises(UserError, match="no score"):
-        rubric.score("http://127.0.0.1:1", "m", ALL[0])
-    words = rubric.transcript(ALL[0])
-    assert words.count("User:") == words.count("Avatar:") == 3

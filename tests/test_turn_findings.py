@@ -9,7 +9,7 @@ import pytest
 from livetalk_ref.judge import findings as tables
 from livetalk_ref.judge import multiturn, results, turn_latency
 from livetalk_ref.judge import turn_findings as findings
-from livetalk_ref.live import rubric
+from livetalk_ref.live import scenarios
 
 BETTER = multiturn.BETTER
 GOOD, BAD = ({name: value if way == "higher" else 1 - value for name, way in BETTER.items()}
@@ -54,11 +54,11 @@ def test_the_systems_are_those_of_the_benchmark():
 
 
 def test_every_dimension_of_the_paper_has_its_numbers_or_is_empty(monkeypatch):
-    assert set(findings.PAPER) == set(findings.MEASURED) | set(rubric.CONTENT)
+    assert set(findings.PAPER) == set(findings.MEASURED) | set(scenarios.CONTENT)
     assert set(itertools.chain(*findings.MEASURED.values())) == set(BETTER)
     rows = result(monkeypatch, three(clips=GOOD | {"Sync-C": None}))["rows"]
     table = findings.dimension_table(rows)
-    assert len(table) == len(BETTER) + len(rubric.CONTENT)
+    assert len(table) == len(BETTER) + len(scenarios.CONTENT)
     by_number = {line["measured by"]: line for line in table}
     assert by_number["identity across turns"]["one stream"].startswith("0.90<br><sub>0.90 .. 0.9")
     assert by_number["identity across turns"]["paper: LiveTalk / Veo3 / Sora2"] == "87 / 27 / 26"
@@ -66,7 +66,7 @@ def test_every_dimension_of_the_paper_has_its_numbers_or_is_empty(monkeypatch):
     assert by_number["Sync-C"][multiturn.CLIPS] == ""
     for line in table[-5:]:
         assert [line[name] for name in ("measured by", *findings.SYSTEMS)] == [""] * 4
-        assert line["the paper's dimension"] in rubric.CONTENT
+        assert line["the paper's dimension"] in scenarios.CONTENT
     assert tables.markdown(table).count("\n") == len(table) + 1
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref import generate
-from livetalk_ref.live.mood import LISTENING
+from livetalk_ref.live.think import LISTENING
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession
 from livetalk_ref.world.speech import say

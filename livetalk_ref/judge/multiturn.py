@@ -3,7 +3,7 @@
 After LiveTalk's Table 2, whose nine dimensions a vision-language model judges. Four of them have
 a measured counterpart here: coherence across turns (identity, colour, pose), emotional fit,
 behaviour while listening, and, instead of conversational naturalness, sync and latency. The
-content dimensions judge words, which all systems share: they stay empty, see live/rubric.py.
+content dimensions judge words, which all systems share: they stay empty.
 """
 
 import json
@@ -19,7 +19,7 @@ from livetalk_ref.judge.metrics import SETTLED, change, mouth_correlation
 from livetalk_ref.judge.panel import Judges
 from livetalk_ref.judge.results import write_json
 from livetalk_ref.judge.sync import sync
-from livetalk_ref.live import rubric, scenarios
+from livetalk_ref.live import scenarios
 from livetalk_ref.live.commands import best_student
 from livetalk_ref.live.systems import streaming
 from livetalk_ref.load import load
@@ -136,7 +136,7 @@ def line(name, rows):
             found[key], found[f"{key} 95%"] = round(mean, 4), [round(low, 4), round(high, 4)]
         else:
             found[key] = None
-    return found | dict.fromkeys(rubric.CONTENT)
+    return found | dict.fromkeys(scenarios.CONTENT)
 
 
 def measure(count=None, model=None, teacher="teacher", steps=None, watch=None, folder=FOLDER):

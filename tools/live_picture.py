@@ -1,19 +1,22 @@
 """The picture of the live page in the README: the real page, in Chromium, in mid-answer.
 
-    python -m livetalk_ref.live.screenshot      needs playwright and Debian's chromium
+    python tools/live_picture.py        needs playwright and Debian's chromium
 """
 
 import shutil
 import sys
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 
-from livetalk_ref import DATA
-from livetalk_ref.errors import UserError, run_program
-from livetalk_ref.live.commands import best_student
-from livetalk_ref.live.server import bind, run
-from livetalk_ref.live.systems import Maker
-from livetalk_ref.media import blame, placed
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from livetalk_ref import DATA  # noqa: E402
+from livetalk_ref.errors import UserError, run_program  # noqa: E402
+from livetalk_ref.live.commands import best_student  # noqa: E402
+from livetalk_ref.live.server import bind, run  # noqa: E402
+from livetalk_ref.live.systems import Maker  # noqa: E402
+from livetalk_ref.media import blame, placed  # noqa: E402
 
 PICTURE = DATA / "pictures" / "live.jpg"
 QUESTIONS = "What is a block?", "Tell me a joke"
@@ -43,9 +46,7 @@ def take(page, address, path):
         page.screenshot(path=temporary, type="jpeg", quality=85)
 
 
-def main(words):
-    if words:
-        raise UserError("This command takes no words.")
+def main():
     program = shutil.which("chromium") or shutil.which("google-chrome")
     try:
         from playwright.sync_api import sync_playwright
@@ -61,4 +62,4 @@ def main(words):
 
 
 if __name__ == "__main__":
-    run_program(main, sys.argv[1:])
+    run_program(main)
