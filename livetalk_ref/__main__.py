@@ -94,9 +94,9 @@ def generate(options):
 
 def known_prompt(prompt):
     """A prompt without words that the miniature cannot read, with a warning about them."""
-    from livetalk_ref.world.prompts import alike, keep_known
+    from livetalk_ref.world.prompts import alike, keep_known_words
 
-    kept, unknown = keep_known(prompt)
+    kept, unknown = keep_known_words(prompt)
     if kept != prompt:
         left_out = ", ".join(f"'{word}'{alike(word)}" for word in unknown)
         warn(f"the prompt is read as '{kept}', without {left_out or 'the words that are too many'};"

@@ -10,7 +10,7 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.world import prompts
-from livetalk_ref.world.prompts import (VOCABULARY, Behaviour, alike, is_held_out, keep_known,
+from livetalk_ref.world.prompts import (VOCABULARY, Behaviour, alike, is_held_out, keep_known_words,
                                         list_words, parse, sample_prompt, words)
 from livetalk_ref.world.state import EXPRESSIONS
 from livetalk_ref.world.text import TEXT_DIM, TEXT_ROWS, encode
@@ -84,13 +84,13 @@ def test_close_matches_are_of_one_kind_and_close():
 
 
 def test_free_words_keep_what_is_known():
-    assert keep_known("A happy person, nods!") == ("A happy person, nods!", [])
-    kept, unknown = keep_known("A cheerful young lady, she nods; a lady!")
+    assert keep_known_words("A happy person, nods!") == ("A happy person, nods!", [])
+    kept, unknown = keep_known_words("A cheerful young lady, she nods; a lady!")
     assert (kept, unknown) == ("a cheerful nods a", ["young", "lady", "she"])
-    kept, unknown = keep_known("the person is happy and " * 4 + "nods")
+    kept, unknown = keep_known_words("the person is happy and " * 4 + "nods")
     assert kept == "happy and " * 4 + "nods" and unknown == []
-    assert words(keep_known("nods and smiles " * 20)[0]) == (["nods", "and", "smiles"] * 5)
-    assert keep_known("xqzw") == ("", ["xqzw"])
+    assert words(keep_known_words("nods and smiles " * 20)[0]) == (["nods", "and", "smiles"] * 5)
+    assert keep_known_words("xqzw") == ("", ["xqzw"])
 
 
 def test_training_prompts_never_hold_a_held_out_combination():

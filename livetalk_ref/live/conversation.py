@@ -25,7 +25,7 @@ from livetalk_ref.live.think import LISTENING, with_emotion
 from livetalk_ref.pipeline import Channel
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import sound
-from livetalk_ref.world.prompts import keep_known
+from livetalk_ref.world.prompts import keep_known_words
 
 WAITING = 4             # questions that may wait
 MICROPHONE = 500        # chunks of sound that may wait; a late listener loses the newest
@@ -266,7 +266,7 @@ class Conversation:
 
     def known(self, prompt):
         """A prompt that the avatar can read, for a thinker may write anything."""
-        for choice in (prompt, keep_known(prompt)[0], self.idle):
+        for choice in (prompt, keep_known_words(prompt)[0], self.idle):
             with suppress(UserError):
                 self.avatar.text([choice])
                 break

@@ -126,7 +126,7 @@ def alike(word):
     return f" (did you mean {', '.join(same)}?)" if same else ""
 
 
-def keep_known(prompt):
+def keep_known_words(prompt):
     """A prompt in free words -> (the same without what a model of this world cannot read, the
     unknown words). Words without effect go as well where too many are left."""
     said = split(prompt)
