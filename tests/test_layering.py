@@ -92,7 +92,7 @@ def test_weights_are_safetensors_only(path):
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_files_are_short(path):
     lines = path.read_text().splitlines()
-    assert len(lines) <= 300, f"{label(path)} has {len(lines)} lines"
+    assert len(lines) <= 350, f"{label(path)} has {len(lines)} lines"
     long = [number for number, line in enumerate(lines, 1) if len(line) > 100]
     assert not long, f"{label(path)}: more than 100 characters in lines {long}"
 
