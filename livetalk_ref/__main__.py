@@ -12,11 +12,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import UserError, run_program
-from livetalk_ref.judge.commands import (add_bench, add_policies, add_soak, bench, policies, soak,
-                                         tell)
+from livetalk_ref.judge.commands import add_bench, bench, tell
 from livetalk_ref.live.commands import add_live, live
-from livetalk_ref.options import (PROMPT, SEED, Parser, add_ablation, add_evaluate, add_generate,
-                                  add_json, add_report, add_study, add_train, add_trajectories)
+from livetalk_ref.options import (PROMPT, SEED, Parser, add_evaluate, add_generate, add_json,
+                                  add_train, add_trajectories)
 from livetalk_ref.progress import Progress, duration, warn
 from livetalk_ref.real.commands import add_prepare, is_real, photo, prepare, real_avatar
 
@@ -48,14 +47,9 @@ def arguments():
     c.add_argument("--identity", type=SEED, required=True, metavar="SEED", help="who")
     c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
     add_bench(command(bench, "latency, throughput and memory of the generator"))
-    add_policies(command(policies, "long streams under every cache policy, judged over time"))
-    add_soak(command(soak, "an hour of a session's life, good and bad: does it hold?"))
     add_evaluate(command(evaluate, "judge clips on a benchmark: numbers, intervals and cost"))
     add_train(command(train, "train one stage in runs/STAGE"), STAGES + SIDE)
     add_trajectories(command(trajectories, "the teacher's denoising paths, which students learn"))
-    add_study(command(study, "how the student converges: every figure of the ODE stage"))
-    add_ablation(command(ablation, "the recipes of Self Forcing, each trained and judged"))
-    add_report(command(report, "make a figure of data/results again"))
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true",
                    help="the whole chain at 64x64 in minutes, much worse")
@@ -150,7 +144,7 @@ def evaluate(options):
     with placed(options.out) if options.out else nullcontext() as temporary:
         made = b.video_maker(options.videos, options.set, options.clips, *settings) \
             if options.videos else b.maker(options.model, *settings, options.seed)
-        files = {"FID": options.inception, "FVD": options.i3d, "LSE": options.syncnet}
+        files = {"FID": options.inception, "FVD": options.i3d}
         detectors = originals.load({kind: path for kind, path in files.items() if path})
         ground = originals.watching(b.Ground.make(options.set, options.clips), detectors)
         facts, _ = b.evaluate(made, ground, options.seed, command)
@@ -204,30 +198,6 @@ def trajectories(options):
         for path in t.from_shipped(options.count, options.split, options.teacher, watch):
             print(path)
             place[:] = place[0] + 1, 0
-
-
-def study(options):
-    """The convergence study, piece by piece."""
-    from livetalk_ref.judge import convergence
-
-    for line in convergence.run(options.quick, options.minutes, options.list, options.compile):
-        print(line, flush=True)
-
-
-def ablation(options):
-    """The ablation, run after run."""
-    from livetalk_ref.judge import ablation as a
-
-    for line in a.run(options.quick, options.minutes, options.list, options.compile,
-                      options.at_once):
-        print(line, flush=True)
-
-
-def report(options):
-    """Make one file of data/results again, from shipped weights."""
-    from livetalk_ref.judge.reports import make_report
-
-    print(make_report(options.name, options.clips, options.model, options.steps))
 
 
 def weights(options):

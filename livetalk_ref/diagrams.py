@@ -144,7 +144,7 @@ def road():
 def bends(rows, few=()):
     """Deviation from the chord and curvature along sigma. -> figure
 
-    rows: as `report straightness` makes them; one line for every value of "guidance". few: rows
+    rows: as in data/results/straightness.json; one line for every value of "guidance". few: rows
     of fewer paths, drawn dashed and without bands.
     """
     made, axes = viz.figure(12, 3.1, 1, 2)

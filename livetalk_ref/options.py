@@ -32,9 +32,6 @@ def number(low, high, kind=int):
     return parse
 
 
-REPORTS = ("ear", "codec", "latents", "teacher", "guidance", "gate", "heed", "teacher_curve",
-           "render", "straightness", "curation", "judges", "bound", "scoreboard", "speed",
-           "multiturn", "turn_latency", "student", "videos")
 SETS = ("studio", "wild", "celeb")
 SEED = number(0, 2 ** 63 - 1)
 PROMPT = "a happy person smiles and nods while speaking"
@@ -103,8 +100,6 @@ def add_evaluate(c):
     c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
     c.add_argument("--inception", metavar="FILE", help="a TorchScript Inception of yours: adds FID")
     c.add_argument("--i3d", metavar="FILE", help="a TorchScript I3D of yours: adds FVD")
-    c.add_argument("--syncnet", metavar="FILE", help="the original SyncNet as TorchScript, if you "
-                   "have it: adds LSE-D and LSE-C")
     c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
     add_json(c)
 
@@ -147,31 +142,3 @@ def add_trajectories(c):
                    help="whole clips at once, or block after block (needs 'train teacher_causal')")
     c.add_argument("--sample", action="store_true", help="only write the few that ship, "
                    "data/trajectories/sample.safetensors")
-
-
-def add_study(c):
-    """Options of `study`."""
-    c.add_argument("--minutes", type=number(0, 10 ** 6, float), metavar="M",
-                   help="stop after so long; call it again to continue")
-    c.add_argument("--quick", action="store_true", help="the smallest size that runs through "
-                   "everything: a test, with results beside the run and not in data/results")
-    c.add_argument("--list", action="store_true", help="only say what is done and what is not")
-    c.add_argument("--compile", action="store_true", help="train through torch.compile: about "
-                   "twice as fast, needs a C++ compiler")
-
-
-def add_ablation(c):
-    """Options of `ablation`."""
-    add_study(c)
-    c.add_argument("--at-once", type=number(1, 64), default=1, metavar="K",
-                   help="processes, each with a run of its own (1)")
-
-
-def add_report(c):
-    """Options of `report`."""
-    c.add_argument("name", choices=REPORTS)
-    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, or dialogues, or turns, "
-                   "instead of its own number")
-    c.add_argument("--model", metavar="M",
-                   help="of multiturn, turn_latency and student: the student")
-    c.add_argument("--steps", type=number(1, 1000), help="of multiturn's teacher (48)")

@@ -9,8 +9,8 @@ import torch
 from livetalk_ref import curation, load
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge.curated import auc
 from livetalk_ref.restorer import difference, through
+from livetalk_ref.studies.curation import auc
 from livetalk_ref.world.face import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.latents import NEVER, LatentClips, encode_clip

@@ -79,6 +79,14 @@ def test_only_viz_imports_pictures(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
+def test_nobody_imports_a_study(path):
+    """But for what all of them share, and the program that runs them."""
+    allowed = {"studies.work"} if path.parent.name == "studies" else set()
+    found = {name for name in ours(path) if name.startswith("studies.")}
+    assert not {name for name in found if ".".join(name.split(".")[:2]) not in allowed}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=label)
 def test_weights_are_safetensors_only(path):
     """A pickle runs code when it is opened."""
     forbidden = {"pickle", "dill", "joblib", "cloudpickle"}
@@ -99,8 +107,7 @@ def test_files_are_short(path):
 
 def test_importing_the_package_is_light():
     """Every module but those that draw imports without the slow or optional packages."""
-    drawing = {"viz", "posters", "diagrams", "ode_figures", "ablation_figures", "board_figures",
-               "judge_figures", "policy_figures", "filmstrips", "__main__"}
+    drawing = {"viz", "posters", "diagrams", "__main__"}
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
              for path in MODULES if path.stem not in drawing]
     code = ("import importlib, json, sys\n"

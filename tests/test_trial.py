@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from livetalk_ref.judge import trial
 from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.studies import judges as trial
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS
 
 needs_reader = pytest.mark.skipif(not (CHECKPOINTS / "reader.safetensors").exists(),

@@ -1,21 +1,46 @@
-"""Does curation do what it should? Scores against the world's truth, damage by damage.
-
-    python -m livetalk_ref report curation
-"""
+"""Does curation do what it should? Scores against the world's truth, damage by damage."""
 
 import torch
 
-from livetalk_ref import curation
+from livetalk_ref import curation, load
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.judge.metrics import brightness, sharpness
 from livetalk_ref.load import load_module
 from livetalk_ref.restorer import difference, through
+from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import snippets
 from livetalk_ref.world.degrade import KINDS, Degradation, degrade
 from livetalk_ref.world.face import render
 from livetalk_ref.world.state import SIZE
 
 UNSEEN = 1536       # the restorer was trained on faces of clips before this number
+
+
+class Curation(Study):
+    """Scores, kinds of damage, and what became of the conditions."""
+
+    name = "curation"
+
+    def __init__(self, quick=False, compiled=False, **where):
+        super().__init__(quick, compiled, **where)
+        self.count = 32 if quick else curation.COUNT
+
+    def key(self):
+        return load.checkpoints_key(curation.key(), "codec", "restorer")
+
+    def jobs(self):
+        return [once("curation", "curation", lambda: (self.rows(), {}))]
+
+    def rows(self):
+        codec, restorer = load_module("codec"), load_module("restorer")
+        clips, made = curation.cached_clips(self.count), curation.conditions("curated", self.count)
+        unseen = torch.arange(min(UNSEEN, self.count // 2), self.count)
+        seen = curation.pictures(clips.latents[unseen, 0], codec)
+        rows = score_rows(clips.select(unseen), [made.record[i] for i in unseen.tolist()], seen)
+        rows += kind_rows(codec, restorer) + condition_rows(clips, made, codec)
+        limits = {"part": "limits", "name": "kept below, mended below", "doubt": curation.DOUBT,
+                  "remains": curation.MEND}
+        return [*rows, prompt_row(clips, made), limits]
 
 
 def auc(scores, bad):
@@ -107,14 +132,4 @@ def prompt_row(clips, made):
             "after": round(sum(after) / len(after), 4)}
 
 
-def curation_report(count=curation.COUNT):
-    """Scores, kinds of damage, and what became of the conditions."""
-    codec, restorer = load_module("codec"), load_module("restorer")
-    clips, made = curation.cached_clips(count), curation.conditions("curated", count)
-    unseen = torch.arange(min(UNSEEN, count // 2), count)
-    seen = curation.pictures(clips.latents[unseen, 0], codec)
-    rows = score_rows(clips.select(unseen), [made.record[i] for i in unseen.tolist()], seen)
-    rows += kind_rows(codec, restorer) + condition_rows(clips, made, codec)
-    limits = {"part": "limits", "name": "kept below, mended below", "doubt": curation.DOUBT,
-              "remains": curation.MEND}
-    return [*rows, prompt_row(clips, made), limits], {}
+STUDY = Curation

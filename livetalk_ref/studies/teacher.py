@@ -1,34 +1,46 @@
-"""The figures in data/results that belong to the teacher's stage, one function a file.
+"""The teacher's stage: what codec and ear keep, what steps and guidance buy, who stands where.
 
-`python -m livetalk_ref report NAME` makes data/results/NAME.json again from shipped weights.
+Every result is one job: ear, codec, teacher, guidance, gate, teacher_curve, scoreboard.
 """
 
 import time
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
+from livetalk_ref import load
 from livetalk_ref.codec import GROUP, psnr
-from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.judge import bound, evaluate, heed, metrics, scoreboard, sets, spectra, speed
-from livetalk_ref.judge import sync, trial
-from livetalk_ref.judge.curated import curation_report
-from livetalk_ref.judge.ode_reports import straightness_report
-from livetalk_ref.judge.results import averaged, read_metrics, write_result
-from livetalk_ref.load import load, load_module
-from livetalk_ref.portrait import portrait_of
-from livetalk_ref.progress import Progress
+from livetalk_ref.judge import evaluate, metrics, scoreboard
+from livetalk_ref.judge.results import averaged, read_metrics
+from livetalk_ref.load import load_module
+from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import clips, ear, latents, shards, snippets
 from livetalk_ref.world.face import mouth_box
-from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS
-from livetalk_ref.world.state import SIZE
 
 CLIPS = 64
-TRAINED_ON = 1024     # clips that short runs see
 SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (2, 3)]     # text, audio
 STEPS = (1, 2, 4, 8, 48)
+
+
+class Teacher(Study):
+    """A job a result; sizes of the quick study are a few clips."""
+
+    name = "teacher"
+
+    def key(self):
+        return load.checkpoints_key(latents.cache_key(load_module("codec")), "codec", "teacher",
+                                    "reader", "ear")
+
+    def jobs(self):
+        works = {"ear": ear_report, "codec": codec_report, "teacher": teacher_report,
+                 "guidance": guidance_report, "gate": gate_report, "scoreboard": scoreboard.make}
+        made = [once(name, name, partial(work, 4) if self.quick else work)
+                for name, work in works.items()]
+        return made if self.quick else [*made, once("teacher_curve", "teacher_curve",
+                                                    curve_report)]
 
 
 def codec_report(count=CLIPS):
@@ -129,7 +141,7 @@ def teacher_report(count=CLIPS):
     return rows, {"teacher seconds": seconds}
 
 
-def guidance_report(count=32):
+def guidance_report(count=16):
     """Text and audio guidance apart, 48 steps."""
     bench, teacher = Bench(count), load_module("teacher")
     rows, cost = [bench.line("truth through the codec", bench.coded)], {}
@@ -154,111 +166,10 @@ def gate_report(count=3 * CLIPS):
     return rows, cost
 
 
-def render_report(count=8):
-    """How fast the world is drawn: clips of 81 frames, one after the other, all cores."""
-    films = [clips.script("held_out", number, clips.FRAMES) for number in range(count)]
-    speeds = []
-    for clip in [films[0], *films]:                                     # the first one warms up
-        start = time.perf_counter()
-        frames = len(clips.film(clip))
-        speeds.append(round(frames / (time.perf_counter() - start), 1))
-    speeds = sorted(speeds[1:])
-    cost = {"median frames/s": speeds[count // 2], "slowest": speeds[0], "fastest": speeds[-1]}
-    return [{"clips": count, "frames": clips.FRAMES, "size": SIZE}], cost
-
-
-def heed_report(count=CLIPS):
-    """Does the teacher heed prompt and sound, or does it know its clips by heart?"""
-    return heed.compare(count), {}
-
-
-def bound_report(count=CLIPS):
-    """How much of the mouth the sound tells, on held-out clips."""
-    codec = load_module("codec")
-    data = latents.LatentClips.load(list(latents.build(codec, "train", TRAINED_ON)))
-    return [bound.compare(bound.fit(data), evaluate.HeldOut.make(codec, count).data)], {}
-
-
-def judges_report(count=CLIPS):
-    """What the judges say where the answers are known."""
-    reader, net, codec = (load_module(name) for name in ("reader", "sync", "codec"))
-    few = max(2, count // 4)
-    factors = len(CONTINUOUS) + len(CATEGORICAL)
-    with Progress("trying the judges: step", count + factors + few) as progress:
-        rows = trial.reader_rows(reader, codec, count, progress)
-        rows += trial.identity_rows(reader, count // 2, watch=progress)
-        rows += trial.damage_rows(reader, net, codec, few, progress)
-    found = {key: round(value, 4) for key, value in sync.check(net, trial.SPLIT, count).items()}
-    return rows + [{"judge": "SyncNet"} | found], {}
-
-
-def multiturn_report(count=100, model=None, steps=None):
-    """Scripted dialogues by one stream, by a restart each turn, by a teacher's clip each turn."""
-    from livetalk_ref.judge import multiturn
-
-    return multiturn.measure(count, model, steps=steps)
-
-
-def student_report(count=sets.CLIPS, model=None, steps=None):
-    """The shipped student against the guided teacher on all benchmarks."""
-    from livetalk_ref.judge import goals
-
-    return goals.measure(count, model, steps)
-
-
-def turn_latency_report(count=8, model=None):
-    """From the last voiced sample, or a typed question, to the first picture with sound."""
-    from livetalk_ref.judge import turn_latency
-
-    return turn_latency.measure(count, model)
-
-
-def videos_report(count=24):
-    """What a video file loses: clips that `generate` wrote, beside the same clips in memory."""
-    from livetalk_ref.judge import roundtrip
-
-    return roundtrip.measure(count)
-
-
-def latents_report(count=spectra.HELD_OUT):
-    """Teachers of a few hundred updates on four kinds of latents."""
-    paths = list(latents.build(load_module("codec"), "train", TRAINED_ON))
-    return spectra.compare(latents.LatentClips.load(paths), clips=count), {}
-
-
 def curve_report(every=50, run="runs/teacher"):
     """The teacher's loss while it was trained, averaged over `every` updates."""
     lines = read_metrics(run)
     return averaged(lines, every), {"seconds": round(sum(line["seconds"] for line in lines))}
 
 
-def speed_report(repeats=speed.REPEATS):
-    """Every change that made a block fast, before and after."""
-    return speed.compare(load("teacher"), portrait_of(0), repeats)
-
-
-REPORTS = {"ear": ear_report, "codec": codec_report, "teacher_curve": curve_report,
-           "teacher": teacher_report, "guidance": guidance_report, "gate": gate_report,
-           "heed": heed_report, "latents": latents_report, "render": render_report,
-           "straightness": straightness_report, "judges": judges_report, "bound": bound_report,
-           "scoreboard": scoreboard.make, "speed": speed_report, "curation": curation_report,
-           "multiturn": multiturn_report, "turn_latency": turn_latency_report,
-           "student": student_report, "videos": videos_report}
-WITH_MODEL = {"multiturn", "turn_latency", "student"}   # take a student, or any checkpoint
-WITH_STEPS = {"multiturn", "student"}                   # take a teacher's steps
-
-
-def make_report(name, count=None, model=None, steps=None):
-    """Make data/results/NAME.json and return its path. UserError for a model or steps where none
-    are taken."""
-    more = {}
-    for option, value, takers in (("model", model, WITH_MODEL), ("steps", steps, WITH_STEPS)):
-        if name in takers:
-            more[option] = value
-        elif value:
-            raise UserError(f"The report {name} takes no --{option}; leave it out.")
-    rows, cost = REPORTS[name](*([count] if count else []), **more)
-    options = {"clips": count, "model": model, "steps": steps}
-    command = f"python -m livetalk_ref report {name}" + "".join(
-        f" --{option} {value}" for option, value in options.items() if value)
-    return write_result(name, command, rows, seeds=[0], cost=cost)
+STUDY = Teacher

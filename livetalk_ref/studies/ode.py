@@ -1,39 +1,34 @@
-"""How a student converges: every figure of the ODE stage, made in pieces of any length.
+"""How a student of the teacher's paths converges: every figure of the ODE stage, in pieces.
 
-A list of jobs, in an order in which they can be done. A job's work is a generator that yields now
-and then, so that it can be stopped, and returns {result: rows}, kept in FOLDER/jobs/NAME.json.
-Training goes on from its last checkpoint; any other job is begun again, none takes many minutes.
-When all jobs that a result needs are done, data/results/RESULT.json is written.
-
-    python -m livetalk_ref study --minutes 10       # as often as it takes
-
+    straightness    how bent the teacher's paths are along sigma, plain and guided
     ode_training    held-out error, distance and sharpness along training, for several seeds and
                     set sizes at equal training; the teacher for comparison; blur step by step
-    ode_benchmarks  short, converged, teacher and truth on three benchmarks, with comparisons
     ode_variants    training with the released code's loss, which shows no clean past
+    ode_benchmarks  short, converged, teacher and truth on three benchmarks, with comparisons
     ode_blocks      quality against block index, over 7 blocks and over 21
     ode_whose       a student of an autoregressive teacher's trajectories instead
 """
 
-import json
-import math
-import time
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
+
+import torch
 
 from livetalk_ref import load, stages, trajectories
-from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS
+from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE, PLAIN
-from livetalk_ref.judge import benchmark, long, students
-from livetalk_ref.judge.jobs import Job, carried_out, followed
-from livetalk_ref.judge.results import (RESULTS, averaged, read_metrics, write_json,
-                                        write_result)
+from livetalk_ref.judge import benchmark, evaluate, long, stats, students
+from livetalk_ref.judge.jobs import Job, followed
+from livetalk_ref.judge.results import averaged, read_metrics
+from livetalk_ref.ode import straightness, trajectory
 from livetalk_ref.progress import Progress
+from livetalk_ref.studies.work import Study
 from livetalk_ref.train import kept
 from livetalk_ref.world import latents
 
 EVERY = 50      # updates that one point of a loss curve averages
+BATCH = 8       # whole paths at a time
+STRAIGHTNESS = "straightness"
 TRAINING, VARIANTS, WHOSE = "ode_training", "ode_variants", "ode_whose"
 BENCHMARKS, BLOCKS = "ode_benchmarks", "ode_blocks"
 RIVAL = "livetalk"      # the variant of `ode.ode_loss` that ours is compared with
@@ -54,6 +49,7 @@ class Size:
     clips: int = 100                        # of a benchmark
     long_sets: tuple = ("studio",)
     long: int = 24                          # long clips of one of these
+    walked: int = 16                        # whole paths of the teacher
     causal_pairs: int = 1000                # one of `pairs`
     causal_clips: int = 1280                # that the autoregressive teacher is trained on
     causal_steps: int = 3000
@@ -61,21 +57,30 @@ class Size:
 
 FULL = Size()
 QUICK = Size(pairs=(16, 32), seeds=(0, 1), steps=4, short=1, kept=(1, 4), held_out=4, judged=4,
-             sets=("studio",), clips=4, long=2, causal_pairs=16, causal_clips=32, causal_steps=4)
+             sets=("studio",), clips=4, long=2, walked=2, causal_pairs=16, causal_clips=32,
+             causal_steps=4)
 
 
-class Study:
-    """All jobs of one size in one folder; their methods are generators that return rows."""
+class Convergence(Study):
+    """All jobs of one size; the methods that do them are generators that return rows."""
 
-    def __init__(self, size, folder, results=RESULTS, compiled=False, causal=trajectories.CAUSAL):
-        self.size, self.folder, self.results = size, Path(folder), Path(results)
-        self.compiled, self.causal, self.grounds = compiled, Path(causal), {}
+    name = "ode"
+
+    def __init__(self, quick=False, compiled=False, size=None, **where):
+        super().__init__(quick, compiled, **where)
+        self.size, self.grounds = size or (QUICK if quick else FULL), {}
+        self.seeds = self.size.seeds
+        self.causal = self.folder / "teacher_causal" if quick else trajectories.CAUSAL
+
+    def key(self):
+        world = latents.cache_key(load.load_module("codec"))
+        return load.checkpoints_key(world, "codec", "teacher")
 
     def jobs(self):
-        """Every job, in order."""
         s = self.size
         most, first = s.pairs[-1], s.seeds[0]
-        made = [Job("trajectories", (), partial(self.walk, most, "train")),
+        made = [Job("straightness", (STRAIGHTNESS,), self.bend),
+                Job("trajectories", (), partial(self.walk, most, "train")),
                 Job("held-out-trajectories", (), partial(self.walk, s.held_out, "held_out")),
                 Job("reference", (TRAINING,), self.reference)]
         for pairs, seed in [(most, n) for n in s.seeds] + [(n, first) for n in s.pairs[:-1]]:
@@ -134,6 +139,17 @@ class Study:
         return self.grounds[name]
 
     # The jobs.
+
+    def bend(self):
+        held_out = evaluate.HeldOut.make(load.load_module("codec"), self.size.walked)
+        model, rows = load.load_module("teacher"), []
+        for label, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
+            states = []
+            for path in walks(model, held_out, guidance):
+                states.append(path)
+                yield
+            rows += straightness_rows(torch.cat(states), label)
+        return {STRAIGHTNESS: rows}
 
     def walk(self, count, split, teacher="bidirectional"):
         with Progress(f"trajectories, {split}, {teacher}: shard",
@@ -221,57 +237,40 @@ class Study:
                                     steps, guidance)
         return {BLOCKS: [{"set": name, "blocks": long.BLOCKS} | line for line in lines]}
 
-    # How they are kept.
-
-    def place(self, job):
-        return self.folder / "jobs" / f"{job.name}.json"
-
-    def keep(self, job, rows, seconds):
-        write_json(self.place(job), {"seconds": round(seconds, 1), "rows": rows})
-
-    def finish(self, result):
-        """Write a result if all of its jobs are done and it does not say so yet; returns its path
-        or None."""
-        jobs = [job for job in self.jobs() if result in job.into]
-        if not all(self.place(job).is_file() for job in jobs):
-            return None
-        done = [json.loads(self.place(job).read_text()) for job in jobs]
-        rows = [row for one in done for row in one["rows"].get(result, ())]
-        cost = {"seconds": round(sum(one["seconds"] for one in done))}
-        path = self.results / f"{result}.json"
-        there = json.loads(path.read_text()) if path.is_file() else {}
-        if (there.get("rows"), there.get("cost")) == (rows, cost):
-            return None
-        return write_result(result, "python -m livetalk_ref study", rows, self.size.seeds, cost,
-                            self.results)
-
 
 def loss_curve(run, options):
     """The training loss of a run, averaged over 50 updates, as rows."""
     return [options | row for row in averaged(read_metrics(run), EVERY)]
 
 
-def key():
-    """Names the folder: another world and other weights begin another study."""
-    return load.checkpoints_key(latents.cache_key(load.load_module("codec")), "codec", "teacher")
+def walks(model, held_out, guidance, seed=0):
+    """Whole paths (batch, 49, 21, C, h, w) of a teacher for held-out conditions."""
+    for first in range(0, len(held_out.data), BATCH):
+        some = held_out.data.select(range(first, min(first + BATCH, len(held_out.data))))
+        x0, cond = some.window(0, 1)
+        noise = evaluate.noise_of(x0, seed, first)
+        yield trajectory(model, noise, x0[:, :1], cond, guidance, TEACHER_STEPS)
 
 
-def run(quick=False, minutes=None, only_list=False, compiled=False, size=None,
-        folder="runs/study"):
-    """Work through the jobs for so many minutes, yielding a line for every one that is done."""
-    end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
-    folder = Path(f"{folder}-quick" if quick else folder) / key()
-    study = Study(size or (QUICK if quick else FULL), folder,
-                  folder / "results" if quick else RESULTS, compiled,
-                  folder / "teacher_causal" if quick else trajectories.CAUSAL)
-    jobs = study.jobs()
-    for job in jobs:
-        if only_list or study.place(job).is_file():
-            yield f"{'done' if study.place(job).is_file() else 'to do'}  {job.name}"
-            continue
-        if not (yield from carried_out(study, job, end)):
-            return
-        yield from (str(path) for path in map(study.finish, job.into) if path)
-    if not only_list:       # it may have been stopped between a job and the result
-        results = dict.fromkeys(result for job in jobs for result in job.into)
-        yield from (str(path) for path in map(study.finish, results) if path)
+def straightness_rows(states, label):
+    """One row a step of paths (N, K + 1, F, C, h, w): deviation, and curvature at its start,
+    with 95 % intervals over the paths; the known frame 0 does not count."""
+    grid = sigma_grid(states.shape[1] - 1)
+    deviation, curvature = straightness(states[:, :, 1:])
+    rows = []
+    for k in range(deviation.shape[1]):
+        row = {"guidance": label, "step": k, "sigma": round((grid[k] + grid[k + 1]).item() / 2, 5)}
+        row |= interval("deviation", deviation[:, k])
+        if k:                                       # a bend lies between two steps
+            row |= {"bend": round(grid[k].item(), 5)} | interval("curvature", curvature[:, k - 1])
+        rows.append(row)
+    return rows
+
+
+def interval(name, values):
+    """A mean and its 95 % interval as two entries of a row."""
+    mean, *edges = stats.bootstrap(values.tolist())
+    return {name: round(mean, 5), f"{name} 95%": [round(edge, 5) for edge in edges]}
+
+
+STUDY = Convergence

@@ -1,23 +1,20 @@
 """The ablation: every row of the recipes trained, judged along the way, and written down.
 
-    python -m livetalk_ref ablation --minutes 60            # as often as it takes
-    python -m livetalk_ref ablation --at-once 4             # on a GPU: several runs beside another
-
 A run is a row of recipes.py with a seed. It is trained in FOLDER/NAME-seedN, and its averaged
-weights are judged at some updates, over 21 latent frames and at the end over 63. What is done
-is kept job by job, and training continues from its last checkpoint, so it can be stopped at any
-moment; a run that another process works on is left to it. data/results/ablation.json holds all
-that is known, rows that were not run included, which say so.
+weights are judged at some updates, over 21 latent frames and at the end over 63.
+
+    ablation                    all that is known, rows that were not run included, which say so
+    ablation_looks.safetensors  8-bit latents that notebooks decode filmstrips from:
+        end NAME-seed0          (63, C, h, w) one long clip of the averaged student at the end
+        x, real, fake NAME-seed0 UUU    (P, 9, C, h, w) after UUU updates on fixed conditions: the
+                                student's video, and what teacher and critic believe of it
+        told NAME-seed0 UUU     (Q, 4) `gaps` of every condition of the probe: the first half of
+                                them have damaged references, the others good ones
+    student                     the shipped student against the guided teacher on all benchmarks
 """
 
-import json
-import math
-import signal
-import time
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -25,17 +22,21 @@ import torch
 from livetalk_ref import curation, distillation, load
 from livetalk_ref.device import best_device
 from livetalk_ref.generate import KEPT, settle
-from livetalk_ref.judge import benchmark, long, looks, panel
-from livetalk_ref.judge.convergence import Study
+from livetalk_ref.judge import benchmark, long, panel, scoreboard, sets
+from livetalk_ref.judge.cost import count_flops
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.evaluate import batches, rolled
-from livetalk_ref.judge.jobs import Job, beside, carried_out, followed
-from livetalk_ref.judge.results import RESULTS, averaged, read_metrics, write_result
+from livetalk_ref.judge.jobs import Job, followed
+from livetalk_ref.judge.results import averaged, read_metrics
+from livetalk_ref.judge.students import compare
+from livetalk_ref.packing import eight_bits
 from livetalk_ref.recipes import ROWS, recipe
-from livetalk_ref.train import kept, save
+from livetalk_ref.studies.work import Study
+from livetalk_ref.train import kept, read, save
+from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW
 
-RESULT = "ablation"
+RESULT, STUDENT = "ablation", "student"
 # The order of need: both ends, what lies between, their spread, the decay, then what else.
 PLAN = (("baseline", 0), ("final", 0), ("curated", 0), ("converged", 0), ("aggressive", 0),
         ("final-raw", 0), ("baseline", 1), ("final", 1), ("baseline", 2), ("final", 2),
@@ -44,6 +45,9 @@ PLAN = (("baseline", 0), ("final", 0), ("curated", 0), ("converged", 0), ("aggre
 STARTS = ("student_ode_short", "student_ode")
 EVERY = 5               # updates that one point of a training curve averages
 CURVE = ("loss", "gradient", "grad_norm", "size", "distance")
+TAKEN_APART = ("baseline", "final", "final-raw", "baseline-long")
+PICTURED = ("baseline", "baseline-long")        # those whose pictures ship too, not only `gaps`
+LEVEL = 0               # of `distillation.LEVELS`: at which beliefs are kept
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,13 @@ class Size:
     seeds: int = 3
     count: int = curation.COUNT             # clips whose conditions are trained on
     shown: int = 2                          # clips whose latents are kept for filmstrips
+    judged: int = sets.CLIPS                # clips of each set for the shipped student
+    sets: tuple = tuple(sets.FIRST)
 
 
 FULL = Size()
 QUICK = Size(plan=(("baseline", 0), ("final", 0)), updates=2, points=(1, 2), clips=2, long=2,
-             varied=1, seeds=2, count=32, shown=1)
+             varied=1, seeds=2, count=32, shown=1, sets=("studio",), judged=2)
 
 
 def long_ground(name, count, codec, judges, folder):
@@ -101,20 +107,28 @@ def varied(avatar, ground, count, seeds):
 
 
 class Ablation(Study):
-    """All runs of one size in one folder; the methods that are jobs are generators."""
+    """All runs of one size; the methods that are jobs are generators."""
 
-    def __init__(self, size, folder, results=RESULTS, compiled=False):
-        super().__init__(size, folder, results, compiled)
+    name, early = "ablation", (RESULT,)
 
-    def runs(self):
-        """Every run with its jobs: {name: [Job]}; first what the others are compared with."""
-        made = {name: [Job(f"{name}-{frames}", (RESULT,), partial(self.judge, name, name, 0, 0,
-                                                                 frames))
-                       for frames in (WINDOW, long.LATENTS)]
-                for name in ("codec", *STARTS, "teacher")}
+    def __init__(self, quick=False, compiled=False, size=None, **where):
+        super().__init__(quick, compiled, **where)
+        self.size, self.grounds = size or (QUICK if quick else FULL), {}
+        self.seeds = sorted({seed for _, seed in self.size.plan})
+        self.device = best_device()             # trained there
+
+    def key(self):
+        return load.checkpoints_key(curation.key(), "teacher", *STARTS)
+
+    def jobs(self):
+        """First what the others are compared with, then run after run."""
+        made = [Job(f"{name}-{frames}", (RESULT,), partial(self.judge, name, name, 0, 0, frames))
+                for name in ("codec", *STARTS, "teacher") for frames in (WINDOW, long.LATENTS)]
         for name, seed in self.size.plan:
-            made[f"{name}-seed{seed}"] = self.run_jobs(name, seed)
-        return made
+            made += self.run_jobs(name, seed)
+        made.append(Job("looks", (), self.collect))
+        return made + [Job(f"student-{name}", (STUDENT,), partial(self.versus, name))
+                       for name in self.size.sets]
 
     def run_jobs(self, name, seed):
         updates, label = self.recipe(name, seed).updates, f"{name}-seed{seed}"
@@ -125,9 +139,6 @@ class Ablation(Study):
                                    point, frames))
                        for frames, some in ((WINDOW, points), (long.LATENTS, points[-1:]))
                        for point in some]
-
-    def jobs(self):
-        return [job for jobs in self.runs().values() for job in jobs]
 
     def recipe(self, name, seed):
         return recipe(name, seed, self.size.updates)
@@ -187,6 +198,48 @@ class Ablation(Study):
                  {"latents": latents[:self.size.shown].half()})
         return {RESULT: [self.about(name, seed) | {"part": "judged"} | line]}
 
+    def versus(self, name):
+        """The shipped student and the guided teacher on a set, and their paired difference."""
+        yield
+        s, board = self.size, scoreboard.Board((name,), self.size.judged)
+        ground = board.ground(name)
+        truth, coded = ground.truth.rendered, ground.truth.coded
+        ours, judged = benchmark.evaluate(benchmark.maker(STUDENT), ground)
+        yield
+        theirs, known = board.entry(name, scoreboard.BEST)
+        rows = [benchmark.line("codec", coded.rows, coded.features, truth.features)]
+        cost = {}
+        for who, found in (("teacher", theirs), (STUDENT, ours)):
+            avatar, price = load.load(who), found["cost"]
+            many = round(varied(avatar, ground, min(s.varied, s.judged), s.seeds), 4)
+            decoding = count_flops(lambda a=avatar: a.codec.decode(
+                ground.bench.data.latents[:1].float())) / (FRAMES - 1)
+            rows.append(found["rows"][0] | {
+                "name": who, "diversity": many,
+                "evaluations a clip": price["evaluations_per_clip"],
+                "GFLOP a frame": scoreboard.giga(price["flops_per_frame"] - decoding),
+                "GFLOP a frame, decoded": scoreboard.giga(price["flops_per_frame"])})
+            cost[f"{name}: {who}"] = round(price["seconds_per_frame"], 4)
+        rows += compare(f"{STUDENT} - teacher", judged, known, truth)
+        return {STUDENT: [row | {"set": name} for row in rows], "cost": cost}
+
+    def collect(self):
+        """Write the latents that filmstrips are decoded from, for the first seed."""
+        yield
+        found = {}
+        for name in (name for name, seed in self.size.plan if not seed):
+            label, updates = f"{name}-seed0", self.recipe(name, 0).updates
+            path = self.folder / "shown" / f"{label}-{updates}-{long.LATENTS}.safetensors"
+            found[f"end {label}"] = read(path)[0]["latents"][0].clone()
+            if name in TAKEN_APART:
+                for update in (0, *self.size.points, updates):
+                    path = distillation.probed(self.folder / label, update)
+                    if path.is_file():
+                        found |= looked_at(read(path)[0], f"{label} {update}", name in PICTURED)
+        save(self.results / "ablation_looks.safetensors", eight_bits(found),
+             made_by="python -m livetalk_ref.studies ablation", level=distillation.LEVELS[LEVEL])
+        return {}
+
     # What is written.
 
     def about(self, name, seed):
@@ -195,20 +248,33 @@ class Ablation(Study):
         return {"row": name, "title": ROWS[name].title, "like": ROWS[name].like,
                 "knob": ROWS[name].knob, "seed": seed}
 
-    def write(self):
-        """data/results/ablation.json of what is done so far; rows not run say so."""
-        rows, seconds = [], 0.0
-        for job in self.jobs():
-            if self.place(job).is_file():
-                done = json.loads(self.place(job).read_text())
-                rows, seconds = rows + done["rows"][RESULT], seconds + done["seconds"]
+    def combine(self, result, rows):
+        """Rows that were not run say so."""
         finished = {(row["row"], row["seed"]) for row in rows if row.get("part") == "training"}
-        rows += [self.about(name, seed) | {"part": "not run"} for name, seed in self.size.plan
-                 if (name, seed) not in finished]
-        return write_result(RESULT, "python -m livetalk_ref ablation", rows,
-                            sorted({seed for _, seed in self.size.plan}),
-                            {"seconds": round(seconds)}, self.results,
-                            best_device())              # trained there
+        return rows if result == STUDENT else rows + [
+            self.about(name, seed) | {"part": "not run"} for name, seed in self.size.plan
+            if (name, seed) not in finished]
+
+
+def looked_at(seen, label, pictures):
+    """{key: latents} of one look at a run: `gaps`, and two conditions' pictures, the first behind
+    a damaged reference, the last behind a good one."""
+    found = {f"told {label}": gaps(seen)}
+    if pictures:
+        some = [0, len(seen["x"]) - 1]
+        found[f"x {label}"] = seen["x"][some]
+        for part in ("real", "fake"):
+            found[f"{part} {label}"] = seen[part][LEVEL, some]
+    return found
+
+
+def gaps(seen):
+    """(Q, 4): spread of the student's latents, |student - teacher's belief|, |student - critic's
+    belief|, |critic's - teacher's belief|, over the generated frames of every condition."""
+    x = seen["x"][:, 1:].float()
+    real, fake = (seen[part][LEVEL, :, 1:].float() for part in ("real", "fake"))
+    apart = [(a - b).abs().mean((1, 2, 3, 4)) for a, b in ((x, real), (x, fake), (fake, real))]
+    return torch.stack([x.flatten(1).std(1), *apart], dim=1)
 
 
 def curve(run):
@@ -217,66 +283,4 @@ def curve(run):
             for row in averaged(read_metrics(run), EVERY, CURVE)]
 
 
-@contextmanager
-def claimed(path):
-    """`with claimed(path) as mine`: is this process the one that works on it? Ends with it."""
-    import fcntl        # not on every system: only the command needs it
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-
-
-def work(study, end):
-    """Do what is not done and nobody does, run after run, yielding a line for each job."""
-    for name, jobs in study.runs().items():
-        with claimed(study.folder / "claims" / name) as mine:
-            if not mine:
-                yield f"under way elsewhere  {name}"
-                continue
-            for job in jobs:
-                if study.place(job).is_file():
-                    continue
-                if not (yield from carried_out(study, job, end)):
-                    return
-                study.write()
-
-
-def work_beside(study, minutes, threads):
-    """One of several processes."""
-    torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)   # so that nothing half made stays
-    with suppress(KeyboardInterrupt):
-        for line in work(study, time.monotonic() + 60 * minutes):
-            print(line, flush=True)
-
-
-def key():
-    """Names the folder: other conditions and other weights begin another ablation."""
-    return load.checkpoints_key(curation.key(), "teacher", *STARTS)
-
-
-def run(quick=False, minutes=None, only_list=False, compiled=False, at_once=1, size=None,
-        folder="runs/ablation"):
-    """Work for so many minutes, in `at_once` processes, yielding lines about what is done."""
-    minutes = math.inf if minutes is None else minutes
-    folder = Path(f"{folder}-quick" if quick else folder) / key()
-    study = Ablation(size or (QUICK if quick else FULL), folder,
-                     folder / "results" if quick else RESULTS, compiled)
-    if only_list:
-        yield from (f"{'done' if study.place(job).is_file() else 'to do'}  {job.name}"
-                    for job in study.jobs())
-        return
-    threads = max(1, torch.get_num_threads() // at_once)
-    others = [get_context("spawn").Process(target=work_beside, args=(study, minutes, threads))
-              for _ in range(at_once - 1)]
-    torch.set_num_threads(threads)
-    with beside(others):
-        yield from work(study, time.monotonic() + 60 * minutes)
-    yield str(study.write())
-    yield str(looks.collect(study))
+STUDY = Ablation
