@@ -11,12 +11,19 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from livetalk_ref.errors import UserError, run_program
+from livetalk_ref.errors import Progress, UserError, run_program, warn
 from livetalk_ref.judge.commands import add_bench, bench, tell
 from livetalk_ref.live.commands import add_live, live
-from livetalk_ref.options import (PROMPT, SEED, Parser, add_evaluate, add_generate, add_json,
-                                  add_train, add_trajectories)
-from livetalk_ref.progress import Progress, duration, warn
+from livetalk_ref.options import (
+    PROMPT,
+    SEED,
+    Parser,
+    add_evaluate,
+    add_generate,
+    add_json,
+    add_train,
+    add_trajectories,
+)
 from livetalk_ref.real.commands import add_prepare, is_real, photo, prepare, real_avatar
 
 STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
@@ -130,10 +137,10 @@ def portrait(options):
 
 def evaluate(options):
     """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
+    from livetalk_ref.files import blame, placed
     from livetalk_ref.judge import benchmark as b
     from livetalk_ref.judge import originals
     from livetalk_ref.judge.videos import export
-    from livetalk_ref.media import blame, placed
 
     if options.export:
         with Progress(f"writing {options.set}: clip", options.clips) as progress:
@@ -184,13 +191,15 @@ def trajectories(options):
     """Generate trajectories of a shipped teacher, continuing what an earlier call began."""
     from livetalk_ref import trajectories as t
 
-    with Progress("trajectories:") as progress:
+    with Progress("trajectories: step") as progress:
         shards = t.count_shards(options.count)
         steps, place = t.STEPS[options.teacher], [1, 0]     # shard and step under way
 
         def watch(step):
             place[1] += 1
-            progress.say(f"shard {place[0]} of {shards}, step {place[1]} of {steps}")
+            progress.set_postfix_str(f"shard {place[0]} of {shards}, step {place[1]} of {steps}",
+                                     refresh=False)
+            progress()
 
         if options.sample:
             print(t.write_sample(watch=watch))
@@ -207,7 +216,7 @@ def weights(options):
     if options.quick:       # a smaller world, read from here by the modules that are imported now
         os.environ.update(world)
     from livetalk_ref import stages
-    from livetalk_ref.judge.results import read_metrics
+    from livetalk_ref.files import read_metrics
 
     hours = {}
     for name in STAGES:
@@ -223,10 +232,11 @@ def weights(options):
 
 def follow(name, states):
     """Run a training loop to its end, showing loss and time left."""
-    with Progress(f"{name} step") as progress:
+    with Progress(f"{name} update") as progress:
         for state in states:
-            progress.say(f"{state.step}, loss {state.loss:.4f}, "
-                         f"{duration(state.seconds_left)} left")
+            progress.set_postfix_str(f"loss {state.loss:.4f}, {state.seconds_left / 60:.0f} min "
+                                     f"left", refresh=False)
+            progress.update(state.step - progress.n)
 
 
 def obey():

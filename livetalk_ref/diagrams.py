@@ -8,7 +8,7 @@ from textwrap import fill
 
 from livetalk_ref import viz
 from livetalk_ref.cache import block_causal_mask
-from livetalk_ref.judge.results import ROOT
+from livetalk_ref.files import ROOT
 
 # number, file name, what happens there; the ones that are not written yet are drawn hollow
 NOTEBOOKS = (

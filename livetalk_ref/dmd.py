@@ -12,11 +12,28 @@ from dataclasses import dataclass
 import torch
 
 from livetalk_ref import rollout
-from livetalk_ref.flow import (STUDENT_STEPS, Guidance, add_noise, flow_loss, guided, keep_known,
-                               shift_sigma, x0_from_velocity)
+from livetalk_ref.flow import (
+    STUDENT_STEPS,
+    Guidance,
+    add_noise,
+    flow_loss,
+    guided,
+    keep_known,
+    shift_sigma,
+    x0_from_velocity,
+)
 from livetalk_ref.ode import ode_loss
-from livetalk_ref.train import (NotFinite, RunFolder, autocast, best_precision, descend,
-                                ema_update, pack, step_generator, unpack)
+from livetalk_ref.train import (
+    NotFinite,
+    RunFolder,
+    autocast,
+    best_precision,
+    descend,
+    ema_update,
+    pack,
+    step_generator,
+    unpack,
+)
 
 LOWEST, HIGHEST = 0.02, 0.98    # score noise levels are clamped to these
 LOST = 1e-3     # share of a gradient that may be no number, and is then zero

@@ -1,12 +1,31 @@
-"""One exception for everything a user can put right: its message is one clear sentence."""
+"""What is told to a user: errors that he can put right, warnings, and progress."""
 
 import signal
 import sys
 from contextlib import suppress
 
+from tqdm import tqdm
+
 
 class UserError(ValueError):
     """Bad input. A command line prints the message alone and ends with exit status 2."""
+
+
+def warn(text):
+    """A warning on stderr."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+class Progress(tqdm):
+    """`with Progress("denoising step", 96) as progress:`, then `progress()` after each of 96: a
+    bar on stderr, or a line now and then where stderr is no terminal."""
+
+    def __init__(self, name, total=None):
+        super().__init__(desc=name, total=total, mininterval=0.2 if sys.stderr.isatty() else 15.0)
+
+    def __call__(self, *_):
+        """One step more; takes and ignores what a sampler hands over."""
+        self.update()
 
 
 def unreadable(path, error):

@@ -1,21 +1,21 @@
 """Weights to ready-made objects: shipped ones by name, the released ones from a folder."""
 
+import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-import hashlib
 import torch
 
 from livetalk_ref.avatar import SAMPLERS, Avatar
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
+from livetalk_ref.files import unpacked
 from livetalk_ref.flow import STUDENT_STEPS, student_sigmas
-from livetalk_ref.judge.reader import Reader, ReaderConfig
-from livetalk_ref.judge.sync import SyncConfig, SyncNet
-from livetalk_ref.packing import unpacked
+from livetalk_ref.nets.reader import Reader, ReaderConfig
+from livetalk_ref.nets.restorer import Restorer, RestorerConfig
+from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
 from livetalk_ref.real import REAL
 from livetalk_ref.real.weights import stored_shapes
-from livetalk_ref.restorer import Restorer, RestorerConfig
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world.ear import CHECKPOINTS, Ear, EarConfig

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.files import blame, placed
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, SIZE
 
 NOTE = "Synthetic media made with livetalk_ref"
@@ -135,47 +136,6 @@ def is_silent(samples):
     return loudest_frame(samples) < SILENT
 
 
-def temporary_name(path):
-    """Where a file is while it is being written."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-@contextmanager
-def blame(path):
-    """Turn the system's and FFmpeg's trouble with a file into one sentence."""
-    try:
-        yield
-    except (OSError, av.FFmpegError) as error:
-        raise UserError(f"Could not write {path}: {error.strerror or error}; choose another "
-                        f"place or make room.") from error
-
-
-@contextmanager
-def placed(path):
-    """A temporary path to write to: moved to `path` at the end, removed after any exception."""
-    path = Path(path)
-    temporary = temporary_name(path)
-    try:
-        with blame(path):
-            if path.is_dir():
-                raise UserError(f"{path} is a folder; give the name of a file.")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.open("ab").close()        # says now whether it can be written
-        yield temporary
-        with blame(path):
-            os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def write_text(path, words):
-    """Write a text file, complete or not at all; returns its path."""
-    with placed(path) as temporary, blame(path):
-        temporary.write_text(words, encoding="utf-8")
-    return path
-
-
 @contextmanager
 def movie(path, samples, size=SIZE, scale=SCALE):
     """Write an mp4 piece by piece: `with movie(path, samples) as m: m.add(frames)`.
@@ -201,7 +161,7 @@ class Movie:
 
     def __init__(self, path, temporary, samples, side):
         self.path, self.samples, self.side, self.count = path, samples, side, 0
-        with blame(path):
+        with blame(path, av.FFmpegError):
             self.file = av.open(address(temporary), "w", format="mp4",
                                 options={"movflags": "+faststart"})
         self.file.metadata["comment"] = NOTE
@@ -212,7 +172,7 @@ class Movie:
 
     def add(self, frames):
         """Append pictures (T, 3, H, W) in [-1, 1] and the sound that goes with them."""
-        with blame(self.path):
+        with blame(self.path, av.FFmpegError):
             for picture in frames:
                 self.encode(self.video, video_frame(picture, self.side), self.count, FPS)
                 start = self.count * SAMPLES_PER_FRAME
@@ -226,7 +186,7 @@ class Movie:
 
     def finish(self):
         """Write what the encoders still hold, and the index."""
-        with blame(self.path):
+        with blame(self.path, av.FFmpegError):
             for stream in (self.video, self.audio):
                 self.file.mux(stream.encode(None))
             self.file.close()

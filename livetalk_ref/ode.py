@@ -11,8 +11,17 @@ from dataclasses import replace
 import torch
 
 from livetalk_ref.cache import BLOCK, KVCache, Policy, block_causal_mask
-from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, add_noise, draw_sigma, euler, guided,
-                               keep_known, sigma_grid, x0_from_velocity)
+from livetalk_ref.flow import (
+    STUDENT_STEPS,
+    TEACHER_STEPS,
+    add_noise,
+    draw_sigma,
+    euler,
+    guided,
+    keep_known,
+    sigma_grid,
+    x0_from_velocity,
+)
 
 ABSOLUTE = Policy(relative=False)
 LEVELS = {"self_forcing": 1, "livetalk": 0, "teacher_forced": 0}    # clean ones, besides the noisy

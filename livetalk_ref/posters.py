@@ -10,10 +10,9 @@ import sys
 import torch
 from PIL import Image, ImageDraw
 
-from livetalk_ref import DATA
-from livetalk_ref import viz
+from livetalk_ref import DATA, viz
 from livetalk_ref.errors import UserError, run_program
-from livetalk_ref.media import blame, placed
+from livetalk_ref.files import blame, placed
 from livetalk_ref.world.clips import speaking
 from livetalk_ref.world.face import render_clip
 from livetalk_ref.world.identity import sample_identities

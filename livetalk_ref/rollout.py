@@ -15,8 +15,14 @@ import torch
 
 from livetalk_ref.cache import BLOCK, EMPTY, FULL, KVCache
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import (STUDENT_STEPS, add_noise, exact, keep_known, student_sigmas,
-                               x0_from_velocity)
+from livetalk_ref.flow import (
+    STUDENT_STEPS,
+    add_noise,
+    exact,
+    keep_known,
+    student_sigmas,
+    x0_from_velocity,
+)
 
 SIGMAS = student_sigmas()      # 1, .9375, .8333, .625
 LAST = STUDENT_STEPS - 1

@@ -9,20 +9,21 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import distillation, load, restorer, trajectories
+from livetalk_ref import distillation, load, trajectories
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.device import best_device, check_device
 from livetalk_ref.errors import UserError
+from livetalk_ref.files import eight_bits, half
 from livetalk_ref.flow import STUDENT_STEPS, draw_sigma, flow_loss, student_sigmas
-from livetalk_ref.judge import sync
-from livetalk_ref.judge.reader import Reader, reader_loss
 from livetalk_ref.load import load_module
 from livetalk_ref.media import to_bytes
+from livetalk_ref.nets import restorer, syncnet
+from livetalk_ref.nets.reader import Reader, reader_loss
 from livetalk_ref.ode import VARIANT, ode_loss, teacher_forced_loss
-from livetalk_ref.packing import eight_bits, half
 from livetalk_ref.train import TrainConfig, kept, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import ear, latents, shards, snippets
+
 
 @dataclass
 class Stage:
@@ -145,11 +146,11 @@ def restorer_stage(count=1536, pairs=2048):
 
 def sync_stage(count=608):
     """SyncNet on rendered clips and their sound."""
-    data = sync.SyncClips.load(list(sync.build("train", count)))
-    model = sync.SyncNet().to(memory_format=torch.channels_last)
+    data = syncnet.SyncClips.load(list(syncnet.build("train", count)))
+    model = syncnet.SyncNet().to(memory_format=torch.channels_last)
 
     def loss(model, g):
-        return sync.sync_loss(model, *on(model, *data.batch(8, g)))
+        return syncnet.sync_loss(model, *on(model, *data.batch(8, g)))
 
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.02, cooldown=0.4))
 

@@ -16,8 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from livetalk_ref.flow import (STUDENT_STEPS, Guidance, add_noise, per_frame, sigma_grid,
-                               x0_from_velocity)
+from livetalk_ref.flow import (
+    STUDENT_STEPS,
+    Guidance,
+    add_noise,
+    per_frame,
+    sigma_grid,
+    x0_from_velocity,
+)
 from livetalk_ref.ode import take, trajectory
 
 HIDDEN, RATE, BATCH = 96, 3e-3, 512

@@ -21,9 +21,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from livetalk_ref.errors import UserError, unreadable
-from livetalk_ref.folders import as_json, foreign, forget_after, make_folder
+from livetalk_ref.files import as_json, foreign, forget_after, half, make_folder
 from livetalk_ref.muon import Muon
-from livetalk_ref.packing import half
 
 SCALE = 2.0 ** 12       # of an fp16 loss
 FREE = {"steps", "compiled", "save_every", "keep", "start"}     # may change when a run goes on

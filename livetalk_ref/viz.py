@@ -21,7 +21,7 @@ from IPython.display import HTML, Markdown, display
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from livetalk_ref.judge.results import read_metrics
+from livetalk_ref.files import read_metrics
 from livetalk_ref.media import NOTE, audio_frame, video_frame
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 

@@ -11,11 +11,11 @@ from tiny import shake
 from livetalk_ref import curation, generate, load, recipes
 from livetalk_ref.distillation import probed
 from livetalk_ref.errors import UserError
+from livetalk_ref.files import unpacked
 from livetalk_ref.judge import long, sets
 from livetalk_ref.judge.distances import diversity
-from livetalk_ref.judge.reader import ReaderConfig
-from livetalk_ref.packing import unpacked
-from livetalk_ref.restorer import Restorer, RestorerConfig
+from livetalk_ref.nets.reader import ReaderConfig
+from livetalk_ref.nets.restorer import Restorer, RestorerConfig
 from livetalk_ref.studies import ablation, work
 from livetalk_ref.train import read, save
 from livetalk_ref.wan import WanDiT
@@ -46,7 +46,6 @@ def done(small_world):  # noqa: F811
         patch.setattr(clips, "script", lambda split, number, frames=LONG_FRAMES, **_:
                       scripted(number, frames))
         patch.setattr(work, "RESULTS", folder / "results")
-        patch.setattr(ablation, "keep_memory", lambda: None)        # it would last
         patch.setattr(generate, "TEACHER_STEPS", 1)
         patch.setattr(long, "LATENTS", LONG)
         for name in recipes.ROWS:                        # a batch of one, without a warm-up

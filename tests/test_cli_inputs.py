@@ -14,8 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from repo import ROOT, tracked_files
-from test_cli import (FAST, checkpoints, generation, go, place, refused,  # noqa: F401
-                      write_wav)
+from test_cli import FAST, checkpoints, generation, go, place, refused, write_wav  # noqa: F401
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.load import load

@@ -12,7 +12,7 @@ from tiny import shake
 from livetalk_ref import generate, load, stages, trajectories
 from livetalk_ref.flow import x0_from_velocity
 from livetalk_ref.judge import panel, sets, students
-from livetalk_ref.judge.reader import ReaderConfig
+from livetalk_ref.nets.reader import ReaderConfig
 from livetalk_ref.ode import behind_noisy
 from livetalk_ref.studies import ode as convergence
 from livetalk_ref.studies import work

@@ -8,7 +8,7 @@ import torch
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge import distances, metrics
 from livetalk_ref.judge.follow import loudness
-from livetalk_ref.judge.sync import sync
+from livetalk_ref.judge.lips import sync
 from livetalk_ref.load import CHECKPOINTS, load_module
 from livetalk_ref.studies import judges as corrupt
 from livetalk_ref.world import clips

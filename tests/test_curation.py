@@ -9,7 +9,7 @@ import torch
 from livetalk_ref import curation, load
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.errors import UserError
-from livetalk_ref.restorer import difference, through
+from livetalk_ref.nets.restorer import difference, through
 from livetalk_ref.studies.curation import auc
 from livetalk_ref.world.face import render
 from livetalk_ref.world.identity import sample_identities

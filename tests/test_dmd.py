@@ -4,16 +4,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import shake
 
 from livetalk_ref import rollout
-from livetalk_ref.dmd import (Distiller, Recipe, critic_loss, distill, dmd_gradient, dmd_loss,
-                              draw_exit, score_sigma, student_loss)
+from livetalk_ref.dmd import (
+    Distiller,
+    Recipe,
+    critic_loss,
+    distill,
+    dmd_gradient,
+    dmd_loss,
+    draw_exit,
+    score_sigma,
+    student_loss,
+)
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, add_noise, x0_from_velocity
 from livetalk_ref.ode import ode_loss
 from livetalk_ref.train import step_generator
 from livetalk_ref.wan import Config, WanDiT
-from tiny import shake
 
 SMALL = Config(dim=48, ffn_dim=64, heads=2, layers=4, text_dim=8, audio_dim=5, latent_channels=4,
                audio_hidden=8)

@@ -12,11 +12,22 @@ from livetalk_ref.cache import POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import conversation as c
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.events import (Cut, Error, Meter, Onset, Outbox, Picture, Said, Sentence,
-                                      Sound, State, Turn)
+from livetalk_ref.live.events import (
+    Cut,
+    Error,
+    Meter,
+    Onset,
+    Outbox,
+    Picture,
+    Said,
+    Sentence,
+    Sound,
+    State,
+    Turn,
+)
 from livetalk_ref.live.headless import Played, hold
-from livetalk_ref.live.think import LISTENING
 from livetalk_ref.live.performer import LEAD, MARGIN, to_bytes
+from livetalk_ref.live.think import LISTENING
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession, frames_of
 
 AVATAR.policy = POLICIES["ahis"]

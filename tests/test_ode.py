@@ -9,8 +9,16 @@ from test_wan import SMALL, example, shake, worst
 
 from livetalk_ref import ode
 from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
-from livetalk_ref.flow import (Guidance, add_noise, guided, keep_known, per_frame, sample,
-                               sigma_grid, x0_from_velocity)
+from livetalk_ref.flow import (
+    Guidance,
+    add_noise,
+    guided,
+    keep_known,
+    per_frame,
+    sample,
+    sigma_grid,
+    x0_from_velocity,
+)
 from livetalk_ref.wan import WanDiT
 
 GRID = sigma_grid(4).float()

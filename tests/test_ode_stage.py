@@ -11,7 +11,7 @@ from tiny import CODEC, shake
 from livetalk_ref import load, ode, stages, trajectories
 from livetalk_ref.codec import Codec
 from livetalk_ref.errors import UserError
-from livetalk_ref.packing import eight_bits, unpacked
+from livetalk_ref.files import eight_bits, unpacked
 from livetalk_ref.train import kept, read, save
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import clips, shards

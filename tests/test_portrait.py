@@ -10,8 +10,16 @@ from tiny import write_huge_image
 
 from livetalk_ref import load
 from livetalk_ref.errors import UserError
-from livetalk_ref.portrait import (DRAWN, blank, is_drawn, load_portrait, portrait_of,
-                                   read_image, restored, save_portrait)
+from livetalk_ref.portrait import (
+    DRAWN,
+    blank,
+    is_drawn,
+    load_portrait,
+    portrait_of,
+    read_image,
+    restored,
+    save_portrait,
+)
 
 needs_codec = pytest.mark.skipif(not (load.CHECKPOINTS / "codec.safetensors").exists(),
                                  reason="there is no codec checkpoint yet")

@@ -10,7 +10,7 @@ import torch
 from repo import ROOT
 
 from livetalk_ref.cache import FULL, KVCache
-from livetalk_ref.judge.results import read_result
+from livetalk_ref.files import read_result
 from livetalk_ref.real import gpu
 from livetalk_ref.real.avatar import cache_bytes, kept_frames
 from livetalk_ref.real.standin import SMALL, random_cond, random_dit

@@ -9,7 +9,7 @@ from test_wan import worst
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.real.standin import SMALL_SPEECH, random_speech, shaken
-from livetalk_ref.real.wav2vec import (WINDOW, Speech, SpeechClip, SpeechStream, load_speech)
+from livetalk_ref.real.wav2vec import WINDOW, Speech, SpeechClip, SpeechStream, load_speech
 
 MODEL = random_speech(**SMALL_SPEECH)
 SPEECH = Speech(MODEL)

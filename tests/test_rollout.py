@@ -10,7 +10,7 @@ from test_wan import SMALL, example, shake, worst
 from livetalk_ref.cache import EMPTY, FULL, KVCache, Policy
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import add_noise, per_frame
-from livetalk_ref.rollout import (LAST, SIGMAS, denoise, draw, remember, rollout, sample, split)
+from livetalk_ref.rollout import LAST, SIGMAS, denoise, draw, remember, rollout, sample, split
 from livetalk_ref.wan import TINY, WanDiT
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.folders import trim_metrics
+from livetalk_ref.files import trim_metrics
 from livetalk_ref.muon import Muon
 from livetalk_ref.train import TrainConfig, ema_update, kept, pace, read, save, train
 

@@ -16,7 +16,7 @@ from livetalk_ref.errors import UserError, run_program  # noqa: E402
 from livetalk_ref.live.commands import best_student  # noqa: E402
 from livetalk_ref.live.server import bind, run  # noqa: E402
 from livetalk_ref.live.systems import Maker  # noqa: E402
-from livetalk_ref.media import blame, placed  # noqa: E402
+from livetalk_ref.files import blame, placed  # noqa: E402
 
 PICTURE = DATA / "pictures" / "live.jpg"
 QUESTIONS = "What is a block?", "Tell me a joke"

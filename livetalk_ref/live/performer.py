@@ -15,8 +15,14 @@ import torch
 
 from livetalk_ref.live.events import Meter, Picture, Sound, Span
 from livetalk_ref.media import to_bytes
-from livetalk_ref.stream import (FRAMES, MISSING, SAMPLES_PER_FRAME, AvatarSession, frames_of,
-                                 samples_for)
+from livetalk_ref.stream import (
+    FRAMES,
+    MISSING,
+    SAMPLES_PER_FRAME,
+    AvatarSession,
+    frames_of,
+    samples_for,
+)
 
 RATE = 16_000
 BLOCK = FRAMES * SAMPLES_PER_FRAME          # samples of a block

@@ -21,8 +21,14 @@ from livetalk_ref import DATA
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import language
 from livetalk_ref.live.events import EMOTIONS, LANGUAGE_MODEL, RETRIEVAL, Sentence
-from livetalk_ref.world.prompts import (AFTER, DEGREES, EXPRESSION_WORDS, MAX_WORDS, is_held_out,
-                                        words)
+from livetalk_ref.world.prompts import (
+    AFTER,
+    DEGREES,
+    EXPRESSION_WORDS,
+    MAX_WORDS,
+    is_held_out,
+    words,
+)
 
 # How a sentence is performed.
 

@@ -22,8 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from livetalk_ref.cache import BLOCK, KVCache
 from livetalk_ref.device import best_device
 from livetalk_ref.errors import run_program
+from livetalk_ref.files import as_result
 from livetalk_ref.flow import TEACHER_STEPS, Guidance, exact, guided
-from livetalk_ref.judge.results import as_result
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.real import standin
 from livetalk_ref.real.vae import WanCodec

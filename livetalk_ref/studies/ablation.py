@@ -21,17 +21,15 @@ import torch
 
 from livetalk_ref import curation, distillation, load
 from livetalk_ref.device import best_device
+from livetalk_ref.files import averaged, eight_bits, read_metrics
 from livetalk_ref.generate import KEPT, settle
 from livetalk_ref.judge import benchmark, long, panel, scoreboard, sets
 from livetalk_ref.judge.cost import count_flops
 from livetalk_ref.judge.distances import diversity
 from livetalk_ref.judge.evaluate import batches, rolled
-from livetalk_ref.judge.jobs import Job, followed
-from livetalk_ref.judge.results import averaged, read_metrics
 from livetalk_ref.judge.students import compare
-from livetalk_ref.packing import eight_bits
 from livetalk_ref.recipes import ROWS, recipe
-from livetalk_ref.studies.work import Study
+from livetalk_ref.studies.work import Job, Study, followed
 from livetalk_ref.train import kept, read, save
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW

@@ -6,7 +6,7 @@ from livetalk_ref import curation, load
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.judge.metrics import brightness, sharpness
 from livetalk_ref.load import load_module
-from livetalk_ref.restorer import difference, through
+from livetalk_ref.nets.restorer import difference, through
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import snippets
 from livetalk_ref.world.degrade import KINDS, Degradation, degrade

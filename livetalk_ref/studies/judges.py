@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref import load
-from livetalk_ref.judge import metrics
-from livetalk_ref.judge import sync as lips
+from livetalk_ref.judge import lips, metrics
+from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.panel import Judges, expression_right
-from livetalk_ref.judge.reader import COLUMNS, READ
-from livetalk_ref.judge.sync import sync
 from livetalk_ref.load import load_module
+from livetalk_ref.nets.reader import COLUMNS, READ
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import clips
 from livetalk_ref.world.degrade import degrade, sample_degradation

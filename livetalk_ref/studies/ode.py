@@ -15,14 +15,13 @@ from functools import cached_property, partial
 import torch
 
 from livetalk_ref import load, stages, trajectories
+from livetalk_ref.errors import Progress
+from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge import benchmark, evaluate, long, stats, students
-from livetalk_ref.judge.jobs import Job, followed
-from livetalk_ref.judge.results import averaged, read_metrics
 from livetalk_ref.ode import straightness, trajectory
-from livetalk_ref.progress import Progress
-from livetalk_ref.studies.work import Study
+from livetalk_ref.studies.work import Job, Study, followed
 from livetalk_ref.train import kept
 from livetalk_ref.world import latents
 

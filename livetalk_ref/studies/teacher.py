@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from livetalk_ref import load
 from livetalk_ref.codec import GROUP, psnr
+from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.judge import evaluate, metrics, scoreboard
-from livetalk_ref.judge.results import averaged, read_metrics
 from livetalk_ref.load import load_module
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import clips, ear, latents, shards, snippets

@@ -8,10 +8,55 @@ result are done, data/results/RESULT.json is written.
 import json
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from livetalk_ref.judge.jobs import Job, carried_out
-from livetalk_ref.judge.results import RESULTS, write_json, write_result
+from livetalk_ref.errors import Progress
+from livetalk_ref.files import RESULTS, write_json, write_result
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of a study: into which results its rows go, and its work."""
+
+    name: str
+    into: tuple
+    work: Callable
+
+
+def followed(label, states):
+    """Pass a training loop's states on, showing its loss."""
+    with Progress(label) as progress:
+        for state in states:
+            progress.set_postfix_str(f"loss {state.loss:.4f}", refresh=False)
+            progress.update(state.step - progress.n)
+            yield
+
+
+def carried_out(study, job, end):
+    """Do a job and keep its rows, yielding a line about it. False when time is over before."""
+    began = time.monotonic()
+    rows = yield from within(job, end)
+    if rows is None:
+        return False
+    seconds = time.monotonic() - began
+    study.keep(job, rows, seconds)
+    yield f"done  {job.name}, {seconds:.0f} s"
+    return True
+
+
+def within(job, end):
+    """A job's rows, or None, and a line about it, when time is over before it is done."""
+    work = job.work()
+    while True:
+        if time.monotonic() >= end:
+            yield f"stopped in {job.name}; call it again to continue"
+            return None
+        try:
+            next(work)
+        except StopIteration as done:
+            return done.value
 
 
 class Study:

@@ -82,7 +82,7 @@ def spoken_phones(phones, frames):
 
 def make(split, number):
     """A stretch of speech as the models hear it: mel rows, mouth and phone of 64 frames."""
-    from livetalk_ref.world import clips            # which needs our features for its own rows
+    from livetalk_ref.world import clips  # which needs our features for its own rows
 
     g = clips.clip_generator(split, number, seed=1)
     samples, phones = clips.soundtrack(FRAMES, g, "train" if split == "train" else "held_out")

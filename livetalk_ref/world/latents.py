@@ -12,8 +12,8 @@ import torch
 
 from livetalk_ref.flow import Cond, group_audio
 from livetalk_ref.world import clips, ear, shards, text
-from livetalk_ref.world.prompts import rephrase
 from livetalk_ref.world.identity import Identity
+from livetalk_ref.world.prompts import rephrase
 
 WINDOW = 21               # latent frames that a model sees at once
 OVERLAP = 4               # clean latent frames at the start of a later window
