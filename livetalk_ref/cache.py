@@ -30,7 +30,7 @@ class Policy:
     relative: bool = True
 
     def keeps(self, frame, now):
-        """Is this frame number readable to a block that starts at frame `now`?"""
+        """True where this frame number is readable to a block that starts at frame `now`."""
         return frame < self.sinks or self.window is None or frame >= now - self.window
 
 
@@ -47,6 +47,7 @@ def block_causal_mask(frames, tokens, block, policy=FULL):
     """Which token may read which, (F S, F S) bool: all of its own block, and of earlier ones
     what the policy keeps. One block of all frames is bidirectional attention; tokens = 1 gives
     the mask over latent frames."""
+    # Inside a block attention is bidirectional, across blocks causal (LiveTalk section 3.1).
     rows = []
     for frame in range(frames):
         start = frame // block * block
@@ -70,6 +71,7 @@ class KVCache:
 
         new: for every layer (keys before RoPE, values), each (B, H, F, S, d).
         """
+        # Sinks stay for ever, the window rolls (LiveTalk section 4, Anchor-Heavy Identity Sinks).
         now = self.now + new[0][0].shape[2]
         frames = self.frames + tuple(range(self.now, now))
         slots = [i for i, frame in enumerate(frames) if self.policy.keeps(frame, now)]
@@ -89,6 +91,7 @@ class KVCache:
 
         Raises UserError where absolute positions end.
         """
+        # Keys are turned when they are read: sinks keep place 0 .., and no stream runs out.
         if self.policy.relative:
             return tuple(range(len(self.frames) + new))
         if self.now + new > TABLE_END:

@@ -15,19 +15,19 @@ from livetalk_ref.errors import UserError
 
 GROUP = 4    # video frames a latent frame
 STRIDE = 16  # pixels a latent cell
-QUIET = 0.3  # weight of restless latents in the loss
+QUIET = 0.2  # weight of restless latents in the loss
 STILL = 0.01        # mean change of a cell's pixels, in [-1, 1], at which it moves
-EQUIVARIANT = 0.15  # share of training batches that are scaled down
+EQUIVARIANT = 0.05  # share of training batches that are scaled down
 
 
 @dataclass(frozen=True)
 class CodecConfig:
     """The size of a `Codec`; saved beside its weights."""
 
-    latent_channels: int = 16
+    latent_channels: int = 32
     encoder: tuple = (48, 96, 128)      # widths at 1/4, 1/8 and 1/16 of the picture's size
     decoder: tuple = (40, 80, 160)      # most of its work at 1/16, where a pixel is one of 4 x 256
-    noise: float = 0.2                  # of training latents: 0 to so much, by chance
+    noise: float = 0.1                  # of training latents: 0 to so much, by chance
 
 
 class Residual(nn.Module):
@@ -225,8 +225,8 @@ class Codec(nn.Module):
 
         Noise on the latents, of a level drawn for each clip, keeps the decoder calm about a
         sampler's errors and leaves nothing in the latents that so small an error would change.
-        Once in a while both latents and target are scaled down by a cell, so that a face that grows or
-        moves by half a cell moves its latents alike (Kouzelis et al. 2025, EQ-VAE).
+        Once in a while both latents and target are scaled down by a cell, so that a face that
+        grows or moves by half a cell moves its latents alike (Kouzelis et al. 2025, EQ-VAE).
         """
         z = self.encode(x) / self.scale
         shown = z

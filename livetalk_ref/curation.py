@@ -9,7 +9,6 @@ nothing else differs. Of the raw conditions "damaged" draws those alone whose re
 damaged, to look for the worst. LiveTalk section 3.3. N clips, P of them in a batch.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.load import load_module
-from livetalk_ref.restorer import spoil
+from livetalk_ref.nets.restorer import spoil
 from livetalk_ref.train import read, save
 from livetalk_ref.world import clips as clips_of
 from livetalk_ref.world import latents, shards
@@ -34,6 +33,7 @@ DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how of
 DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
 AS_COLLECTED = ("raw", "damaged")
 KINDS = (*AS_COLLECTED, "curated", "oracle")
+CURATION = 2    # raise it when code changes what is kept, mended or replaced
 KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
 
 
@@ -188,15 +188,12 @@ def only_references(clips, references):
 
 @torch.inference_mode()
 def encode_start(codec, split, number):
-    """One clip as `latents.encode_clip` gives it, but of its picture only the first frame."""
+    """A clip's row with no more of its picture than the first frame, and its prompts."""
+    row, facts = latents.script_row(split, number)
     clip = clips_of.script(split, number, FRAMES)
     start = codec.encode(clips_of.film(clips_of.cut(clip, slice(1)))[None])[0]      # (1, C, h, w)
-    starts = [first for first, _ in clip.prompts] + [latents.NEVER]
-    row = {"latents": start.half(), "audio": clip.audio.half(), "state": clip.state.half(),
-           "continuous": clip.identity.continuous[0], "categorical": clip.identity.categorical[0],
-           "starts": torch.tensor(starts[:latents.PROMPTS]),
-           "degraded": torch.tensor(clip.degradation is not None)}
-    return row, [prompt for _, prompt in clip.prompts]
+    damaged = torch.tensor(facts["damage"] is not None)
+    return row | {"latents": start.half(), "degraded": damaged}, facts["prompts"]
 
 
 def cached_clips(count=COUNT, folder="runs/latents-start"):
@@ -227,13 +224,10 @@ def conditions(kind, count=COUNT, folder="runs/conditions"):
 
 
 def key():
-    """Ten hex digits of all that decides what curation does."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for name in ("restorer", "reader"):
-        weights = load_module(name).state_dict()
-        digest.update(shards.sources_key(weights=weights).encode())
-    digest.update(shards.world_key(load_module("codec").state_dict()).encode())
-    return digest.hexdigest()[:10]
+    """What names a cache of curated conditions: `CURATION` and the networks that decide."""
+    weights = {f"{name}.{k}": v for name in ("restorer", "reader", "codec")
+               for k, v in load_module(name).state_dict().items()}
+    return f"{shards.cache_name(weights)}-{CURATION}"
 
 
 def spoiled(clips, codec, generator):

@@ -8,7 +8,7 @@ from textwrap import fill
 
 from livetalk_ref import viz
 from livetalk_ref.cache import block_causal_mask
-from livetalk_ref.judge.results import ROOT
+from livetalk_ref.files import ROOT
 
 # number, file name, what happens there; the ones that are not written yet are drawn hollow
 NOTEBOOKS = (
@@ -144,7 +144,7 @@ def road():
 def bends(rows, few=()):
     """Deviation from the chord and curvature along sigma. -> figure
 
-    rows: as `report straightness` makes them; one line for every value of "guidance". few: rows
+    rows: as in data/results/straightness.json; one line for every value of "guidance". few: rows
     of fewer paths, drawn dashed and without bands.
     """
     made, axes = viz.figure(12, 3.1, 1, 2)

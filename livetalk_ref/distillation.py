@@ -8,10 +8,7 @@
 Letters as in flow.py; L noise levels of a probe, P its conditions.
 """
 
-import dataclasses
-import json
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,32 +16,17 @@ import torch
 
 from livetalk_ref import curation, recipes, rollout, trajectories
 from livetalk_ref.device import best_device
-from livetalk_ref.dmd import Distiller, Recipe, distill, dmd_gradient, hold_known
-from livetalk_ref.folders import as_json, foreign, forget_after, make_folder
+from livetalk_ref.dmd import Distiller, distill, dmd_gradient
+from livetalk_ref.files import half
+from livetalk_ref.flow import keep_known
 from livetalk_ref.load import load_module
-from livetalk_ref.packing import half
-from livetalk_ref.train import autocast, kept, read, save, step_generator
+from livetalk_ref.train import RunFolder, autocast, save, step_generator
 
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)
 LEVELS = (0.5, 0.9)         # at which a probe shows what the two scores believe
 PROBES = 8                  # conditions of a probe
 PATHS = 2000                # of the teacher, for an anchor, rounded up to shards
 SEED = 12_345               # of a probe's noise, the same in every run
-
-
-@dataclass
-class RunState:
-    """What a run reports after each update of the student; a line of metrics.jsonl."""
-
-    step: int            # updates of the student so far
-    loss: float          # of the critic, mean over its updates
-    gradient: float      # this and the next as in `dmd.DistillState`
-    grad_norm: float
-    exit: int
-    size: float
-    distance: float
-    seconds: float       # of this update
-    seconds_left: float
 
 
 @torch.no_grad()
@@ -57,69 +39,18 @@ def look(distiller, cond):
     """
     d, g = distiller, step_generator(SEED, 0)
     with autocast(d.device, d.precision):
-        x = rollout.sample(d.student, cond, g)
+        x = rollout.sample(d.student, cond, g, steps=d.recipe.student_steps)
         noise = torch.randn(x.shape, generator=g).to(x)
         seen = [dmd_gradient(x, d.teacher, d.critic, noise, torch.full((len(x),), level).to(x),
                              cond, d.recipe.guidance) for level in LEVELS]
     gradient, fake, real = (torch.stack(parts) for parts in zip(*seen))
-    fake, real = (hold_known(believed, cond, x) for believed in (fake, real))
+    fake, real = (keep_known(believed, x, cond.known) for believed in (fake, real))
     return {"x": x, "fake": fake, "real": real, "gradient": gradient}
 
 
 def probed(out, update):
     """The file of the look that a run took after an update."""
     return Path(out) / f"probe-{update:06d}.safetensors"
-
-
-class Folder:
-    """The files of a distillation."""
-
-    def __init__(self, out, recipe, keep=KEPT, probe=None, save_every=60.0):
-        self.out, self.recipe, self.keep = Path(out), recipe, keep
-        self.probe, self.save_every, self.saved = probe, save_every, time.monotonic()
-        make_folder(self.out)
-
-    def restore(self, distiller):
-        """Continue from the last checkpoint, if there is one. UserError for another recipe's."""
-        path = self.out / "last.safetensors"
-        if path.is_file():
-            tensors, facts = read(path)
-            if "recipe" not in facts:
-                raise foreign(self.out, "stage")
-            known = as_json(Recipe()) | facts["recipe"]     # an older file knows fewer knobs
-            if known != as_json(self.recipe):
-                raise foreign(self.out, "recipe")
-            try:
-                distiller.unpack(tensors)
-            except (KeyError, RuntimeError) as error:
-                raise foreign(self.out, "model") from error
-            forget_after(self.out, distiller.update)
-
-    def begin(self, distiller):
-        """A new run forgets what was here, and looks at where it starts."""
-        forget_after(self.out, 0)
-        self.look(distiller)
-
-    def look(self, distiller):
-        if self.probe is not None:
-            seen = half({k: v.cpu() for k, v in look(distiller, self.probe).items()})
-            save(probed(self.out, distiller.update), seen, recipe=self.recipe, levels=LEVELS)
-
-    def after(self, state, distiller):
-        """Log one update; keep, look and save when it is time."""
-        with open(self.out / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(dataclasses.asdict(state)) + "\n")
-        about = {"config": distiller.student.config, "sampler": "rollout", "step": state.step,
-                 "recipe": self.recipe}
-        last = state.step == self.recipe.updates
-        if state.step in self.keep:
-            save(kept(self.out, state.step), half(distiller.average), **about)
-        if state.step in self.keep or last:
-            self.look(distiller)
-        if last or time.monotonic() - self.saved > self.save_every:
-            save(self.out / "ema.safetensors", distiller.average, **about)
-            save(self.out / "last.safetensors", distiller.pack(), recipe=self.recipe)
-            self.saved = time.monotonic()
 
 
 def paths_of(recipe, count=PATHS):
@@ -130,12 +61,12 @@ def paths_of(recipe, count=PATHS):
     if not recipe.anchor:
         return None
     data = trajectories.Trajectories.load(list(trajectories.from_shipped(min(PATHS, count))))
-    return partial(data.batch, recipe.batch)
+    return partial(data.batch, recipe.batch, steps=recipe.student_steps)
 
 
 def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, compiled=False,
         save_every=60.0, paths=None, device=None):
-    """Distil in a folder by a recipe, yielding a `RunState` after every update of the student.
+    """Distil in a folder by a recipe, yielding a `DistillState` after every update of the student.
 
     batch(generator) -> Cond, and paths: see `dmd.distill`; start: a checkpoint to begin with
     instead of the recipe's; probe: the Cond that is looked at, or None; compiled: through
@@ -143,26 +74,24 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
     """
     device = device or best_device()
     student = load_module(start or recipe.start, "dit", device).requires_grad_(True)
-    distiller = Distiller(student, load_module("teacher", device=device), recipe)
-    folder = Folder(out, recipe, keep, None if probe is None else probe.to(device), save_every)
-    if resume:
-        folder.restore(distiller)
-    if distiller.update == 0:
-        folder.begin(distiller)
+    real, fake_start = (load_module("teacher", device=device) for _ in range(2))
+    distiller = Distiller(student, real, fake_start, recipe)
+    probe = None if probe is None else probe.to(device)
+
+    def look_into(update):
+        if probe is not None:
+            seen = half({k: v.cpu() for k, v in look(distiller, probe).items()})
+            save(probed(out, update), seen, recipe=recipe, levels=LEVELS)
+
+    about = {"recipe": recipe, "config": student.config, "sampler": "rollout",
+             "student_steps": recipe.student_steps}
+    folder = RunFolder(out, about, keep, save_every, look=look_into)
+    folder.begin(resume, distiller.unpack)
     if compiled:
         for model in (distiller.student, distiller.teacher, distiller.critic):
             model.compile()
-    first, clock = distiller.update, time.monotonic()
-    before = clock
-    for state in distill(distiller, lambda g: batch(g).to(device),
-                         lambda g: [part.to(device) for part in paths(g)]):
-        now = time.monotonic()
-        left = (now - clock) / (state.update - first) * (recipe.updates - state.update)
-        made = RunState(state.update, state.critic_loss, state.gradient, state.grad_norm,
-                        state.exit, state.size, state.distance, now - before, left)
-        folder.after(made, distiller)
-        before = now
-        yield made
+    yield from distill(distiller, lambda g: batch(g).to(device),
+                       lambda g: [part.to(device) for part in paths(g)], folder)
 
 
 def folder_of(name, seed=0):
@@ -170,15 +99,26 @@ def folder_of(name, seed=0):
     return Path(f"runs/dmd/{name}-seed{seed}")
 
 
-def train_recipe(recipe="student", seed=0, updates=None, out=None, resume=False, start=None,
-                 compiled=False, count=curation.COUNT, device=None):
-    """Distil by a recipe of `recipes.NAMES`, yielding a `RunState` after every update.
+@dataclass
+class Distillation:
+    """The stage `dmd`: a recipe of `recipes.NAMES` on cached conditions.
 
-    updates, instead of the recipe's; out, instead of `folder_of`; count: training clips whose
-    conditions and paths are used. UserError for another name, and for a start that has no weights.
+    count: training clips whose conditions and paths are used; student_steps, instead of the
+    recipe's. UserError for another name.
     """
-    r = recipes.recipe(recipe, seed, updates)
-    made = curation.conditions(r.conditions, count)
-    yield from run(r, partial(made.batch, r.batch, r.frames), out or folder_of(recipe, seed),
-                   resume, start, probe=made.probe(PROBES, r.frames), compiled=compiled,
-                   paths=paths_of(r, count), device=device)
+
+    recipe: str = "student"
+    seed: int = 0
+    count: int = curation.COUNT
+    student_steps: int | None = None
+
+    def run(self, name, out, steps, resume, start, rate, compiled, device):
+        """Distil in out, else `folder_of`, by so many updates, yielding a state after each."""
+        r = recipes.recipe(self.recipe, self.seed, steps)
+        r = replace(r, lr=rate * r.lr, critic_lr=rate * r.critic_lr,
+                    student_steps=self.student_steps or r.student_steps)
+        made = curation.conditions(r.conditions, self.count)
+        yield from run(r, partial(made.batch, r.batch, r.frames),
+                       out or folder_of(self.recipe, self.seed), resume, start,
+                       probe=made.probe(PROBES, r.frames), compiled=compiled,
+                       paths=paths_of(r, self.count), device=device)

@@ -1,17 +1,49 @@
-"""One exception for everything a user can put right: its message is one clear sentence."""
+"""What is told to a user: errors that he can put right, warnings, and progress."""
 
 import signal
 import sys
+from contextlib import suppress
+
+from tqdm import tqdm
 
 
 class UserError(ValueError):
     """Bad input. A command line prints the message alone and ends with exit status 2."""
 
 
+def warn(text):
+    """A warning on stderr."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+class Progress(tqdm):
+    """`with Progress("denoising step", 96) as progress:`, then `progress()` after each of 96: a
+    bar on stderr, or a line now and then where stderr is no terminal."""
+
+    def __init__(self, name, total=None):
+        super().__init__(desc=name, total=total, mininterval=0.2 if sys.stderr.isatty() else 15.0)
+
+    def __call__(self, *_):
+        """One step more; takes and ignores what a sampler hands over."""
+        self.update()
+
+
+def unreadable(path, error):
+    """The sentence about a safetensors file that cannot be opened, and why."""
+    with suppress(OSError), open(path, "rb") as file:
+        if file.read(24) == b"version https://git-lfs.":
+            return (f"{path} is only the pointer that Git LFS puts in a file's place: fetch the "
+                    f"file itself, with 'git lfs pull' or by a download.")
+    return f"{path} is not a readable safetensors checkpoint: {error}."
+
+
 def run_program(main, *given):
     """A program's main function, and how the program ends: after bad input with exit status 2 and
     one sentence, after Ctrl-C with 130."""
     signal.signal(signal.SIGTERM, stop)
+    for stream in (sys.stdout, sys.stderr):     # names of files may hold what a terminal has not
+        with suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main(*given)
     except UserError as error:

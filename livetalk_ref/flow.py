@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from livetalk_ref.errors import UserError
+
 SHIFT = 5.0          # the resolution shift of Wan and LiveTalk
 TEACHER_STEPS = 48   # indices 0, 12, 24, 36 of this grid are the four student sigmas
 STUDENT_STEPS = 4
@@ -31,19 +33,34 @@ def sigma_grid(steps, shift=SHIFT):
     return shift_sigma(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift)
 
 
+def exact(sigma, x):
+    """Noise levels where x is, in float32 at least: bf16 would make .83203 of .83333."""
+    return sigma.to(x.device, torch.promote_types(x.dtype, torch.float32))
+
+
 def per_frame(sigma, x):
-    """Noise levels (B, F) shaped to multiply latents (B, F, C, h, w)."""
-    return sigma.to(x.dtype)[..., None, None, None]
+    """Noise levels (B, F) shaped to multiply latents (B, F, C, h, w), see `exact`."""
+    return exact(sigma, x)[..., None, None, None]
 
 
 def add_noise(x0, noise, sigma):
     """The point at noise level sigma (B, F) on the straight line from x0 to noise."""
+    # Flow matching: the path from data to noise is a straight line (LiveTalk section 3.1).
     s = per_frame(sigma, x0)
-    return (1 - s) * x0 + s * noise
+    return ((1 - s) * x0 + s * noise).to(x0.dtype)
+
+
+def student_sigmas(steps=STUDENT_STEPS):
+    """The noise levels of a student's steps, (steps,) float64: 1, .9375, .8333, .625 for 4, and
+    every other one of these for 2. UserError where they are not on the grid of the teacher."""
+    if steps not in (1, 2, 4):
+        raise UserError(f"A student makes 1, 2 or 4 steps a block, not {steps}.")
+    return sigma_grid(steps)[:-1]
 
 
 def x0_from_velocity(x, sigma, v):
     """The clean latents that a velocity implies; float64 inside, so that sigma = 1 stays exact."""
+    # x_sigma = (1 - sigma) x0 + sigma noise and v = noise - x0 give x0 = x_sigma - sigma v.
     x0 = x.double() - per_frame(sigma.double(), x.double()) * v.double()
     return x0.to(x.dtype)
 
@@ -68,7 +85,7 @@ class Cond:
     text_keys: tuple | None = None
 
     def drop(self, what):
-        """The same condition without "audio" (zero rows) or "text" (the empty prompt)."""
+        """Drop "audio" (zero rows follow) or "text" (the empty prompt follows)."""
         if what == "audio":
             return replace(self, audio=torch.zeros_like(self.audio))
         if what == "text":
@@ -128,11 +145,13 @@ def guided(model, x, sigma, cond, guidance):
     """
     if guidance.text == guidance.audio == 1:
         return model(x, sigma, cond)
+    # Equal weights need two branches: none and full; different ones a third between, text alone.
     branches = [cond.drop("audio").drop("text"), cond]
     if guidance.text != guidance.audio:
         branches.insert(1, cond.drop("audio"))
     k = len(branches)
     v = model(x.repeat(k, 1, 1, 1, 1), sigma.repeat(k, 1), cond.cat(branches)).chunk(k)
+    # w = 1 is the plain conditional model; released configurations write w - 1.
     if k == 2:
         return v[0] + guidance.text * (v[1] - v[0])
     return v[0] + guidance.text * (v[1] - v[0]) + guidance.audio * (v[2] - v[1])
@@ -148,9 +167,15 @@ class Step:
     x0: torch.Tensor     # the clean prediction made in it                  (B, F, C, h, w)
 
 
-def paste(x, clean):
-    """Overwrite the first latent frames with the known clean ones (B, k, C, h, w)."""
-    return torch.cat([clean, x[:, clean.shape[1]:]], dim=1)
+def keep_known(x, clean, known=None):
+    """Put clean frames, which are given and not generated, into latents x (B, F, C, h, w).
+
+    clean: the first k frames, (B, k, C, h, w); or with known (B, F), where they are True, frames
+    of all numbers, or one for all, (B, F or 1, C, h, w).
+    """
+    if known is None:
+        return torch.cat([clean, x[:, clean.shape[1]:]], dim=1)
+    return torch.where(known[..., None, None, None], clean, x)
 
 
 @torch.no_grad()
@@ -160,13 +185,15 @@ def euler(model, noise, clean, cond, steps=TEACHER_STEPS, guidance=Guidance(), s
     `clean` (B, k, C, h, w) holds the known first frames: the reference, or the end of the
     window before. They are pasted before every step and into the result.
     """
+    # dx / dsigma = v along the probability-flow ODE, from sigma 1 down to 0.
     grid = sigma_grid(steps, shift)
-    x = paste(noise, clean)
+    x = keep_known(noise, clean)
     for i in range(steps):
-        sigma = grid[i].to(x).expand(x.shape[:2])
+        sigma = exact(grid[i], x).expand(x.shape[:2])
         v = guided(model, x, sigma, cond, guidance)
-        x0 = paste(x0_from_velocity(x, sigma, v), clean)
-        x = paste(x + v * (grid[i + 1] - grid[i]).to(x), clean)
+        x0 = keep_known(x0_from_velocity(x, sigma, v), clean)
+        # One Euler step down; the known frames are given again, whatever the model said of them.
+        x = keep_known(x + v * (grid[i + 1] - grid[i]).item(), clean)
         yield Step(i, grid[i].item(), x, x0)
 
 
@@ -190,8 +217,9 @@ def flow_loss(model, x0, noise, sigma, known, cond, weight=1.0):
     clean and left out of the loss. weight (h, w) says how much a place counts.
     """
     sigma = sigma[:, None].expand(x0.shape[:2])
-    keep = known[..., None, None, None]
-    x = torch.where(keep, x0, add_noise(x0, noise, sigma))
+    x = keep_known(add_noise(x0, noise, sigma), x0, known)
+    # The velocity of the straight line is noise - x0 at every noise level.
     error = (model(x, sigma, cond).float() - (noise - x0)).square() * weight
     error = error.mean(dim=(2, 3, 4))                                    # (B, F)
+    # What was given clean has nothing to learn.
     return (error * ~known).sum() / (~known).sum()

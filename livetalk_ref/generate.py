@@ -15,10 +15,17 @@ import torch
 
 from livetalk_ref.cache import BLOCK, Policy
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
-                               euler, group_audio)
+from livetalk_ref.flow import (
+    ROWS_PER_LATENT,
+    STUDENT_STEPS,
+    TEACHER_STEPS,
+    Cond,
+    Guidance,
+    euler,
+    group_audio,
+)
 from livetalk_ref.media import SCALE, movie
-from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of, sound
+from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, face, frames_of, sound
 from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
@@ -63,9 +70,9 @@ def count_blocks(frames):
     return -(-(frames + MISSING) // FRAMES)
 
 
-def passes(blocks):
+def passes(blocks, steps=STUDENT_STEPS):
     """Times that a student is run on a block: the last one's clean pass is not needed."""
-    return blocks * (STUDENT_STEPS + 1) - 1
+    return blocks * (steps + 1) - 1
 
 
 def settle(avatar, steps=None, guidance=None):
@@ -75,10 +82,11 @@ def settle(avatar, steps=None, guidance=None):
     """
     if not avatar.is_student:
         return steps or TEACHER_STEPS, guidance or avatar.guidance
-    if steps not in (None, STUDENT_STEPS) or guidance not in (None, PLAIN):
-        raise UserError(f"{avatar.name} is a student: it always makes {STUDENT_STEPS} steps a "
+    own = avatar.student_steps
+    if steps not in (None, own) or guidance not in (None, PLAIN):
+        raise UserError(f"{avatar.name} is a student: it always makes {own} steps a "
                         f"block, without guidance; leave steps and weights out.")
-    return STUDENT_STEPS, PLAIN
+    return own, PLAIN
 
 
 def count_ticks(avatar, frames, steps):
@@ -111,11 +119,11 @@ def conditions(avatar, picture, samples, prompt):
     """The `Cond` of every window, one after the other.
 
     picture (3, H, W) in [-1, 1] is the reference; samples (N,) 16 kHz sound; prompt may be ''.
-    Raises UserError for a picture size the codec does not take and for unknown words.
+    Raises UserError for a picture that is none, see `stream.face`, and for unknown words.
     """
     device = next(avatar.model.parameters()).device
     with torch.no_grad():
-        ref = avatar.codec.encode(picture[None, None].to(device))[:, 0]  # (1, C, h, w)
+        ref = avatar.codec.encode(face(picture)[None, None].to(device))[:, 0]    # (1, C, h, w)
     words, no_words = avatar.text([prompt]), avatar.text([""])
     features = avatar.audio(samples, frames_in(count_windows(count_frames(samples))))
     for index, audio in enumerate(audio_windows(samples, features)):
@@ -152,7 +160,7 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
 
 
 def roll(avatar, picture, samples, prompt, seed=0, watch=None):
-    """The same from a student: a `Window` is a block, made in 4 steps without guidance.
+    """Generate with a student: a `Window` is a block, made in few steps without guidance.
 
     `watch` is called with every `rollout.Block`.
     """
@@ -196,7 +204,7 @@ def make_video(avatar, picture, samples, prompt, path, seed=0, steps=None, guida
             first = first or time.perf_counter() - started
             made.add(window.frames)
     seconds, frames = time.perf_counter() - started, count_frames(samples)
-    runs = passes(window.count) if avatar.is_student else \
+    runs = passes(window.count, steps) if avatar.is_student else \
         evaluations(window.count, steps, guidance)
     return {"out": str(path), "model": avatar.name, "prompt": prompt, "seed": seed,
             "steps": steps, "text_weight": guidance.text, "audio_weight": guidance.audio,

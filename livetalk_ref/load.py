@@ -1,34 +1,30 @@
 """Weights to ready-made objects: shipped ones by name, the released ones from a folder."""
 
+import hashlib
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-import hashlib
 import torch
 
-from livetalk_ref.cache import Policy
+from livetalk_ref.avatar import SAMPLERS, Avatar
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import Guidance
-from livetalk_ref.generate import GUIDANCE, KEPT
-from livetalk_ref.judge.reader import Reader, ReaderConfig
-from livetalk_ref.judge.sync import SyncConfig, SyncNet
+from livetalk_ref.files import unpacked
+from livetalk_ref.flow import STUDENT_STEPS, student_sigmas
+from livetalk_ref.nets.reader import Reader, ReaderConfig
+from livetalk_ref.nets.restorer import Restorer, RestorerConfig
+from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
 from livetalk_ref.nets.whole_faces import WholeFaces, WholeFacesConfig
-from livetalk_ref.packing import unpacked
-from livetalk_ref.real.commands import REAL
+from livetalk_ref.real import REAL
 from livetalk_ref.real.weights import stored_shapes
-from livetalk_ref.restorer import Restorer, RestorerConfig
 from livetalk_ref.train import read
 from livetalk_ref.wan import Config, WanDiT
-from livetalk_ref.world import text
-from livetalk_ref.world.ear import CHECKPOINTS, AudioFeatures, Ear, EarConfig
-from livetalk_ref.world.state import SIZE
+from livetalk_ref.world.ear import CHECKPOINTS, Ear, EarConfig
 
-SAMPLERS = ("euler", "rollout")     # of teachers, of students: the fact "sampler" of their files
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
          "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig),
-         "restorer": (Restorer, RestorerConfig), "faces": (WholeFaces, WholeFacesConfig)}                            # else a WanDiT
+         "restorer": (Restorer, RestorerConfig),
+         "faces": (WholeFaces, WholeFacesConfig)}                          # else a WanDiT
 
 
 def checkpoint(name):
@@ -88,31 +84,6 @@ def load_module(name, kind=None, device="cpu"):
     return made.to(memory_format=torch.channels_last) if isinstance(made, Codec) else made
 
 
-def drawn_audio(clip=None, frames=None):
-    """The audio features of a new stream; that its clip is known beforehand changes nothing."""
-    return AudioFeatures()
-
-
-@dataclass(frozen=True)
-class Avatar:
-    """A generator with all it needs: DiT, codec, encoders, and how it is sampled."""
-
-    model: torch.nn.Module
-    codec: torch.nn.Module
-    name: str
-    sampler: str = "euler"              # one of SAMPLERS
-    text: callable = text.encode        # prompts -> (B, L, D)
-    audio: callable = drawn_audio       # (clip=None, frames=None) -> features, see stream.py
-    size: int = SIZE                    # pixels a side
-    guidance: Guidance = GUIDANCE       # of a teacher
-    policy: Policy = KEPT               # of a student's cache
-
-    @property
-    def is_student(self):
-        """Does it make block after block in 4 steps, or whole windows with a guided Euler?"""
-        return self.sampler == "rollout"
-
-
 def sampler(name):
     """How a DiT's checkpoint says it is sampled; one that says nothing is a teacher."""
     found = read(checkpoint(name))[1].get("sampler", SAMPLERS[0])
@@ -120,6 +91,12 @@ def sampler(name):
         raise UserError(f"{name} asks for the sampler '{found}'; this version knows "
                         f"{' and '.join(SAMPLERS)}.")
     return found
+
+
+def steps_of(name):
+    """How many steps a block a student's checkpoint says; one that says nothing makes 4."""
+    steps = read(checkpoint(name))[1].get("student_steps", STUDENT_STEPS)
+    return len(student_sigmas(steps))
 
 
 def load(name="teacher", device="cpu", path=None, **options):
@@ -135,4 +112,4 @@ def load(name="teacher", device="cpu", path=None, **options):
     if name in KINDS:
         raise UserError(f"The {name} makes no videos; choose one of {generators()}.")
     return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name),
-                  sampler(name))
+                  sampler(name), student_steps=steps_of(name))

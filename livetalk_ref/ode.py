@@ -11,12 +11,20 @@ from dataclasses import replace
 import torch
 
 from livetalk_ref.cache import BLOCK, KVCache, Policy, block_causal_mask
-from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, add_noise, draw_sigma, euler, guided,
-                               paste, sigma_grid, x0_from_velocity)
+from livetalk_ref.flow import (
+    STUDENT_STEPS,
+    TEACHER_STEPS,
+    add_noise,
+    draw_sigma,
+    euler,
+    guided,
+    keep_known,
+    sigma_grid,
+    x0_from_velocity,
+)
 
 ABSOLUTE = Policy(relative=False)
-LEVELS = {"self_forcing": STUDENT_STEPS + 1, "livetalk": STUDENT_STEPS,
-          "teacher_forced": STUDENT_STEPS}      # noise levels that a variant draws from
+LEVELS = {"self_forcing": 1, "livetalk": 0, "teacher_forced": 0}    # clean ones, besides the noisy
 VARIANT = "self_forcing"    # what a stream reads is clean: "livetalk" never shows that
 
 
@@ -26,8 +34,9 @@ def trajectory(model, noise, clean, cond, guidance, kept=STUDENT_STEPS, watch=No
     Of its 48 steps every (48 / kept)-th: indices 0, 12, 24, 36 and the end. Arguments as for
     `flow.euler`; `watch` is called with each of its steps.
     """
-    states = [paste(noise, clean)]
+    states = [keep_known(noise, clean)]
     for step in euler(model, noise, clean, cond, TEACHER_STEPS, guidance):
+        # Indices 12, 24, 36 of 48 are the student's noise levels, whatever the shift.
         if (step.index + 1) % (TEACHER_STEPS // kept) == 0:
             states.append(step.x)
         if watch:
@@ -37,7 +46,7 @@ def trajectory(model, noise, clean, cond, guidance, kept=STUDENT_STEPS, watch=No
 
 @torch.no_grad()
 def causal_trajectory(model, noise, clean, cond, guidance, watch=None):
-    """The same states from an autoregressive teacher, (B, 5, F, C, h, w): one block after the
+    """States along the path of an autoregressive teacher, (B, 5, F, C, h, w): one block after the
     other, each behind the clean ends of the blocks before it. `clean` is the reference."""
     cache, new, made = KVCache(), [], []
 
@@ -48,6 +57,7 @@ def causal_trajectory(model, noise, clean, cond, guidance, watch=None):
     for start in range(0, noise.shape[1], BLOCK):
         part = cond.frames(start, start + BLOCK)
         known = clean if start == 0 else noise[:, :0]
+        # The teacher's 48 steps for this block, behind clean keys and values of those before.
         states = trajectory(behind, noise[:, start:start + BLOCK], known, part, guidance,
                             watch=watch)
         end = states[:, -1]
@@ -65,6 +75,7 @@ def straightness(states):
     path, which one Euler step would follow (Liu et al. 2022). Curvature (B, K - 1): change of
     the velocity per unit of sigma between neighbouring steps, over the chord's size.
     """
+    # A straight path has one velocity, its chord's, and could be followed in one step.
     x = states.flatten(2).double()                                       # (B, K + 1, D)
     grid = sigma_grid(x.shape[1] - 1).to(x.device)[:, None]
     v = x.diff(dim=1) / grid.diff(dim=0)                                 # (B, K, D)
@@ -98,7 +109,7 @@ def behind_clean(model, x, sigma, clean, cond):
     block reads what lies before it there, and itself.
     """
     mask = block_causal_mask(x.shape[1], 1, BLOCK).to(x.device)
-    own = mask & mask.T
+    own = mask & mask.T                                     # a block's own frames
     _, new = model(clean, torch.zeros_like(sigma), cond, KVCache(ABSOLUTE), mask)
     past = replace(KVCache(ABSOLUTE).append(new), now=0)    # the noisy frames start at 0 too
     return model(x, sigma, cond, past, torch.cat([mask & ~own, own], dim=1))[0]
@@ -107,17 +118,20 @@ def behind_clean(model, x, sigma, clean, cond):
 def ode_loss(model, batch, generator, variant=VARIANT):
     """Mean squared x0 error of a student on trajectories: one noise level a block, at random.
 
-    batch: states (B, 5, F, C, h, w) and their Cond, F a multiple of 3. Variants: "livetalk",
-    the released code's, four levels; "self_forcing", where a block may also be clean and then
-    does not count; "teacher_forced", the paper's word, where all earlier blocks are clean.
+    batch: states (B, steps + 1, F, C, h, w) and their Cond, F a multiple of 3. Variants:
+    "livetalk", the released code's, all noisy; "self_forcing", where a block may also be clean
+    and then does not count; "teacher_forced", the paper's word, behind clean blocks alone.
     """
     states, cond = batch
-    blocks = (len(states), states.shape[2] // BLOCK)
-    index = torch.randint(LEVELS[variant], blocks, generator=generator)
+    blocks, steps = (len(states), states.shape[2] // BLOCK), states.shape[1] - 1
+    # Every block draws its own noise level among the student's (LiveTalk section 3.1, table 4).
+    index = torch.randint(steps + LEVELS[variant], blocks, generator=generator)
     index = per_block(index).to(states.device)                           # (B, F)
-    sigma = sigma_grid(STUDENT_STEPS).to(states)[index]
+    sigma = sigma_grid(steps).to(states)[index]
+    # The state of the teacher's path at that level; the target is where the path ends.
     x, end = take(states, index), states[:, -1]
     velocity = behind_clean if variant == "teacher_forced" else behind_noisy
+    # From any level straight to the end, in one jump: this is what makes four steps enough.
     x0 = x0_from_velocity(x, sigma, velocity(model, x, sigma, end, cond))
     error = (x0 - end).square().mean(dim=(2, 3, 4))                      # (B, F)
     counts = sigma > 0
@@ -131,11 +145,11 @@ def teacher_forced_loss(model, batch, generator):
     Known frames are fed clean and do not count. Causal Forcing (arXiv 2602.02214).
     """
     x0, cond = batch
+    # Diffusion forcing's levels, a block, but with clean blocks in front (teacher forcing).
     sigma = draw_sigma((len(x0), x0.shape[1] // BLOCK), generator)
     sigma = per_block(sigma).to(x0)                                      # (B, F)
     noise = torch.randn(x0.shape, generator=generator).to(x0)
-    known = cond.known[..., None, None, None]
-    x = torch.where(known, x0, add_noise(x0, noise, sigma))
+    x = keep_known(add_noise(x0, noise, sigma), x0, cond.known)
     v = behind_clean(model, x, sigma, x0, cond)
     error = (v - (noise - x0)).square().mean(dim=(2, 3, 4))
     return (error * ~cond.known).sum() / (~cond.known).sum()

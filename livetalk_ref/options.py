@@ -3,6 +3,7 @@
 import argparse
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.real.commands import add_weights
 
 
 class Parser(argparse.ArgumentParser):
@@ -10,6 +11,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise UserError(f"{message[0].upper()}{message[1:]}; see '{self.prog} -h'.")
+
+    def format_help(self):
+        """The help; an epilog that takes long to import is a function, called now."""
+        if callable(self.epilog):
+            self.epilog = self.epilog()
+        return super().format_help()
 
 
 def number(low, high, kind=int):
@@ -25,11 +32,9 @@ def number(low, high, kind=int):
     return parse
 
 
-REPORTS = ("ear", "codec", "latents", "teacher", "guidance", "gate", "heed", "teacher_curve",
-           "render", "straightness", "curation", "judges", "bound", "scoreboard", "speed",
-           "multiturn", "turn_latency", "student", "videos")
 SETS = ("studio", "wild", "celeb")
 SEED = number(0, 2 ** 63 - 1)
+PROMPT = "a happy person smiles and nods while speaking"
 
 
 def add_device(parser, usual):
@@ -40,6 +45,39 @@ def add_device(parser, usual):
 def add_json(parser):
     """`--json`, the same for every command that has it."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+
+
+def prompt_words():
+    """What `generate -h` tells about prompts."""
+    from livetalk_ref.world.prompts import list_words
+
+    return f"What the miniature reads in a prompt; other words are left out: {list_words()}."
+
+
+def add_generate(c):
+    """Options of `generate`."""
+    c.epilog = prompt_words
+    who = c.add_mutually_exclusive_group()
+    who.add_argument("--image", metavar="I", help="a portrait of the drawn world, PNG or "
+                     "JPEG; with released weights a photograph")
+    who.add_argument("--identity", type=SEED, metavar="SEED", default=7,
+                     help="the drawn portrait of a seed (7)")
+    c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
+    c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
+    c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
+    c.add_argument("--model", default="teacher", metavar="M", help="teacher, student, "
+                   "student_ode, student_ode_short, the path of a checkpoint, livetalk-1.3b or "
+                   "omniavatar-1.3b (teacher)")
+    add_weights(c)
+    c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
+    c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
+    weight = number(0, 20, float)
+    c.add_argument("--text-weight", type=weight, help="text guidance, 1 is off")
+    c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
+    c.add_argument("--scale", type=number(1, 16), metavar="K",
+                   help="how much larger the picture is shown (4; 1 with released weights)")
+    add_device(c, "cpu; with released weights cuda where there is one")
+    add_json(c)
 
 
 def add_evaluate(c):
@@ -62,8 +100,6 @@ def add_evaluate(c):
     c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
     c.add_argument("--inception", metavar="FILE", help="a TorchScript Inception of yours: adds FID")
     c.add_argument("--i3d", metavar="FILE", help="a TorchScript I3D of yours: adds FVD")
-    c.add_argument("--syncnet", metavar="FILE", help="the original SyncNet as TorchScript, if you "
-                   "have it: adds LSE-D and LSE-C")
     c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
     add_json(c)
 
@@ -106,31 +142,3 @@ def add_trajectories(c):
                    help="whole clips at once, or block after block (needs 'train teacher_causal')")
     c.add_argument("--sample", action="store_true", help="only write the few that ship, "
                    "data/trajectories/sample.safetensors")
-
-
-def add_study(c):
-    """Options of `study`."""
-    c.add_argument("--minutes", type=number(0, 10 ** 6, float), metavar="M",
-                   help="stop after so long; call it again to continue")
-    c.add_argument("--quick", action="store_true", help="the smallest size that runs through "
-                   "everything: a test, with results beside the run and not in data/results")
-    c.add_argument("--list", action="store_true", help="only say what is done and what is not")
-    c.add_argument("--compile", action="store_true", help="train through torch.compile: about "
-                   "twice as fast, needs a C++ compiler")
-
-
-def add_ablation(c):
-    """Options of `ablation`."""
-    add_study(c)
-    c.add_argument("--at-once", type=number(1, 64), default=1, metavar="K",
-                   help="processes, each with a run of its own (1)")
-
-
-def add_report(c):
-    """Options of `report`."""
-    c.add_argument("name", choices=REPORTS)
-    c.add_argument("--clips", type=number(2, 1000), help="held-out clips, or dialogues, or turns, "
-                   "instead of its own number")
-    c.add_argument("--model", metavar="M",
-                   help="of multiturn, turn_latency and student: the student")
-    c.add_argument("--steps", type=number(1, 1000), help="of multiturn's teacher (48)")

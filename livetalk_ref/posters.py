@@ -6,14 +6,13 @@
 
 import io
 import sys
-from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
 
-from livetalk_ref import viz
+from livetalk_ref import DATA, viz
 from livetalk_ref.errors import UserError, run_program
-from livetalk_ref.media import blame, placed
+from livetalk_ref.files import blame, placed
 from livetalk_ref.world.clips import speaking
 from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
@@ -21,7 +20,7 @@ from livetalk_ref.world.motion import motion
 from livetalk_ref.world.speech import list_spoken, load_spoken
 from livetalk_ref.world.visemes import visemes
 
-PICTURES = Path(__file__).resolve().parents[1] / "data" / "pictures"
+PICTURES = DATA / "pictures"
 CONTACT_SEED, COLUMNS, LARGE, SMALL = 13, 6, 152, 4     # SMALL pictures under each large one
 BANNER = {"which": "05-us-f2", "seed": 3, "prompt": "a person smiles and nods while speaking"}
 PROMPTS = ("smiles and nods, speaking", "very surprised, looking up", "speaks calmly",

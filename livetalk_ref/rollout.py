@@ -15,9 +15,16 @@ import torch
 
 from livetalk_ref.cache import BLOCK, EMPTY, FULL, KVCache
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import STUDENT_STEPS, add_noise, sigma_grid, x0_from_velocity
+from livetalk_ref.flow import (
+    STUDENT_STEPS,
+    add_noise,
+    exact,
+    keep_known,
+    student_sigmas,
+    x0_from_velocity,
+)
 
-SIGMAS = sigma_grid(STUDENT_STEPS)[:-1]     # 1, .9375, .8333, .625
+SIGMAS = student_sigmas()      # 1, .9375, .8333, .625
 LAST = STUDENT_STEPS - 1
 
 
@@ -39,8 +46,8 @@ def split(cond, block=BLOCK):
     return (cond.frames(start, start + block) for start in range(0, frames, block))
 
 
-def draw(cond, generator):
-    """All noise of a block, (4, B, k, C, h, w): to start from, then one for each later step.
+def draw(cond, generator, steps=STUDENT_STEPS):
+    """All noise of a block, (steps, B, k, C, h, w): to start from, then one for each later step.
 
     Drawn on the CPU, and never less of it, so that a block's noise does not depend on where
     the blocks before it stopped. generator: a torch.Generator, or one for every clip.
@@ -48,58 +55,61 @@ def draw(cond, generator):
     clips, frames = cond.known.shape
     if isinstance(generator, torch.Generator):
         generator = [generator] * clips
-    shape = (STUDENT_STEPS, frames, *cond.ref.shape[1:])
+    # All of it at once: a rollout that exits early draws as much as one that does not.
+    shape = (steps, frames, *cond.ref.shape[1:])
     return torch.stack([torch.randn(shape, generator=g) for g in generator], 1).to(cond.ref)
 
 
-def paste_known(x, cond):
-    """Put the reference where frames are known: in a rollout only the very first one is."""
-    return torch.where(cond.known[..., None, None, None], cond.ref[:, None], x)
+def denoise(model, noise, cond, cache, exit=None):
+    """Noise (steps, B, k, C, h, w) to one block of clean latents (B, k, C, h, w).
 
-
-def denoise(model, noise, cond, cache, exit=LAST):
-    """Noise (4, B, k, C, h, w) to one block of clean latents (B, k, C, h, w).
-
-    Every step predicts x0 and takes it back to the next noise level with fresh noise; the
-    prediction of step `exit` is the block. Gradients, if they are on, see that step alone.
+    The prediction of step `exit`, None for the last, is the block. Gradients, if they are on,
+    see that step alone.
     """
-    training = torch.is_grad_enabled()
-    sigmas = SIGMAS.to(noise)[:, None, None].expand(-1, *noise.shape[1:3])   # (4, B, k)
-    x = noise[0]
+    training, steps = torch.is_grad_enabled(), len(noise)
+    exit = steps - 1 if exit is None else exit
+    sigmas = exact(student_sigmas(steps), noise)[:, None, None]          # (steps, 1, 1)
+    sigmas = sigmas.expand(-1, *noise.shape[1:3])                        # (steps, B, k)
+    x, ref = noise[0], cond.ref[:, None]
     for step in range(exit + 1):
-        x = paste_known(x, cond)
+        x = keep_known(x, ref, cond.known)      # in a rollout the very first frame alone is known
         with torch.set_grad_enabled(training and step == exit):
             v, _ = model(x, sigmas[step], cond, cache=cache)
-            x0 = paste_known(x0_from_velocity(x, sigmas[step], v), cond)
+            # Jump to the clean end: x0 = x_sigma - sigma v.
+            x0 = keep_known(x0_from_velocity(x, sigmas[step], v), ref, cond.known)
         if step < exit:
+            # Take it back to the next level with FRESH noise: a consistency sampler, not Euler
+            # (Self Forcing, algorithm 1; LiveTalk section 3.1).
             x = add_noise(x0, noise[step + 1], sigmas[step + 1])
     return x0
 
 
 @torch.no_grad()
 def remember(model, x0, cond, cache):
-    """The cache with one more finished block (B, k, C, h, w) in it: the clean pass at sigma 0."""
+    """Make the cache that holds one more finished block (B, k, C, h, w), by the clean pass."""
+    # One more pass at sigma 0: later blocks read keys and values of clean frames, never of noisy.
     _, new = model(x0, x0.new_zeros(x0.shape[:2]), cond, cache=cache)
     return cache.append(new)
 
 
-def rollout(model, conds, generator, cache=EMPTY, exit=LAST):
+def rollout(model, conds, generator, cache=EMPTY, exit=None, steps=STUDENT_STEPS):
     """Yield a `Block` for every block's `Cond` of an iterable, for as long as it gives some.
 
     A block is yielded before its clean pass, so it can be shown while that is computed; the
     next condition is asked for afterwards.
     """
+    # Denoise, show, remember: the whole of streaming.
     for index, cond in enumerate(conds):
-        x0 = denoise(model, draw(cond, generator), cond, cache, exit)
+        x0 = denoise(model, draw(cond, generator, steps), cond, cache, exit)
         yield Block(index, x0, cache)
         cache = remember(model, x0, cond, cache)
 
 
-def sample(model, cond, generator, policy=FULL, exit=LAST):
+def sample(model, cond, generator, policy=FULL, exit=None, steps=STUDENT_STEPS):
     """All blocks of a condition one behind the other: latents (B, F, C, h, w).
 
     The last block's clean pass, which nobody would read, is not made.
     """
     conds = list(split(cond))
-    blocks = rollout(model, conds, generator, KVCache(policy), exit)
+    blocks = rollout(model, conds, generator, KVCache(policy), exit, steps)
     return torch.cat([block.x0 for block in islice(blocks, len(conds))], dim=1)

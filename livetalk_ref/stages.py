@@ -9,22 +9,21 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import distillation, load, restorer, trajectories
-from livetalk_ref.allocator import keep_memory
+from livetalk_ref import distillation, load, trajectories
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.device import best_device, check_device
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import draw_sigma, flow_loss
-from livetalk_ref.judge import sync
-from livetalk_ref.judge.reader import Reader, reader_loss
+from livetalk_ref.files import eight_bits, half
+from livetalk_ref.flow import STUDENT_STEPS, draw_sigma, flow_loss, student_sigmas
 from livetalk_ref.load import load_module
 from livetalk_ref.media import to_bytes
-from livetalk_ref.nets import whole_faces
+from livetalk_ref.nets import restorer, syncnet, whole_faces
+from livetalk_ref.nets.reader import Reader, reader_loss
 from livetalk_ref.ode import VARIANT, ode_loss, teacher_forced_loss
-from livetalk_ref.packing import eight_bits, half
 from livetalk_ref.train import TrainConfig, kept, read, save, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import ear, latents, shards, snippets
+
 
 @dataclass
 class Stage:
@@ -36,6 +35,18 @@ class Stage:
     finish: callable = lambda model: None      # measures what the shipped file holds besides
     facts: dict = field(default_factory=dict)  # what its checkpoints say besides
 
+    def run(self, name, out, steps, resume, start, rate, compiled, device):
+        """Train in a folder, see `run_stage`, yielding the loop's states."""
+        c = self.config
+        config = replace(c, steps=steps or c.steps, lr=rate * c.lr, muon=rate * c.muon,
+                         compiled=compiled)
+        if start:
+            weights = load_module(start, SHIPPED.get(name, "dit")).state_dict()
+            self.model.load_state_dict(weights)
+        self.model.to("cpu" if name in SMALL else device)
+        yield from train(self.model, self.loss, config, Path(out or f"runs/{name}"), resume,
+                         {"config": self.model.config, "start": start, **self.facts})
+
 
 def on(model, *parts):
     """Parts of a batch, tensors or a `Cond`, on the model's device; chance is always the CPU's."""
@@ -46,6 +57,7 @@ def on(model, *parts):
 def codec_stage(count=1920):
     """Codec on rendered snippets; mouths count more."""
     data = snippets.Snippets.load(list(snippets.build("train", count)))
+    eyes = snippets.eyes(data)
     model = Codec().to(memory_format=torch.channels_last)
 
     sound, bad = (~data.degraded).nonzero()[:, 0], data.degraded.nonzero()[:, 0]
@@ -55,7 +67,7 @@ def codec_stage(count=1920):
                           for part, count in ((sound, 10), (bad, 2))])
         when = torch.randint(snippets.FRAMES - 12, (12, 1), generator=g) + torch.arange(13)
         x = data.pictures((some, when))                                  # (12, 13, 3, 96, 96)
-        weight = snippets.detail(data.box[some, when], x.shape[-1])
+        weight = snippets.detail(data.box[some, when], eyes[some, when], x.shape[-1])
         if torch.rand((), generator=g) < CROPPED:   # faces, in any place of the grid of cells
             left, top = (int(torch.randint(17, (), generator=g)) + edge for edge in (8, 14))
             x, weight = (t[..., top:top + 64, left:left + 64] for t in (x, weight))
@@ -161,11 +173,11 @@ def restorer_stage(count=1536, pairs=2048):
 
 def sync_stage(count=608):
     """SyncNet on rendered clips and their sound."""
-    data = sync.SyncClips.load(list(sync.build("train", count)))
-    model = sync.SyncNet().to(memory_format=torch.channels_last)
+    data = syncnet.SyncClips.load(list(syncnet.build("train", count)))
+    model = syncnet.SyncNet().to(memory_format=torch.channels_last)
 
     def loss(model, g):
-        return sync.sync_loss(model, *on(model, *data.batch(8, g)))
+        return syncnet.sync_loss(model, *on(model, *data.batch(8, g)))
 
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.02, cooldown=0.4))
 
@@ -232,7 +244,7 @@ def causal_stage(count=1280):
 
 
 def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirectional", seed=0,
-              keep=None, causal=trajectories.CAUSAL):
+              keep=None, causal=trajectories.CAUSAL, student_steps=STUDENT_STEPS):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 
     The rate is constant, as in the paper, so that the short recipe is the converged one's first
@@ -240,17 +252,19 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
     """
     if recipe not in ODE_STEPS:
         raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
+    student_sigmas(student_steps)           # refuses others than 1, 2, 4
     paths = list(trajectories.from_shipped(count, teacher=teacher, run=causal))
     data = trajectories.Trajectories.load(paths).select(torch.arange(count))
     model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
 
     def loss(model, g):
-        return ode_loss(model, on(model, *data.batch(8, g)), g, variant)
+        return ode_loss(model, on(model, *data.batch(8, g, student_steps)), g, variant)
 
     config = TrainConfig(ODE_STEPS[recipe], lr=2e-4, cooldown=0.0, ema=0.99, weight_decay=0.0,
                          betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=keep or ODE_KEPT)
     return Stage(model, loss, config, facts={
-        "sampler": "rollout", "pairs": count, "variant": variant, "teacher": teacher})
+        "sampler": "rollout", "pairs": count, "variant": variant, "teacher": teacher,
+        "student_steps": student_steps})
 
 
 CROPPED = 0.75                      # share of the codec's batches that show faces alone
@@ -259,13 +273,16 @@ FACE_WEIGHT = 6.0
 FEW = 64               # clips that are enough to measure what `finish` does
 ODE_STEPS = {"short": 400, "converged": 2000}       # 1 : 5, as the paper's 4k and 20k
 ODE_KEPT = (25, 50, 100, 200, 400, 700, 1000, 1500, 2000)
-SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader", "faces": "faces", "sync": "sync",
-           "teacher": "teacher", "ode": "student_ode", "restorer": "restorer", "dmd": "student"}
+SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader",
+           "faces": "faces", "sync": "sync", "teacher": "teacher", "ode": "student_ode",
+           "restorer": "restorer", "dmd": "student"}
 SMALL = {"ear", "judges"}           # their losses stay on the CPU
 STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
-          "judges": reader_stage, "faces": faces_stage, "sync": sync_stage, "teacher": teacher_stage,
-          "ode": ode_stage, "teacher_causal": causal_stage, "restorer": restorer_stage,
-          "dmd": distillation.train_recipe}
+          "judges": reader_stage, "faces": faces_stage, "sync": sync_stage,
+          "teacher": teacher_stage, "ode": ode_stage,
+          "teacher_causal": causal_stage, "restorer": restorer_stage,
+          "dmd": distillation.Distillation}
+MEASURED = {"codec", "decoder", "judges"}   # their shipped files hold more than trained weights
 
 
 def export(name, folder=None):
@@ -273,7 +290,7 @@ def export(name, folder=None):
     folder = Path(folder or f"runs/{name}")
     if name == "ode":
         return export_students(folder)
-    if name in ("dmd", "restorer"):     # nothing is left to be measured
+    if name not in MEASURED:
         return ship(folder / "ema.safetensors", SHIPPED[name])
     tensors, facts = read(folder / "ema.safetensors")
     stage = STAGES[name](count=FEW)
@@ -309,22 +326,9 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
     """Train one stage in out (default runs/NAME), yielding the loop's states.
 
     start: the checkpoint to begin with instead of chance; rate multiplies the learning rates;
-    compiled: through torch.compile; device: instead of the best there is. The stage dmd is
-    `distillation.train_recipe`.
+    compiled: through torch.compile; device: instead of the best there is; options: the stage's.
     """
     device = check_device(device or best_device())
-    keep_memory()
-    if name == "dmd":
-        yield from distillation.train_recipe(updates=steps, out=out, resume=resume, start=start,
-                                             compiled=compiled, device=device, **options)
-        return
     torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
-    c = stage.config
-    stage.config = replace(c, steps=steps or c.steps, lr=rate * c.lr, muon=rate * c.muon,
-                           compiled=compiled)
-    if start:
-        stage.model.load_state_dict(load_module(start, SHIPPED.get(name, "dit")).state_dict())
-    stage.model.to("cpu" if name in SMALL else device)
-    yield from train(stage.model, stage.loss, stage.config, Path(out or f"runs/{name}"), resume,
-                     {"config": stage.model.config, "start": start, **stage.facts})
+    yield from stage.run(name, out, steps, resume, start, rate, compiled, device)

@@ -21,7 +21,7 @@ import torch
 
 from livetalk_ref.cache import BLOCK, POLICIES, KVCache
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import ROWS_PER_LATENT, Cond, group_audio
+from livetalk_ref.flow import ROWS_PER_LATENT, STUDENT_STEPS, Cond, group_audio
 from livetalk_ref.rollout import Block, denoise, draw, remember
 
 AHIS = POLICIES["ahis"]
@@ -49,14 +49,24 @@ def samples_for(blocks, ahead):
 def sound(samples):
     """Any (N,) floats as float32 in [-1, 1] on the CPU. UserError for other shapes and types.
 
-    What is no number, or infinite, becomes silence; what is too loud is cut. Both are decided
-    sample by sample, so that chunks do not matter.
+    NaN and infinity become silence, loud samples are cut, each by itself: chunks do not matter.
     """
     samples = torch.as_tensor(samples)
     if samples.ndim != 1 or not samples.is_floating_point():
         raise UserError(f"Sound must be (N,) floats in [-1, 1], 16 kHz mono, not "
                         f"{tuple(samples.shape)} of {samples.dtype}; convert it first.")
     return samples.detach().cpu().float().nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1)
+
+
+def face(image):
+    """Any (3, H, W) floats in [-1, 1] as float32. UserError for all else, NaN and 0 .. 1 too."""
+    x = torch.as_tensor(image) if hasattr(image, "dtype") else torch.zeros(0)
+    if x.ndim != 3 or len(x) != 3 or not x.numel() or not x.is_floating_point() \
+            or not x.abs().max() <= 1 or x.min() >= 0 and 0 < x.mean() < 0.9:
+        found = f"{x.dtype} {[*x.shape]}, {x.min():g} .. {x.max():g}" if x.numel() else type(image)
+        raise UserError(f"The picture must be (3, H, W) floats in [-1, 1], of which -1 is black, "
+                        f"not {found}; portrait.load_portrait makes one of a file.")
+    return x.detach().float()
 
 
 @dataclass(frozen=True)
@@ -93,9 +103,10 @@ class State:
 
 @torch.no_grad()
 def recache(model, clean, cond, cache):
-    """The same cached frames as the model sees them under another text (LongLive, Yang et al.
+    """Make the cached frames' keys and values anew under another text (LongLive, Yang et al.
     2025). clean: {frame: (latent (1, 1, C, h, w), audio (1, 1, 4A))}, in order."""
     new = KVCache(cache.policy)
+    # Block after block, as the rollout made them, each at its own frame number.
     for _, frames in groupby(clean, key=lambda frame: frame // BLOCK):
         frames = list(frames)
         x0, audio = (torch.cat(parts, dim=1) for parts in zip(*(clean[f] for f in frames)))
@@ -108,16 +119,16 @@ def recache(model, clean, cond, cache):
 class AvatarSession:
     """A talking avatar: `push(samples)` -> `Frames`, in constant memory if the policy has a window.
 
-    image (3, H, W) in [-1, 1] is the reference; generator is the session's own from now on,
-    None for seed 0; undo says how many blocks an interruption can take back. A call either
-    returns or leaves everything as it was. UserError for a picture size that the codec does
-    not take, for unknown words, and where a policy's absolute positions end.
+    image (see `face`) is the reference; generator is the session's own from now on, None for
+    seed 0; undo: blocks that an interruption can take back. A call either returns or leaves all
+    as it was. UserError for bad pictures, unknown words, and where absolute positions end.
     """
 
     def __init__(self, avatar, image, prompt, generator=None, policy=AHIS, undo=UNDO):
-        if image.ndim != 3 or image.shape[0] != 3:
-            raise UserError(f"The picture must be (3, H, W), not {tuple(image.shape)}.")
+        image = face(image)
         self.model, self.codec, self.encode = avatar.model, avatar.codec, avatar.text
+        # An avatar that says nothing makes 4 steps.
+        self.steps = getattr(avatar, "student_steps", STUDENT_STEPS)
         self.device = next(avatar.model.parameters()).device
         self.change_prompt(prompt)
         with torch.inference_mode():
@@ -182,6 +193,7 @@ class AvatarSession:
             state = self.state
             end = samples_for(state.blocks + 1, self.ahead)
             n = min(end - state.samples, len(samples))
+            # Rows are made once, as sound comes: nothing recomputes the past.
             part, samples, heard = samples[:n], samples[n:], state.samples + n
             features = copy(state.features)
             rows = torch.cat([state.rows, features.push(part)])
@@ -208,15 +220,18 @@ class AvatarSession:
         cond, text, cache = self.cond(state), self.text, state.cache
         if self.recache and text is not state.text:
             cache = recache(self.model, state.clean, cond, cache)
+        # The noise goes with the state, so a block made again after an undo is the same one.
         self.generator.set_state(state.noise)
-        x0 = denoise(self.model, draw(cond, self.generator), cond, cache)
+        x0 = denoise(self.model, draw(cond, self.generator, self.steps), cond, cache)
         noise = self.generator.get_state()
         yield Block(state.blocks, x0, cache)
+        # Its pictures can be decoded meanwhile (LiveTalk section 4): the clean pass comes last.
         new = zip(x0.split(1, dim=1), cond.audio.split(1, dim=1))
         clean = state.clean | dict(enumerate(new, cache.now))
         cache = remember(self.model, x0, cond, cache)
         self.state = replace(state, rows=state.rows[:0], noise=noise, cache=cache, text=text,
                              blocks=state.blocks + 1, clean={f: clean[f] for f in cache.frames})
+        # Old states are the undo; each holds a cache, so only the latest few stay.
         self.borders[self.state.blocks] = self.state
         self.borders.pop(self.state.blocks - self.undo - 1, None)
 

@@ -16,8 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from livetalk_ref.flow import (STUDENT_STEPS, Guidance, add_noise, per_frame, sigma_grid,
-                               x0_from_velocity)
+from livetalk_ref.flow import (
+    STUDENT_STEPS,
+    Guidance,
+    add_noise,
+    per_frame,
+    sigma_grid,
+    x0_from_velocity,
+)
 from livetalk_ref.ode import take, trajectory
 
 HIDDEN, RATE, BATCH = 96, 3e-3, 512
@@ -47,7 +53,7 @@ class Spots:
         return v[..., None, None, None]
 
     def second_velocity(self, first):
-        """The same of frame 2 behind a clean frame 1 (B, 1, 1, 1, 1), as a model."""
+        """Teacher of frame 2 behind a clean frame 1 (B, 1, 1, 1, 1), as a model."""
         far = (first.flatten(1) - self.centres[:, 0]).square()           # (B, M)
         belief = -far / (2 * self.width ** 2)
 

@@ -11,6 +11,7 @@ import os
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,12 +20,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from livetalk_ref.errors import UserError
-from livetalk_ref.folders import as_json, foreign, forget_after, make_folder
+from livetalk_ref.errors import UserError, unreadable
+from livetalk_ref.files import as_json, foreign, forget_after, half, make_folder
 from livetalk_ref.muon import Muon
 
 SCALE = 2.0 ** 12       # of an fp16 loss
 FREE = {"steps", "compiled", "save_every", "keep", "start"}     # may change when a run goes on
+SETTINGS = {"train", "recipe"}      # facts that hold the numbers of a run
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def read(path, device="cpu"):
     except FileNotFoundError as error:
         raise UserError(f"There is no checkpoint {path}.") from error
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors checkpoint: {error}.") from error
+        raise UserError(unreadable(path, error)) from error
 
 
 def ema_update(average, model, decay):
@@ -115,6 +117,7 @@ def hidden(name, weight):
 def make_optimizers(model, c):
     """AdamW for everything, or Muon for the hidden weights and AdamW for the rest."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    # Muon turns whole matrices; embeddings, heads and vectors are left to AdamW.
     turned = [p for name, p in trained if c.muon and hidden(name, p)]
     rest = [p for _, p in trained if not any(p is q for q in turned)]
     made = [torch.optim.AdamW(rest, c.lr, c.betas, weight_decay=c.weight_decay)]
@@ -125,6 +128,7 @@ def make_optimizers(model, c):
 
 def pack(model, average, optimizers, step):
     """Everything a resumed run needs, as one flat dict of tensors."""
+    # Weights, average, moments of the optimisers, step: nothing else has a state.
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in average.items()}
     tensors["step"] = torch.tensor(step)
@@ -181,6 +185,34 @@ def best_precision(device, scaled=False):
     return "bf16" if kind == "cpu" and fast else "fp32"
 
 
+class NotFinite(UserError):
+    """A loss, a gradient or a score that is no number: the run stops before the update."""
+
+
+def descend(loss, model, optimizers, clip, part, scaler=None):
+    """One update of the model of a part of training; returns its gradient's norm before clipping.
+
+    NotFinite, before any weight moves, where loss or gradient is. An fp16 gradient may overflow:
+    its scaler skips that update and scales less, down to 1.
+    """
+    if not loss.isfinite():
+        raise NotFinite(f"the loss of the {part} is not finite")
+    scaler = scaler or torch.amp.GradScaler(enabled=False)
+    scaler.scale(loss).backward()
+    for optimizer in optimizers:
+        scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+    # An overflow of scaled fp16 is no fault of the run; at scale 1 it would be.
+    skips = scaler.is_enabled() and scaler.get_scale() >= 1
+    if not norm.isfinite() and not skips:
+        raise NotFinite(f"the gradient of the {part} is not finite")
+    for optimizer in optimizers:
+        scaler.step(optimizer)
+    scaler.update()
+    model.zero_grad()
+    return norm.item()
+
+
 def train(model, loss, config, out=None, resume=False, facts=None):
     """Minimise `loss(model, generator) -> scalar` and yield a `TrainState` after every update.
 
@@ -188,6 +220,7 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     out/ema.safetensors and one line per update to out/metrics.jsonl; `resume` continues what is
     there. `facts` is written into both files. Stopping early loses at most `save_every` seconds.
     """
+    # Half precision for speed, float32 weights, an average of them for use.
     device = next(model.parameters()).device
     precision = best_precision(device, scaled=True)
     scaler = torch.amp.GradScaler(device.type, SCALE, growth_interval=2 ** 31 - 1,
@@ -196,74 +229,109 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     optimizers = make_optimizers(model, config)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     forward = torch.compile(model) if config.compiled else model
-    run = Run(out, config, facts or {})
-    first = run.restore(model, average, optimizers) if resume else 0
-    run.forget_after(first)
+    run = RunFolder(out, {"train": config} | (facts or {}), config.keep, config.save_every, FREE)
+    first = run.begin(resume, lambda tensors: unpack(tensors, model, average, optimizers))
     clock = time.monotonic()
     for step in range(first, config.steps):
+        # Rates, loss, gradient, update, average, files: one step, from (weights, seed, n) alone.
         began = time.monotonic()
         for optimizer, peak in zip(optimizers, peaks):
             optimizer.param_groups[0]["lr"] = peak * pace(step, config)
-        with autocast(device, precision):
-            value = loss(forward, step_generator(config.seed, step))
-        scaler.scale(value).backward()
-        for optimizer in optimizers:
-            scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        for optimizer in optimizers:
-            scaler.step(optimizer)
-        scaler.update()
-        model.zero_grad()
+        with run.guard(step + 1):
+            with autocast(device, precision):
+                value = loss(forward, step_generator(config.seed, step))
+            norm = descend(value, model, optimizers, config.clip, "model", scaler)
+        # The decay rises from 0.1, or the average would stay near the random start for long.
         ema_update(average, model, min(config.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
         left = (now - clock) / (step + 1 - first) * (config.steps - step - 1)
-        state = TrainState(step + 1, value.item(), config.lr * pace(step, config), norm.item(),
+        state = TrainState(step + 1, value.item(), config.lr * pace(step, config), norm,
                            now - began, left)
-        run.after(state, model, average, optimizers)
+        run.after(state, average, partial(pack, model, average, optimizers, state.step),
+                  last=state.step == config.steps)
         yield state
 
 
-class Run:
-    """The files of a run: last.safetensors, ema.safetensors, metrics.jsonl. None keeps nothing."""
+class RunFolder:
+    """The files of a run of any stage; out None keeps nothing.
 
-    def __init__(self, out, config, facts):
-        self.out = out and Path(out)
-        self.config, self.facts, self.saved = config, facts, time.monotonic()
+        last.safetensors    everything, so that a killed run continues exactly
+        ema.safetensors     averaged weights; ema-000050.safetensors are those on the way
+        metrics.jsonl       a line for every update
+
+    about: facts of the run, one of SETTINGS among them; keep: updates whose averaged weights stay;
+    free: settings that may change when it goes on; look(update), called at the start, at every
+    kept update and at the end, before these are saved.
+    """
+
+    def __init__(self, out, about, keep=(), save_every=120.0, free=(), look=lambda update: None):
+        self.out, self.about, self.keep, self.free = out and Path(out), about, keep, free
+        self.look, self.save_every, self.saved = look, save_every, time.monotonic()
         if self.out:
             make_folder(self.out)
 
-    def restore(self, model, average, optimizers):
-        """Continue from the last checkpoint, if there is one; returns the first step to make.
-        UserError where that is of a run with other facts."""
-        if not (self.out / "last.safetensors").exists():
+    def begin(self, resume, unpack):
+        """Begin anew, or continue what is there; returns the updates already made.
+
+        unpack(tensors) puts a checkpoint back. UserError where that is another run's.
+        """
+        first = self.restore(unpack) if resume and self.out else 0
+        if self.out:
+            forget_after(self.out, first)       # later updates are made again
+        if first == 0:
+            self.look(0)
+        return first
+
+    def restore(self, unpack):
+        """Put the last checkpoint back, if there is one; returns its updates."""
+        path = self.out / "last.safetensors"
+        if not path.is_file():
             return 0
-        tensors, facts = read(self.out / "last.safetensors")
-        was = facts.pop("train", {}) | facts                # an older file knows fewer of them
-        now = {k: as_json(v) for k, v in (vars(self.config) | self.facts).items()}
-        if wrong := [k for k, v in was.items() if k not in FREE and v != now.get(k)]:
-            raise foreign(self.out, " and ".join(wrong))
+        # A run may go on longer, never with other data, losses or rates.
+        tensors, was = read(path)
+        now = {name: as_json(fact) for name, fact in self.about.items()}
+        if not SETTINGS & was.keys() <= now.keys():
+            raise foreign(self.out, "stage")
+        for kind in SETTINGS & was.keys():                  # an older file knows fewer of them
+            was |= usual(self.about[kind]) | was.pop(kind)
+            now |= now.pop(kind)
+        if wrong := [k for k, v in was.items() if k not in self.free and v != now.get(k)]:
+            raise foreign(self.out, " and ".join(sorted(wrong)))
         try:
-            return unpack(tensors, model, average, optimizers)
+            return unpack(tensors)
         except (KeyError, RuntimeError) as error:
             raise foreign(self.out, "model") from error
 
-    def forget_after(self, step):
-        """Drop what is left of later updates: they are made again."""
-        if self.out:
-            forget_after(self.out, step)
+    @contextmanager
+    def guard(self, update):
+        """Stop at what is not finite with a sentence that names the update and the good file."""
+        try:
+            yield
+        except NotFinite as error:
+            path = self.out and self.out / "last.safetensors"
+            good = f"the last good file is {path}, from which --resume continues" \
+                if path and path.is_file() else "no file had been saved"
+            raise UserError(f"Stopped before update {update}, for {error}; {good}.") from error
 
-    def after(self, state, model, average, optimizers):
-        """Log one update; save when it is time and at the end."""
+    def after(self, state, average, pack, last):
+        """Log one update; keep and save when it is time, and at the end."""
         if not self.out:
             return
         with open(self.out / "metrics.jsonl", "a") as file:
             file.write(json.dumps(dataclasses.asdict(state)) + "\n")
-        about = {"train": self.config, "step": state.step, **self.facts}
-        if state.step in self.config.keep:
-            save(kept(self.out, state.step), average, **about)
-        due = time.monotonic() - self.saved > self.config.save_every
-        if due or state.step == self.config.steps:
-            save(self.out / "last.safetensors", pack(model, average, optimizers, state.step),
-                 train=self.config, **self.facts)
+        about = {"step": state.step} | self.about
+        if state.step in self.keep:
+            save(kept(self.out, state.step), half(average), **about)
+        if state.step in self.keep or last:
+            self.look(state.step)
+        if last or time.monotonic() - self.saved > self.save_every:
+            # The checkpoint last: from it a kill at any point makes all else again.
             save(self.out / "ema.safetensors", average, **about)
+            save(self.out / "last.safetensors", pack(), **self.about)
             self.saved = time.monotonic()
+
+
+def usual(settings):
+    """The defaults of a dataclass of settings, as a checkpoint holds them."""
+    return {f.name: as_json(f.default) for f in dataclasses.fields(settings)
+            if f.default is not dataclasses.MISSING}

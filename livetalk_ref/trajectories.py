@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref import DATA
 from livetalk_ref.cache import BLOCK
 from livetalk_ref.device import best_device
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import TEACHER_STEPS
+from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.load import load_module
 from livetalk_ref.ode import causal_trajectory, trajectory
@@ -29,7 +30,7 @@ from livetalk_ref.world.latents import WINDOW, LatentClips
 
 CAUSAL = "runs/teacher_causal"      # where the autoregressive teacher is trained
 CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
-SAMPLE = Path(__file__).resolve().parents[1] / "data" / "trajectories" / "sample.safetensors"
+SAMPLE = DATA / "trajectories" / "sample.safetensors"
 SAMPLE_BYTES = 1_500_000
 WALKS = {"bidirectional": trajectory, "causal": causal_trajectory}
 STEPS = {"bidirectional": TEACHER_STEPS, "causal": TEACHER_STEPS * WINDOW // BLOCK}    # a shard
@@ -61,10 +62,11 @@ class Trajectories:
         """The `Cond` they were made for: 21 latent frames, the first one known."""
         return self.clips.window(0, 1)[1]
 
-    def batch(self, size, g):
-        """A training batch: states (size, 5, 21, C, h, w) and their Cond."""
+    def batch(self, size, g, steps=STUDENT_STEPS):
+        """A training batch: states (size, steps + 1, 21, C, h, w) and their Cond. A student of
+        fewer steps learns from every other state, or from the two ends."""
         some = self.select(torch.randint(len(self), (size,), generator=g))
-        return some.states.float(), some.cond()
+        return some.states[:, ::STUDENT_STEPS // steps].float(), some.cond()
 
     def save(self, path, **facts):
         """Write all of it as one shard."""
@@ -97,7 +99,7 @@ def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=tr
     `ode.causal_trajectory` for an autoregressive teacher. `watch` is called with every
     `flow.Step`, 48 a shard (or 48 a block). In "bf16", half as fast again, a path ends 1 % off.
     """
-    who = f"{shards.world_key(teacher.state_dict())}-text{guidance.text:g}-audio{guidance.audio:g}"
+    who = f"{shards.cache_name(teacher.state_dict())}-text{guidance.text:g}-audio{guidance.audio:g}"
     device = next(teacher.parameters()).device
     for path in map(Path, paths):
         out = Path(folder) / f"{path.parent.name}-{who}-{precision}" / path.name

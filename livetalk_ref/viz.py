@@ -21,7 +21,7 @@ from IPython.display import HTML, Markdown, display
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-from livetalk_ref.judge.results import read_metrics
+from livetalk_ref.files import read_metrics
 from livetalk_ref.media import NOTE, audio_frame, video_frame
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
@@ -237,6 +237,52 @@ def curve(ax, x, y, label=None, band=None, colour=None, window=1):
     if band is not None:
         ax.fill_between(x, *band, color=line.get_color(), alpha=0.18, linewidth=0)
     return line
+
+
+def short(value):
+    """A number in about three digits; text as it is, None as nothing."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    size = abs(value)
+    if size == 0 or isinstance(value, int):
+        return f"{value:.0f}"
+    return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3}f}"
+
+
+def show_table(rows):
+    """Dicts with the same keys as a small table, one a line; numbers as in `short`."""
+    lines = [" | ".join(rows[0]), "|".join(["---"] * len(rows[0]))]
+    lines += [" | ".join(map(short, row.values())) for row in rows]
+    return Markdown("\n".join(f"| {line} |" for line in lines))
+
+
+def intervals(ax, names, values, edges=None, colour=TEAL, label=None, shift=0.0):
+    """A dot a name, downwards, and bars for the intervals; edges: (low, high) of every value.
+
+    shift: in lines, so that several series stand beside each other.
+    """
+    y = np.arange(len(names)) + shift
+    if edges is not None:
+        ax.hlines(y, *zip(*edges), color=colour, alpha=0.45, linewidth=3)
+    ax.scatter(values, y, s=26, color=colour, label=label, zorder=3)
+    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    ax.grid(axis="y", visible=False)
+
+
+def cells(ax, shades, texts, rows, columns):
+    """A grid of texts on colours: shades (R, C) from -1, coral and bad, to 1, teal and good."""
+    look = plt.matplotlib.colors.LinearSegmentedColormap.from_list(
+        "", ("#f0a593", PAPER, "#8cc8c6"))
+    ax.imshow(shades, cmap=look, vmin=-1, vmax=1, aspect="auto")
+    for i, row in enumerate(texts):
+        for j, text in enumerate(row):
+            ax.text(j, i, text, ha="center", va="center", size=9.5)
+    ax.set_xticks(range(len(columns)), [c.replace(" ", "\n", 1) for c in columns], size=9.5)
+    ax.set_yticks(range(len(rows)), rows, size=10.5)
+    ax.tick_params(length=0, colors=INK)
+    ax.xaxis.tick_top()
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
 
 
 def loss_figure(run):

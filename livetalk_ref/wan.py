@@ -33,6 +33,7 @@ class Config:
     freq_dim: int = 256
     patch: int = 2             # patch (1, 2, 2)
     eps: float = 1e-6
+    bf16_time: bool = False    # the timestep is embedded as bf16 holds it: 833.3 as 832
 
     @property
     def audio_layers(self):
@@ -40,10 +41,10 @@ class Config:
         return range(2, self.layers // 2 + 1)
 
 
-TINY = Config(dim=192, ffn_dim=512, heads=6, layers=8, text_dim=64, audio_dim=64,
-              latent_channels=16, audio_hidden=96)
+TINY = Config(dim=192, ffn_dim=512, heads=3, layers=8, text_dim=64, audio_dim=64,
+              latent_channels=32, audio_hidden=96)
 LIVETALK_1P3B = Config(dim=1536, ffn_dim=8960, heads=12, layers=30, text_dim=4096,
-                       audio_dim=10752, latent_channels=16)
+                       audio_dim=10752, latent_channels=16, bf16_time=True)
 OMNIAVATAR_14B = replace(LIVETALK_1P3B, dim=5120, ffn_dim=13824, heads=40, layers=40)
 
 
@@ -131,6 +132,7 @@ class Attention(nn.Module):
 
         rope and mask (.., N, P + M) bool, True = may read, count the P cached tokens too.
         """
+        # Keys arrive unrotated, cached and new ones alike, and get their places here together.
         q, (k, v) = self.split(self.norm_q(self.q(x))), new
         if past is not None:
             k, v = (torch.cat(both, dim=2) for both in zip(past, new))   # (B, H, P + M, d)
@@ -167,12 +169,15 @@ class Block(nn.Module):
         def norm(y):
             return F.layer_norm(y, y.shape[-1:], eps=self.eps)
 
+        # 1. Self-attention over these frames and the cached ones before them.
         y = modulate(norm(x), shift1, scale1).flatten(1, 2)              # (B, N, D)
         new = self.self_attn.read(y)
         y = self.self_attn(y, new, rope, mask, past).unflatten(1, (frames, -1))
         x = torch.addcmul(x, gate1, y)
+        # 2. Cross-attention to the prompt, which the noise level does not modulate.
         y = self.cross_attn(self.norm3(x).flatten(1, 2), text, mask=text_mask)
         x = x + y.unflatten(1, (frames, -1))
+        # 3. Feed-forward. All three add to the residual stream.
         return torch.addcmul(x, gate2, self.ffn(modulate(norm(x), shift2, scale2))), new
 
 
@@ -237,8 +242,10 @@ class WanDiT(nn.Module):
         latent frames (F, M), M counting the cached ones too, or over tokens (N, S M)."""
         check_cond(x, cond, self.config)
         frames, (height, width) = x.shape[1], (n // self.config.patch for n in x.shape[3:])
+        # Sigma is a number a frame: known and noisy frames, or blocks, may stand side by side.
         tokens = self.embed(x, cond)                                     # (B, F, S, D)
-        time = self.time_embedding(sinusoid(1000 * sigma, self.config.freq_dim).to(x.dtype))
+        t = (1000 * sigma).to(torch.bfloat16 if self.config.bf16_time else sigma.dtype)
+        time = self.time_embedding(sinusoid(t, self.config.freq_dim).to(x.dtype))
         time6 = self.time_projection(time).unflatten(-1, (6, -1))        # (B, F, 6, D)
         text = cond.text_keys or self.read_text(cond.text)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)
@@ -248,6 +255,8 @@ class WanDiT(nn.Module):
         text_mask = cond.text_mask
         if text_mask is not None:                                        # (B, 1, N, L)
             text_mask = text_mask.repeat_interleave(height * width, dim=1)[:, None]
+        # Audio is added to the tokens in front of blocks 2 .. layers / 2, all of a frame alike
+        # (OmniAvatar); there is no cross-attention to it.
         added = []
         for i, block in enumerate(self.blocks):
             if i in self.config.audio_layers:
@@ -268,6 +277,7 @@ class WanDiT(nn.Module):
     def embed(self, x, cond):
         """Tokens of [noisy latent, reference latent, mask] patches: (B, F, S, D)."""
         b, f, _, h, w = x.shape
+        # The reference latent goes to every frame; a mask channel is 1 where to generate.
         ref = cond.ref[:, None].expand(-1, f, -1, -1, -1)
         generate = (~cond.known)[..., None, None, None].to(x).expand(-1, -1, 1, h, w)
         x = torch.cat([x, ref, generate], dim=2)                         # (B, F, 2C + 1, h, w)

@@ -18,7 +18,7 @@ def recite(text, voice="us", rate=1.0, pitch=1.0):
 
 if __name__ == "__main__":
     from livetalk_ref.__main__ import main
-    from livetalk_ref.live import talk
+    from livetalk_ref.live import systems
 
-    talk.say = recite
+    systems.say = recite
     main()

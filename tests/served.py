@@ -9,12 +9,12 @@ from livetalk_ref.live import server
 class Served:
     """A server in a thread: `with Served(make) as served: served.url`."""
 
-    def __init__(self, make, identity=7, **bounds):
+    def __init__(self, make, identity=7):
         self.sock = server.bind(0)
         self.port = self.sock.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
         self.loop, ready = asyncio.new_event_loop(), threading.Event()
-        serve = server.serve(make, identity, self.sock, lambda address: ready.set(), **bounds)
+        serve = server.serve(make, identity, self.sock, lambda address: ready.set())
         self.task = self.loop.create_task(serve)
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()

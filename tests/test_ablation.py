@@ -1,4 +1,4 @@
-"""The ablation at its very smallest: all jobs, stopped and continued, shared by processes."""
+"""The ablation at its very smallest: all jobs, stopped and continued."""
 
 import json
 
@@ -11,27 +11,20 @@ from tiny import shake
 from livetalk_ref import curation, generate, load, recipes
 from livetalk_ref.distillation import probed
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import ablation, long, looks, sets
+from livetalk_ref.files import unpacked
+from livetalk_ref.judge import long, sets
 from livetalk_ref.judge.distances import diversity
-from livetalk_ref.judge.reader import ReaderConfig
-from livetalk_ref.packing import unpacked
-from livetalk_ref.restorer import Restorer, RestorerConfig
+from livetalk_ref.nets.reader import ReaderConfig
+from livetalk_ref.nets.restorer import Restorer, RestorerConfig
+from livetalk_ref.studies import ablation, work
 from livetalk_ref.train import read, save
 from livetalk_ref.wan import WanDiT
 from livetalk_ref.world import clips
 from livetalk_ref.world.clips import FRAMES, LONG_FRAMES
 
 SIZE = ablation.Size(plan=(("baseline", 0), ("final", 1)), updates=2, points=(1, 5), clips=2,
-                     long=2, varied=1, seeds=2, count=2, shown=1)
+                     long=2, varied=1, seeds=2, count=2, shown=1, sets=("studio",), judged=2)
 LONG = 24       # latent frames of long clips here
-
-
-@pytest.fixture(scope="module", autouse=True)
-def memory():
-    """What is told to the C library would last."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ablation, "keep_memory", lambda: None)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -44,40 +37,41 @@ def done(small_world):  # noqa: F811
     save(folder / "restorer.safetensors", restorer.state_dict(), config=RestorerConfig())
     save(folder / "reader.safetensors", random_reader().state_dict(), config=ReaderConfig())
     with pytest.raises(UserError, match="There is no model 'student_ode_short'"):
-        list(ablation.run(size=SIZE))
-    for seed, name in enumerate(ablation.STARTS):
+        study()
+    for seed, name in enumerate((*ablation.STARTS, "student")):
         save(folder / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
              config=SMALL, sampler="rollout")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sets, "script", lambda name, number, frames=FRAMES: scripted(number, frames))
         patch.setattr(clips, "script", lambda split, number, frames=LONG_FRAMES, **_:
                       scripted(number, frames))
-        patch.setattr(ablation, "RESULTS", folder / "results")
+        patch.setattr(work, "RESULTS", folder / "results")
         patch.setattr(generate, "TEACHER_STEPS", 1)
         patch.setattr(long, "LATENTS", LONG)
         for name in recipes.ROWS:                        # a batch of one, without a warm-up
             row = recipes.ROWS[name]
             small = recipes.replace(row.recipe, batch=1, ratio=1, warmup=0)
             patch.setitem(recipes.ROWS, name, recipes.replace(row, recipe=small))
-        stopped = list(ablation.run(size=SIZE, minutes=0))
-        lines = list(ablation.run(size=SIZE))
+        stopped, lines = list(study().run(0)), list(study().run())
         yield folder, stopped, lines
 
 
-def table(folder):
-    return json.loads((folder / "results/ablation.json").read_text())["rows"]
+def study(size=SIZE, **where):
+    return ablation.Ablation(size=size, **where)
+
+
+def table(folder, name="ablation"):
+    return json.loads((folder / f"results/{name}.json").read_text())["rows"]
 
 
 def test_it_stops_and_continues(done):
     folder, stopped, lines = done
     assert stopped[0] == "stopped in codec-21; call it again to continue"
-    jobs = ablation.Ablation(SIZE, "").jobs()
-    assert [line.split(",")[0] for line in lines[:-2]] == [f"done  {job.name}" for job in jobs]
-    written = [str(folder / "results" / name) for name in ("ablation.json",
-                                                           "ablation_looks.safetensors")]
-    assert list(ablation.run(size=SIZE)) == lines[-2:] == written
-    listed = list(ablation.run(size=SIZE, only_list=True))
-    assert listed == [f"done  {job.name}" for job in jobs]
+    jobs = [f"done  {job.name}" for job in study().jobs()]
+    assert [line.split(",")[0] for line in lines if line.startswith("done")] == jobs
+    assert set(lines) - {line for line in lines if line.startswith("done")} == {
+        str(folder / f"results/{name}.json") for name in ("ablation", "student")}
+    assert list(study().run()) == jobs
 
 
 def test_every_run_is_judged_along_the_way(done):
@@ -103,45 +97,40 @@ def test_training_curves_and_what_was_not_run(done):
     assert all(row["loss"] > 0 for row in training)
     assert not [row for row in table(folder) if row.get("part") == "not run"]
     more = ablation.replace(SIZE, plan=(*SIZE.plan, ("oracle", 0)))
-    study = ablation.Ablation(more, next(folder.glob("runs/ablation/*")), folder / "more")
-    rows = json.loads(study.write().read_text())["rows"]
+    rows = json.loads(study(more, results=folder / "more").write("ablation").read_text())["rows"]
     assert [row["row"] for row in rows if row.get("part") == "not run"] == ["oracle"]
 
 
 def test_a_job_done_again_gives_the_same_rows(done):
     folder = done[0]
-    place, = folder.glob("runs/ablation/*/jobs/final-seed1-2-21.json")
+    place, = folder.glob("runs/studies/ablation/*/jobs/final-seed1-2-21.json")
     before = json.loads(place.read_text())["rows"]
     place.unlink()
-    assert [line.split(",")[0] for line in ablation.run(size=SIZE)][0] == "done  final-seed1-2-21"
+    assert "done  final-seed1-2-21" in [line.split(",")[0] for line in study().run()]
     assert json.loads(place.read_text())["rows"] == before
 
 
-def test_what_another_process_does_is_left_to_it(done):
-    folder, _, _ = done
-    place, = folder.glob("runs/ablation/*/jobs/final-seed1-2-21.json")
-    kept = place.read_bytes()
-    place.unlink()
-    study = ablation.Ablation(SIZE, place.parents[1], folder / "results")
-    with ablation.claimed(study.folder / "claims" / "final-seed1") as mine:
-        assert mine
-        lines = list(ablation.work(study, float("inf")))
-    assert lines == ["under way elsewhere  final-seed1"] and not place.exists()
-    place.write_bytes(kept)
-
-
 def test_diversity_is_that_of_seeds(done):
-    folder = done[0]
-    study = ablation.Ablation(SIZE, folder / "elsewhere", folder / "results")
-    ground, avatar = study.ground_of(21), load.load("student_ode")
+    ground, avatar = study().ground_of(21), load.load("student_ode")
     films = [next(iter(ground.bench.decode(next(ablation.made_by(avatar, ground.bench, 21, seed)))))
              for seed in range(2)]
     want = diversity(torch.stack([ground.judges.reader.read(film).features for film in films]))
     assert ablation.varied(avatar, ground, 1, 2) == pytest.approx(want, rel=1e-3)
 
 
+def test_the_student_stands_beside_the_teacher(done):
+    rows = table(done[0], "student")
+    codec, teacher, student = rows[:3]
+    assert [row["name"] for row in rows[:3]] == ["codec", "teacher", "student"]
+    assert student["evaluations a clip"] == 34 and student["diversity"] > 0
+    assert student["GFLOP a frame"] < student["GFLOP a frame, decoded"]
+    gap = next(row for row in rows if row.get("number") == "identity cosine")
+    assert gap["difference"] == pytest.approx(
+        student["identity cosine"] - teacher["identity cosine"], abs=2e-4)
+
+
 def test_latents_are_kept_for_filmstrips(done):
-    path, = done[0].glob("runs/ablation/*/shown/final-seed1-2-24.safetensors")
+    path, = done[0].glob("runs/studies/ablation/*/shown/final-seed1-2-24.safetensors")
     assert read(path)[0]["latents"].shape[:2] == (1, LONG)
 
 
@@ -151,12 +140,12 @@ def test_pictures_are_collected(done):
     tensors = unpacked(tensors)
     assert tensors["end baseline-seed0"].shape[:1] == (LONG,) and facts["level"] == 0.5
     assert "end final-seed1" not in tensors             # one seed is enough to look at
-    tracks = {part: looks.track(tensors, part, "baseline-seed0") for part in ("x", "real", "fake")}
-    assert all(list(track) == [0, 1, 2] for track in tracks.values())
-    assert looks.track(tensors, "told", "baseline-seed0")[2].shape == (2, len(looks.TOLD))
-    x, real, fake = (tracks[part][0] for part in ("x", "real", "fake"))
+    assert tensors["told baseline-seed0 2"].shape == (2, 4)
+    assert all(f"real baseline-seed0 {update}" in tensors for update in (0, 1, 2))
+    x, real, fake = (tensors[f"{part} baseline-seed0 0"] for part in ("x", "real", "fake"))
     assert x.shape == real.shape == fake.shape and not torch.equal(real, fake)
-    made = read(probed(next(done[0].glob("runs/ablation/*/baseline-seed0")), 0))[0]["x"][[0, -1]]
+    run, = done[0].glob("runs/studies/ablation/*/baseline-seed0")
+    made = read(probed(run, 0))[0]["x"][[0, -1]]
     assert (x - made).abs().max() < 0.01 * made.abs().max()         # 8 bits are enough to look at
 
 
@@ -165,7 +154,7 @@ def test_a_look_is_told_in_numbers():
     g = torch.Generator().manual_seed(0)
     x, real, fake = (torch.randn(4, 3, 2, 5, 5, generator=g) for _ in range(3))
     seen = {"x": x, "real": torch.stack([real, x]), "fake": torch.stack([fake, x])}
-    spread, pull, surprise, apart = looks.told(seen)[2]
+    spread, pull, surprise, apart = ablation.gaps(seen)[2]
     assert spread == pytest.approx(x[2, 1:].std().item())
     assert pull == pytest.approx((x - real)[2, 1:].abs().mean().item())
     assert surprise == pytest.approx((x - fake)[2, 1:].abs().mean().item())

@@ -14,9 +14,9 @@ from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import evaluations
 from livetalk_ref.judge import benchmark, panel, sets
 from livetalk_ref.judge.metrics import Truth
-from livetalk_ref.judge.reader import READ, Reader, Reading
-from livetalk_ref.judge.sync import SyncConfig, SyncNet
 from livetalk_ref.judge.table import DEFINITIONS
+from livetalk_ref.nets.reader import READ, Reader, Reading
+from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
 from livetalk_ref.posters import act
 from livetalk_ref.world.clips import FRAMES, Clip, film
 from livetalk_ref.world.identity import sample_identities

@@ -6,8 +6,16 @@ import pytest
 import torch
 from test_wan import SMALL, example, shake, worst
 
-from livetalk_ref.cache import (BLOCK, EMPTY, FULL, POLICIES, TABLE_END, KVCache, Policy,
-                                block_causal_mask)
+from livetalk_ref.cache import (
+    BLOCK,
+    EMPTY,
+    FULL,
+    POLICIES,
+    TABLE_END,
+    KVCache,
+    Policy,
+    block_causal_mask,
+)
 from livetalk_ref.errors import UserError
 from livetalk_ref.rollout import remember, split
 from livetalk_ref.wan import TINY, WanDiT

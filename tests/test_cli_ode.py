@@ -1,4 +1,4 @@
-"""The commands of the ODE stage: a student's video, trajectories, training options, the study."""
+"""The commands of the ODE stage: a student's video, trajectories, training options."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import os
 from test_cli import FAST, checkpoints, generation, go, place, refused  # noqa: F401
 
 from livetalk_ref import curation, distillation, recipes, stages, trajectories
-from livetalk_ref.judge import ablation, convergence
 from livetalk_ref.train import TrainState
 
 
@@ -53,7 +52,6 @@ def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
 
         probe = batch
 
-    monkeypatch.setattr(stages, "keep_memory", lambda: None)     # it would last
     monkeypatch.setattr(distillation, "run", run)
     monkeypatch.setattr(curation, "conditions", lambda kind, count: Made())
     monkeypatch.setattr(distillation, "paths_of", lambda r, count: "paths" if r.anchor else None)
@@ -67,14 +65,6 @@ def test_options_of_the_dmd_stage(go, monkeypatch, checkpoints):  # noqa: F811
     refused(go("train", "dmd", "--variant", "livetalk"), "--variant is no option of the stage dmd")
     refused(go("train", "dmd", "--rate", "2"), "--rate is no option of the stage dmd")
     refused(go("train", "ode", "--recipe", "final"), "There is no ODE recipe 'final'; choose")
-
-
-def test_ablation(go, monkeypatch):  # noqa: F811
-    asked = []
-    monkeypatch.setattr(ablation, "run", lambda *words: asked.append(words) or ["one", "two"])
-    status, out, _ = go("ablation", "--minutes", "2.5", "--at-once", "3")
-    assert (status, out, asked) == (0, "one\ntwo\n", [(False, 2.5, False, False, 3)])
-    refused(go("ablation", "--at-once", "0"), "'0' is not a number from 1 to 64")
 
 
 def test_trajectories(go, monkeypatch):  # noqa: F811
@@ -93,10 +83,3 @@ def test_trajectories(go, monkeypatch):  # noqa: F811
     monkeypatch.setattr(trajectories, "write_sample", lambda watch: "sample")
     assert go("trajectories", "--sample")[1] == "sample\n"
     refused(go("trajectories", "--count", "0"), "'0' is not a number from 1")
-
-
-def test_study(go, monkeypatch):  # noqa: F811
-    asked = []
-    monkeypatch.setattr(convergence, "run", lambda *words: asked.append(words) or ["one", "two"])
-    status, out, _ = go("study", "--quick", "--minutes", "2.5", "--compile")
-    assert (status, out, asked) == (0, "one\ntwo\n", [(True, 2.5, False, True)])

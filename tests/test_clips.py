@@ -106,14 +106,12 @@ def test_box_mask_and_detail_mark_the_mouth_most():
     box = torch.tensor([[0.25, 0.5, 0.75, 0.75]])
     mask = snippets.box_mask(box, 8)[0, 0]
     assert mask[4:6, 2:6].all() and mask.sum() == 8
-    weight = snippets.detail(box, 8)[0, 0]
+    weight = snippets.detail(box, torch.tensor([[[0.4, 0.2], [0.6, 0.2]]]), 8)[0, 0]
     assert weight[5, 4] == 3 and weight[3, 4] == 2 and weight[0, 0] == 1
+    assert weight[1, 3] == 3 and weight[1, 4] == 3      # eyes
 
 
-speaking = pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
-
-
-def test_a_clip_is_its_number():
+def test_a_clip_is_its_number(recited):
     a, b = (clips.script("train", 5, 33) for _ in range(2))
     assert torch.equal(a.state, b.state) and torch.equal(a.heard, b.heard)
     assert torch.equal(clips.film(a, 32), clips.film(b, 32))
@@ -122,13 +120,14 @@ def test_a_clip_is_its_number():
     assert not torch.equal(a.identity.continuous, other.identity.continuous)
 
 
-def test_splits_share_neither_faces_nor_voices():
+def test_splits_share_neither_faces_nor_voices(recited):
     one, two = clips.script("held_out", 3, 33), clips.script("train", 3, 33)
     assert not torch.equal(one.identity.continuous, two.identity.continuous)
     assert {v for _, _, v in VOICES.values()} == {"train", "held_out"}
     assert torch.equal(one.heard, one.samples)            # augmented in training alone
 
 
+@pytest.mark.speech
 def test_a_fifth_of_all_frames_is_silent_and_the_mouth_then_rests():
     silent = rest = total = 0
     for number in range(30):

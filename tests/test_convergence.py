@@ -9,18 +9,18 @@ from test_benchmark import random_reader, scripted
 from test_ode_stage import SMALL, small_world  # noqa: F401
 from tiny import shake
 
-from livetalk_ref import generate, load, ode_figures, stages, trajectories
+from livetalk_ref import generate, load, stages, trajectories
 from livetalk_ref.flow import x0_from_velocity
-from livetalk_ref.judge import convergence, panel, sets, students
-from livetalk_ref.judge import ode_findings as findings
-from livetalk_ref.judge import ode_verdicts as verdicts
-from livetalk_ref.judge.reader import ReaderConfig
+from livetalk_ref.judge import panel, sets, students
+from livetalk_ref.nets.reader import ReaderConfig
 from livetalk_ref.ode import behind_noisy
+from livetalk_ref.studies import ode as convergence
+from livetalk_ref.studies import work
 from livetalk_ref.train import kept, save
 from livetalk_ref.world.clips import FRAMES
 
 SIZE = convergence.Size(pairs=(2, 4), seeds=(0,), steps=2, short=1, kept=(1, 2), held_out=2,
-                        judged=2, sets=("wild",), clips=2, long_sets=("wild",), long=2,
+                        judged=2, sets=("wild",), clips=2, long_sets=("wild",), long=2, walked=1,
                         causal_pairs=2, causal_clips=2, causal_steps=1)
 
 
@@ -34,12 +34,15 @@ def study(small_world):  # noqa: F811
     save(folder / "reader.safetensors", random_reader().state_dict(), config=ReaderConfig())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sets, "script", lambda name, number, frames=FRAMES: scripted(number, frames))
-        patch.setattr(convergence, "RESULTS", folder / "results")
+        patch.setattr(work, "RESULTS", folder / "results")
         patch.setattr(convergence, "TEACHER_STEPS", 5)
         patch.setattr(generate, "TEACHER_STEPS", 2)
-        stopped = list(convergence.run(size=SIZE, minutes=0))
-        lines = list(convergence.run(size=SIZE))
+        stopped, lines = list(made().run(0)), list(made().run())
         yield folder, stopped, lines
+
+
+def made(size=SIZE, **options):
+    return convergence.Convergence(size=size, **options)
 
 
 def rows(folder, name):
@@ -48,12 +51,11 @@ def rows(folder, name):
 
 def test_it_stops_and_continues(study):
     folder, stopped, lines = study
-    assert stopped == ["stopped in trajectories; call it again to continue"]
-    again = list(convergence.run(size=SIZE))
-    assert again == [f"done  {job.name}" for job in convergence.Study(SIZE, "").jobs()]
+    assert stopped == ["stopped in straightness; call it again to continue"]
+    assert list(made().run()) == [f"done  {job.name}" for job in made().jobs()]
     assert [line for line in lines if line.endswith(".json")] == [
         str(folder / f"results/{name}.json")
-        for name in ("ode_training", "ode_variants", "ode_benchmarks", "ode_blocks",
+        for name in ("straightness", "ode_training", "ode_variants", "ode_benchmarks", "ode_blocks",
                      "ode_whose")]
 
 
@@ -62,23 +64,21 @@ def test_a_result_whose_jobs_are_all_done_is_written(study):
     path = study[0] / "results/ode_whose.json"
     before = rows(study[0], "ode_whose")
     path.unlink()
-    listed = list(convergence.run(size=SIZE, only_list=True))
-    assert len(listed) == len(convergence.Study(SIZE, "").jobs()) and not path.exists()
-    assert list(convergence.run(size=SIZE))[-1] == str(path)
+    assert list(made().run())[-1] == str(path)
     assert rows(study[0], "ode_whose") == before
-    assert not [line for line in convergence.run(size=SIZE) if line.endswith(".json")]
+    assert not [line for line in made().run() if line.endswith(".json")]
 
 
 def test_a_quick_study_leaves_the_full_ones_teacher_alone(study):
     """It trains, walks and starts its student from one of its own."""
     folder, _, _ = study
     full = {path: path.read_bytes() for path in (folder / "runs/teacher_causal").iterdir()}
-    own = folder / "runs/study-quick/teacher_causal"
-    quick = convergence.Study(replace(SIZE, causal_steps=2), own.parent, causal=own)
+    quick = made(replace(SIZE, causal_steps=2), quick=True)
+    own = quick.causal
     label, options = "causal", {"count": 2, "seed": 0, "teacher": "causal"}
-    for work in (quick.tune(), quick.walk(2, "train", "causal"),
-                 quick.train(label, "ode_whose", options)):
-        list(work)
+    for job in (quick.tune(), quick.walk(2, "train", "causal"),
+                quick.train(label, "ode_whose", options)):
+        list(job)
     assert {path: path.read_bytes() for path in full} == full
     start = trajectories.load_teacher("causal", run=own).state_dict()
     begun = stages.ode_stage(2, teacher="causal", causal=own).model.state_dict()
@@ -89,13 +89,12 @@ def test_a_quick_study_leaves_the_full_ones_teacher_alone(study):
 
 def test_a_job_done_again_gives_the_same_rows(study):
     folder, _, _ = study
-    place, = folder.glob("runs/study/*/jobs/wild-student_ode-0.json")
+    place, = folder.glob("runs/studies/ode/*/jobs/wild-student_ode-0.json")
     before = json.loads(place.read_text())["rows"]
     result = rows(folder, "ode_benchmarks")
     place.unlink()
-    listed = list(convergence.run(size=SIZE, only_list=True))
-    assert [line for line in listed if line.startswith("to do")] == ["to do  wild-student_ode-0"]
-    list(convergence.run(size=SIZE))
+    assert [job.name for job in made().jobs() if not made().is_done(job)] == ["wild-student_ode-0"]
+    list(made().run())
     assert json.loads(place.read_text())["rows"] == before
     assert rows(folder, "ode_benchmarks") == result
 
@@ -124,7 +123,8 @@ def test_benchmarks_compare_what_ran(study):
     truth = panel.Yardstick.load(next(study[0].glob("runs/latents/*/judged-wild-2-*")))
     true = [row["sharpness"] for row in truth.rendered.rows]
     ours, theirs = (students.kept_judged(next(study[0].glob(
-        f"runs/study/*/judged-wild-{row['name']}.safetensors"))).rows for row in (student, short))
+        f"runs/studies/ode/*/judged-wild-{row['name']}.safetensors"))).rows
+        for row in (student, short))
     gap = sum(abs(a["sharpness"] - t) - abs(b["sharpness"] - t)
               for a, b, t in zip(ours, theirs, true)) / 2
     assert found["difference"] == pytest.approx(gap, abs=1e-4)
@@ -139,23 +139,6 @@ def test_blocks_are_told_over_7_and_over_21(study):
         assert len(some) == models * count and all(row["frechet"] > 0 for row in some)
 
 
-def test_notebooks_can_draw_and_tell_what_was_written(study):
-    training, variants, benchmarks, blocks, whose = (rows(study[0], name) for name in (
-        "ode_training", "ode_variants", "ode_benchmarks", "ode_blocks", "ode_whose"))
-    for some in (training, variants, benchmarks, blocks, whose):
-        assert findings.left_out(some, SIZE) == "All that was planned has run."
-    drawn = (ode_figures.learning(training, {"short": 1}), ode_figures.blur(training),
-             ode_figures.whose(training, whose), ode_figures.standing(benchmarks),
-             ode_figures.duels(benchmarks), ode_figures.blocks(blocks, "wild"))
-    assert all(made.axes for made in drawn)
-    assert "| student of 4 pairs | 2 |" in findings.convergence_table(training, (1, 2))
-    assert "truth through the codec" in verdicts.benchmark_table(benchmarks, "wild")
-    assert "student, converged" in verdicts.drift_table(blocks, "wild")
-    assert "its teacher" in findings.whose_words(training, whose)
-    assert findings.variant_table(training, variants).count("| never clean") == 1 == \
-        findings.variant_table(training, variants).count("| truth")
-
-
 def test_a_causal_teachers_student_is_judged_too(study):
     table = rows(study[0], "ode_whose")
     assert table[0]["name"] == "autoregressive teacher" and table[0]["frechet"] > 0
@@ -165,8 +148,8 @@ def test_a_causal_teachers_student_is_judged_too(study):
 
 def test_errors_are_those_of_one_noise_level(study):
     folder = study[0]
-    held_out = convergence.Study(SIZE, folder).held_out
-    run, = folder.glob("runs/study/*/pairs4-seed0")
+    held_out = made().held_out
+    run, = folder.glob("runs/studies/ode/*/pairs4-seed0")
     model = load.load_module(kept(run, 2), "dit")
     states, cond = held_out.states.float(), held_out.cond()
     sigma = torch.full((2, 21), 5 / 6)
@@ -180,18 +163,18 @@ def test_errors_are_those_of_one_noise_level(study):
 
 
 def test_other_weights_begin_another_study(study, monkeypatch, tmp_path):
-    before = convergence.key()
+    before = made().key()
     (tmp_path / "codec.safetensors").write_bytes(load.checkpoint("codec").read_bytes())
     teacher = load.load_module("teacher")
     save(tmp_path / "teacher.safetensors", shake(teacher, 9).state_dict(), config=SMALL)
     monkeypatch.setattr(load, "CHECKPOINTS", tmp_path)
-    assert convergence.key() != before
+    assert made().key() != before
 
 
-def test_the_real_size_is_that_of_the_recipes():
+def test_the_real_size_is_that_of_the_recipes(study):
     size = convergence.FULL
     assert size.steps == 5 * size.short == RECIPES["converged"]
     assert {size.short, size.steps} <= set(size.kept)
     assert size.causal_pairs in size.pairs and len(size.seeds) == 3
-    assert len({job.name for job in convergence.Study(size, "").jobs()}) == len(
-        convergence.Study(size, "").jobs())
+    jobs = made(size).jobs()
+    assert len({job.name for job in jobs}) == len(jobs)

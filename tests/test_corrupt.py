@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import corrupt, distances, metrics
+from livetalk_ref.judge import distances, metrics
 from livetalk_ref.judge.follow import loudness
-from livetalk_ref.judge.sync import sync
+from livetalk_ref.judge.lips import sync
 from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.studies import judges as corrupt
 from livetalk_ref.world import clips
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL
 from livetalk_ref.world.motion import reference_state
 
-pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
+pytestmark = pytest.mark.usefixtures("recited")
 
 FRAMES, COUNT, CROWD = 49, 3, 64
 STRENGTHS = (0.0, 0.34, 0.67, 1.0)

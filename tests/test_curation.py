@@ -9,8 +9,8 @@ import torch
 from livetalk_ref import curation, load
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge.curated import auc
-from livetalk_ref.restorer import difference, through
+from livetalk_ref.nets.restorer import difference, through
+from livetalk_ref.studies.curation import auc
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.latents import NEVER, LatentClips, encode_clip
@@ -164,8 +164,7 @@ def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_start_is_a_clip_without_its_video(codec, number):
-    pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
+def test_a_start_is_a_clip_without_its_video(codec, number, recited):
     start, asked = curation.encode_start(codec, "train", number)
     whole, prompts = encode_clip(codec, {"frames": 81}, "train", number)
     assert asked == prompts and start.keys() == whole.keys()

@@ -107,15 +107,25 @@ def test_a_file_that_knows_fewer_knobs_is_continued(tmp_path):
 def test_another_recipe_is_refused(tmp_path):
     go(tmp_path / "run", stop=1)
     other = run(replace(RECIPE, lr=1e-3), batch, tmp_path / "run", resume=True)
-    with pytest.raises(UserError, match="holds a run of another recipe"):
+    with pytest.raises(UserError, match="holds a run of another lr"):
         next(other)
     assert len(rows(tmp_path / "run")) == 1
     tensors, facts = read(tmp_path / "run/last.safetensors")
     tensors.pop("critic.head.head.bias")
-    for about, word in (({}, "stage"), (facts, "model")):
+    for about, word in (({"train": {"lr": 1.0}}, "stage"), (facts, "model")):
         save(tmp_path / "run/last.safetensors", tensors, **about)
         with pytest.raises(UserError, match=f"holds a run of another {word}"):
             go(tmp_path / "run", resume=True)
+
+
+def test_a_run_of_two_steps_says_so(tmp_path):
+    """And cannot be continued as one of four; a file that says nothing is of four."""
+    two = replace(RECIPE, student_steps=2, updates=1)
+    list(run(two, batch, tmp_path / "run", probe=condition(seed=5)))
+    assert load.steps_of(tmp_path / "run/ema.safetensors") == 2
+    with pytest.raises(UserError, match="holds a run of another student_steps"):
+        next(run(replace(two, student_steps=4), batch, tmp_path / "run", resume=True))
+    assert load.steps_of("student_ode") == 4
 
 
 def test_what_is_kept_is_a_student(tmp_path):
@@ -134,7 +144,7 @@ def test_what_is_kept_is_a_student(tmp_path):
 
 def test_a_look_shows_all_three_models_and_changes_nothing(tmp_path):
     models = [load.load_module(name, "dit") for name in ("student_ode", "teacher")]
-    d = Distiller(models[0].requires_grad_(True), models[1], RECIPE)
+    d = Distiller(models[0].requires_grad_(True), models[1], load.load_module("teacher"), RECIPE)
     d.precision = "fp32"
     before = {k: v.clone() for k, v in d.pack().items()}
     cond = condition(seed=5)

@@ -4,15 +4,25 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import shake
 
 from livetalk_ref import rollout
-from livetalk_ref.dmd import (Distiller, Recipe, critic_loss, distill, dmd_gradient, dmd_loss,
-                              score_sigma, student_loss)
+from livetalk_ref.dmd import (
+    Distiller,
+    Recipe,
+    critic_loss,
+    distill,
+    dmd_gradient,
+    dmd_loss,
+    draw_exit,
+    score_sigma,
+    student_loss,
+)
+from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, add_noise, x0_from_velocity
 from livetalk_ref.ode import ode_loss
 from livetalk_ref.train import step_generator
 from livetalk_ref.wan import Config, WanDiT
-from tiny import shake
 
 SMALL = Config(dim=48, ffn_dim=64, heads=2, layers=4, text_dim=8, audio_dim=5, latent_channels=4,
                audio_hidden=8)
@@ -34,6 +44,12 @@ def condition(clips=2, frames=6, seed=0):
 
 def models(count=3):
     return [shake(WanDiT(SMALL), seed) for seed in range(count)]
+
+
+def distiller(**knobs):
+    """A student, a teacher and a critic that starts as the teacher."""
+    student, real, _ = models()
+    return Distiller(student, real, models(2)[1], Recipe(**knobs))
 
 
 class Gaussian:
@@ -113,8 +129,7 @@ def test_score_noise_levels_are_shifted_and_clamped():
 
 
 def test_three_models_stay_three_and_the_teacher_never_moves():
-    student, teacher, _ = models()
-    d = Distiller(student, teacher, Recipe(updates=2, ratio=2, warmup=1, batch=2, frames=6))
+    d = distiller(updates=2, ratio=2, warmup=1, batch=2, frames=6)
     sets = [{p.data_ptr() for p in m.parameters()} for m in (d.student, d.teacher, d.critic)]
     assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
     before = [[p.detach().clone() for p in m.parameters()]
@@ -128,42 +143,39 @@ def test_three_models_stay_three_and_the_teacher_never_moves():
 
 def test_updates_follow_the_recipe():
     """Critic updates for each of the student's, warm-up first, and an average that starts late."""
-    student, teacher, _ = models()
     asked = []
 
     def batch(g):
         asked.append(1)
         return condition()
 
-    d = Distiller(student, teacher, Recipe(updates=4, ratio=2, warmup=3, ema_from=0.5, ema=0.9))
+    d = distiller(updates=4, ratio=2, warmup=3, ema_from=0.5, ema=0.9)
     counts = []
     for state in distill(d, batch):
         counts.append(len(asked))
         same = all(torch.equal(v, d.average[k]) for k, v in d.student.state_dict().items())
-        assert same == (state.update <= 2)
+        assert same == (state.step <= 2)
     assert counts == [6, 9, 12, 15]
 
 
 @pytest.mark.parametrize("anchor", [0.0, 100.0])
 def test_an_anchor_holds_the_student_to_the_paths(anchor):
-    student, teacher, _ = models()
     cond = condition()
+    d = distiller(updates=8, ratio=1, warmup=0, lr=3e-3, anchor=anchor)
     paths = torch.randn(2, 5, *cond.known.shape[1:], 4, 4, 4, generator=step_generator(0, 9)), cond
 
     def error():
-        return ode_loss(student, paths, step_generator(0, 1)).item()
+        return ode_loss(d.student, paths, step_generator(0, 1)).item()
 
     before = error()
-    d = Distiller(student, teacher, Recipe(updates=8, ratio=1, warmup=0, lr=3e-3, anchor=anchor))
     list(distill(d, lambda g: cond, lambda g: paths))
     assert (error() < 0.95 * before) == (anchor > 0)
 
 
 def test_one_seed_gives_one_run():
     def run():
-        student, teacher, _ = models()
-        d = Distiller(student, teacher, Recipe(updates=2, ratio=1, warmup=0))
-        return [state.critic_loss for state in distill(d, lambda g: condition())]
+        d = distiller(updates=2, ratio=1, warmup=0)
+        return [state.loss for state in distill(d, lambda g: condition())]
 
     assert run() == run()
 
@@ -171,7 +183,7 @@ def test_one_seed_gives_one_run():
 @pytest.mark.parametrize("exit", range(4))
 def test_student_learns_through_its_rollout(exit, monkeypatch):
     """Whatever the exit step, the loss reaches the student and neither teacher nor critic."""
-    monkeypatch.setattr("livetalk_ref.dmd.draw_exit", lambda g: exit)
+    monkeypatch.setattr("livetalk_ref.dmd.draw_exit", lambda g, steps: exit)
     student, teacher, critic = models()
     loss, seen = student_loss(student, teacher, critic, condition(), Recipe(), step_generator(0, 0))
     loss.backward()
@@ -186,12 +198,107 @@ def test_critic_learns_from_the_student_without_moving_it():
     assert all(p.grad is None for p in student.parameters())
 
 
+def test_the_exit_is_any_of_the_steps_equally_often():
+    g = torch.Generator().manual_seed(0)
+    drawn = [draw_exit(g) for _ in range(4000)]
+    assert [drawn.count(step) / 4000 for step in range(4)] == pytest.approx([0.25] * 4, abs=0.03)
+
+
+def test_the_critic_follows_rollouts_of_every_exit_at_the_scores_noise_levels():
+    """Not the finished videos alone: the student's loss compares the scores at all exits."""
+    levels, passes = [], []
+
+    def student(x, sigma, cond, cache):
+        passes.append(sigma[0, 0].item())
+        return torch.zeros_like(x), [(x[:, None, :, :1, :1, 0],) * 2]
+
+    def critic(x, sigma, cond):
+        levels.append(sigma[0, -1].item())
+        return torch.zeros_like(x)
+
+    lengths, g = [], torch.Generator().manual_seed(0)
+    for _ in range(400):
+        passes.clear()
+        critic_loss(student, critic, condition(clips=1, frames=3), g)
+        lengths.append(len([sigma for sigma in passes if sigma]))
+    assert [lengths.count(n) / 400 for n in (1, 2, 3, 4)] == pytest.approx([0.25] * 4, abs=0.08)
+    assert abs(sorted(levels)[200] - 5 / 6) < 0.06              # shift 5 of one half
+    assert min(levels) > 0.0199 and 0.04 < levels.count(max(levels)) / 400 < 0.15
+    assert max(levels) == pytest.approx(0.98)
+
+
 def test_last_exit_is_what_streams():
     student = models(1)[0]
     trained = rollout.sample(student, condition(), step_generator(0, 1), exit=3)
     with torch.no_grad():
         streamed = rollout.sample(student, condition(), step_generator(0, 1))
     assert torch.equal(trained, streamed)
+
+
+def test_the_teacher_may_be_larger_than_the_critic():
+    """As OmniAvatar-14B beside a critic of 1.3B: the real score is the larger model's."""
+    large = shake(WanDiT(replace(SMALL, dim=96, layers=6)), 1)
+    student, critic, _ = models()
+    d = Distiller(student, large, critic, Recipe(updates=1, ratio=1, warmup=0))
+    state, = distill(d, lambda g: condition())
+    assert state.gradient > 0.01 and d.critic is critic and d.critic.config == SMALL
+    assert all(p.grad is None for p in large.parameters())
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_student_of_fewer_steps(steps, monkeypatch):
+    """Its rollouts, in the losses of student and critic, and its anchor have so many."""
+    d = distiller(updates=1, ratio=2, warmup=0, anchor=1.0, student_steps=steps)
+    seen, true = [], rollout.sample
+    monkeypatch.setattr(rollout, "sample", lambda *a, **k: seen.append(k) or true(*a, **k))
+    cond = condition()
+    paths = torch.randn(2, steps + 1, 6, 4, 4, 4), cond
+    state, = distill(d, lambda g: cond, lambda g: paths)
+    assert [k["steps"] for k in seen] == [steps] * 3 and all(k["exit"] < steps for k in seen)
+    assert state.grad_norm > 0
+    g = torch.Generator().manual_seed(0)
+    assert {draw_exit(g, steps) for _ in range(50)} == set(range(steps))
+
+
+def no_number(model, values):
+    """Spoil a model's answers where `values(v)` is True."""
+    model.register_forward_hook(lambda m, a, out: torch.where(values(out), torch.nan, out)
+                                if torch.is_tensor(out) else out)
+
+
+@pytest.mark.parametrize("part", ["critic", "student", "teacher"])
+def test_a_run_stops_before_it_learns_what_is_no_number(part):
+    """The sentence names the update and the part, and no weight of that part has moved."""
+    d = distiller(updates=3, ratio=1, warmup=0)
+    states = distill(d, lambda g: condition())
+    next(states)
+    if part == "student":
+        d.student.head.head.weight.register_hook(lambda g: g * torch.nan)
+    else:
+        no_number(d.critic if part == "critic" else d.teacher, lambda v: v > -9)
+    before = {k: v.clone() for k, v in d.pack().items()}
+    word = {"critic": "loss of the critic", "student": "gradient of the student",
+            "teacher": "score difference of teacher and critic"}[part]
+    with pytest.raises(UserError, match=f"before update 2, for the {word} is not finite; no file"):
+        next(states)
+    moved = {k.split(".")[0] for k, v in d.pack().items() if not torch.equal(v, before[k])}
+    assert "model" not in moved and "ema" not in moved
+    assert ("critic" in moved) == (part != "critic")
+
+
+def test_few_values_that_are_no_numbers_are_zeros_and_counted():
+    cond, g = condition(clips=4), torch.Generator().manual_seed(3)
+    x, noise = (torch.randn(4, 6, 4, 4, 4, generator=g) for _ in range(2))
+    sigma, real, fake = torch.full((4,), 0.5), Gaussian(0.5, 0.8), Gaussian(-0.3, 1.4)
+
+    def spoilt(x, level, cond):
+        v = fake(x, level, cond)
+        v[2, 3, 1, 1, 1] = torch.inf
+        return v
+
+    gradient, _, _ = dmd_gradient(x, real, spoilt, noise, sigma, cond, PLAIN)
+    whole, _, _ = dmd_gradient(x, real, fake, noise, sigma, cond, PLAIN)
+    assert gradient[2, 3, 1, 1, 1] == 0 and (gradient != whole).sum() == 1
 
 
 def test_x0_of_an_oracle():

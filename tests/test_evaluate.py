@@ -1,13 +1,13 @@
 """The judging of held-out clips: noise of their own, and a reader that learns."""
 
 import torch
+from test_clips import made
 
 from livetalk_ref.flow import Guidance
 from livetalk_ref.judge import evaluate
-from livetalk_ref.judge.reader import COLUMNS, READ, Reader, embed, reader_loss, standardise
+from livetalk_ref.nets.reader import COLUMNS, READ, Reader, embed, reader_loss, standardise
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, sample_identities
 from livetalk_ref.world.state import S
-from test_clips import made
 
 
 def test_a_clips_noise_does_not_depend_on_its_batch():

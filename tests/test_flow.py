@@ -80,10 +80,10 @@ def test_grid_timesteps_and_step_equal_diffusers(steps):
     clean = latents(4)[:, :1]
     model = lambda x, sigma, cond: torch.sin(3 * x) + flow.per_frame(sigma, x)  # noqa: E731
     ours = flow.sample(model, x, clean, None, steps=steps)
-    y = flow.paste(x, clean)
+    y = flow.keep_known(x, clean)
     for t, sigma in zip(theirs.timesteps, grid[:-1]):
         v = model(y, sigma.float().expand(2, 4), None)
-        y = flow.paste(theirs.step(v, t, y, return_dict=False)[0], clean)
+        y = flow.keep_known(theirs.step(v, t, y, return_dict=False)[0], clean)
     assert torch.allclose(ours, y, atol=1e-4)
 
 
@@ -92,7 +92,7 @@ def test_euler_follows_straight_lines_exactly(steps):
     target, clean = latents(5), latents(6)[:, :1]
     states = list(flow.euler(oracle(target), latents(7), clean, None, steps=steps))
     assert len(states) == steps
-    want = flow.paste(target, clean)
+    want = flow.keep_known(target, clean)
     for state in states:
         assert torch.allclose(state.x0, want, atol=1e-5)
     assert torch.allclose(states[-1].x, want, atol=1e-5)

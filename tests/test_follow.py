@@ -97,8 +97,9 @@ def test_the_table_of_phones_is_complete():
         assert units and all(letter for letter, _, _ in units)
 
 
+@pytest.mark.speech
 def test_the_table_has_the_dictionarys_phones():
-    pocketsphinx = pytest.importorskip("pocketsphinx")
+    import pocketsphinx
     with open(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")) as lines:
         assert {phone for line in lines for phone in line.split()[1:]} == set(f.ARPABET)
 
@@ -109,9 +110,9 @@ def boundaries(phones):
     return [unit[0] for unit in units], [unit[1] for unit in units]
 
 
+@pytest.mark.speech
 @pytest.mark.parametrize("which", (0, 5, 10))
 def test_alignment_finds_the_times_that_the_engine_tells(which):
-    pytest.importorskip("pocketsphinx")
     spoken = load_spoken(which)
     found = f.align(spoken.samples, spoken.text)
     (letters, true), (others, aligned) = boundaries(spoken.phones), boundaries(found)
@@ -125,15 +126,15 @@ def test_alignment_finds_the_times_that_the_engine_tells(which):
     assert f.align(spoken.samples, spoken.text) == found
 
 
+@pytest.mark.speech
 def test_without_words_phones_are_recognised_roughly():
-    pytest.importorskip("pocketsphinx")
     spoken = load_spoken(17)
     mouth = visemes(spoken.phones, 80)[:, 0]
     assert f.compare(mouth, visemes(f.align(spoken.samples), 80)[:, 0])["r"] > 0.5
 
 
+@pytest.mark.speech
 def test_alignment_of_wrong_words():
-    pytest.importorskip("pocketsphinx")
     spoken = load_spoken(0)
     with pytest.raises(UserError, match="does not know 42, qwzx"):
         f.align(spoken.samples, "Are the qwzx 42")

@@ -7,8 +7,14 @@ from tiny import write_checkpoints
 from livetalk_ref import load
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance, group_audio
-from livetalk_ref.generate import (audio_windows, conditions, count_frames, count_windows,
-                                   evaluations, stream)
+from livetalk_ref.generate import (
+    audio_windows,
+    conditions,
+    count_frames,
+    count_windows,
+    evaluations,
+    stream,
+)
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW

@@ -52,7 +52,7 @@ def test_a_taken_port_is_one_sentence():
 
 
 def test_an_unknown_thinker_is_one_sentence(monkeypatch):
-    from livetalk_ref.live.systems import make_thinker
+    from livetalk_ref.live.thinkers import make_thinker
 
     with pytest.raises(UserError, match="choose one of embedded, retrieval"):
         make_thinker("nobody")

@@ -13,12 +13,12 @@ from browser import PATIENCE, chromium, require
 from repo import ROOT
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import wire
-from livetalk_ref.live.widget import live_avatar
+from livetalk_ref.live import page as messages
+from livetalk_ref.live.page import live_avatar
 
 LIVE = "document.querySelector('.livetalk').livetalk"
 CELL = """from recital import maker, small
-from livetalk_ref.live.widget import live_avatar
+from livetalk_ref.live.page import live_avatar
 talk = live_avatar(maker(small()), identity=3)
 talk"""
 
@@ -95,7 +95,7 @@ def test_a_conversation_in_a_notebook(lab):
 
 def test_the_widget_is_the_pages_own_module():
     widget = live_avatar(lambda identity: None, 3)
-    assert widget._esm == wire.module() and widget._css == wire.style()
+    assert widget._esm == messages.module() and widget._css == messages.style()
     widget.close()
 
 

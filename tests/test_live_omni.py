@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Dialogue, Turn
-from livetalk_ref.live.omni import SOURCE, Omni, load_omni
+from livetalk_ref.live.thinkers import SOURCE, Omni, load_omni
 
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"]
 

@@ -8,17 +8,14 @@ import pytest
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import mood, topic
-from livetalk_ref.live.endpoint import Endpoint
+from livetalk_ref.live import think as t
 from livetalk_ref.live.events import EMOTIONS, RETRIEVAL, Dialogue, Sentence, Turn
-from livetalk_ref.live.llama import LlamaConfig
-from livetalk_ref.live.systems import make_thinker
-from livetalk_ref.live.talk import LOUD, talker
+from livetalk_ref.live.systems import LOUD, talker
 from livetalk_ref.live.think import NOTICE, Thinker, joined, sentences, stream
+from livetalk_ref.live.thinkers import Endpoint, make_thinker
 from livetalk_ref.world import prompts
 
-TOPIC = topic.shipped()
-SMALL = LlamaConfig(vocabulary=40, width=24, hidden=32, layers=2, heads=4, key_heads=2)
+TOPIC = t.shipped()
 
 
 def dialogue(*texts):
@@ -32,14 +29,14 @@ def test_the_topic_is_whole_and_can_be_performed():
     for passage in TOPIC.passages:
         assert len(passage.ask) >= 2 and passage.emotion in (None, *EMOTIONS)
         for text in sentences(passage.answer):
-            prompt = mood.perform(text, passage.emotion)
+            prompt = t.perform(text, passage.emotion)
             assert not prompts.is_held_out(prompt)
             assert text[-1] in ".!?" and len(text) <= 200
 
 
 def test_every_question_finds_its_own_passage_by_its_words_alone():
     """Also without the table of exact questions, by BM25."""
-    plain = topic.Topic(TOPIC.passages)
+    plain = t.Topic(TOPIC.passages)
     plain.exact = {}
     asked = [(q, p.id) for p in TOPIC.passages for q in p.ask]
     found = [plain.find(q).passage.id == i for q, i in asked]
@@ -75,16 +72,16 @@ def test_retrieval_says_the_passage_word_for_word_and_is_called_so():
 
 
 def test_moods_follow_words_and_emotions_replace_expressions():
-    asked = prompts.parse(mood.perform("Hello, and welcome!"))
+    asked = prompts.parse(t.perform("Hello, and welcome!"))
     assert asked.expression == "happy" and asked.gesture > 0
-    assert prompts.parse(mood.perform("Unfortunately the file is lost.")).expression == "sad"
-    assert prompts.parse(mood.perform("It is a file.", "angry")).expression == "angry"
-    assert prompts.parse(mood.with_emotion("a very sad man nods", "happy")).expression == "happy"
-    assert mood.with_emotion("a very sad man nods", "happy") == "a man nods happy"
-    assert mood.with_emotion("a man nods", None) == "a man nods"
-    assert mood.with_emotion("an opera singer", "sad") == "an opera singer, sad"
+    assert prompts.parse(t.perform("Unfortunately the file is lost.")).expression == "sad"
+    assert prompts.parse(t.perform("It is a file.", "angry")).expression == "angry"
+    assert prompts.parse(t.with_emotion("a very sad man nods", "happy")).expression == "happy"
+    assert t.with_emotion("a very sad man nods", "happy") == "a man nods happy"
+    assert t.with_emotion("a man nods", None) == "a man nods"
+    assert t.with_emotion("an opera singer", "sad") == "an opera singer, sad"
     long = " ".join(["nods"] * prompts.MAX_WORDS)
-    assert len(prompts.words(mood.with_emotion(long, "sad"))) == prompts.MAX_WORDS
+    assert len(prompts.words(t.with_emotion(long, "sad"))) == prompts.MAX_WORDS
 
 
 @pytest.mark.parametrize("step", [1, 3, 100])
@@ -168,8 +165,8 @@ def test_an_endpoint_that_is_not_there_is_one_sentence():
         make_thinker("parrot")
 
 
+@pytest.mark.speech
 def test_a_talker_speaks_in_chunks_of_one_loudness():
-    pytest.importorskip("espeakng_loader", reason="needs a speech engine")
     speak = talker("us-f2")
     chunks = list(speak(Sentence("This is a block.", "", "test")))
     sound = torch.cat(chunks)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from livetalk_ref.live import recognise, turns
+from livetalk_ref.live import turns
 from livetalk_ref.live.events import Onset, Turn
 from livetalk_ref.live.turns import CHUNK, Listener, Voice, chunked
 from livetalk_ref.world.speech import load_spoken, say
@@ -77,10 +77,9 @@ def test_chunks_hold_every_sample_in_order(size):
     assert torch.equal(torch.cat(whole), sound[:3_000 // CHUNK * CHUNK])
 
 
-@pytest.mark.skipif(not recognise.is_installed(), reason="needs pocketsphinx")
+@pytest.mark.speech
 def test_a_known_question_is_recognised_and_other_speech_is_not():
-    pytest.importorskip("espeakng_loader", reason="needs a speech engine")
-    listen = Listener(recognise.Recogniser())
+    listen = Listener(turns.Recogniser())
 
     def understood(text, voice):
         sound = torch.cat([noise(0.6), say(text, voice).samples, noise(1)])
@@ -91,10 +90,9 @@ def test_a_known_question_is_recognised_and_other_speech_is_not():
     assert understood("Can I interrupt you?", "us-f2") == ["Can I interrupt you?"]
 
 
-@pytest.mark.skipif(not recognise.is_installed(), reason="needs pocketsphinx")
+@pytest.mark.speech
 def test_a_whole_question_ends_its_turn_sooner():
-    pytest.importorskip("espeakng_loader", reason="needs a speech engine")
-    recogniser = recognise.Recogniser()
+    recogniser = turns.Recogniser()
 
     def turn(listen, text):
         sound = torch.cat([noise(0.6), say(text, "us").samples, noise(1)])

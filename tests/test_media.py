@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.media import NOTE, fit, movie, read_video, temporary_name
+from livetalk_ref.files import temporary_name
+from livetalk_ref.media import NOTE, fit, movie, read_video
 
 
 def smooth(frames, size=96):

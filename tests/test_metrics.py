@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.files import read_result
 from livetalk_ref.judge import distances, metrics, stats, table
-from livetalk_ref.judge.reader import READ, Reading
-from livetalk_ref.judge.results import read_result
+from livetalk_ref.nets.reader import READ, Reading
 from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL, S

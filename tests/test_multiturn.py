@@ -10,11 +10,11 @@ from test_stream import AVATAR, PICTURE
 from livetalk_ref.cache import POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
-from livetalk_ref.judge import dialogues, multiturn
-from livetalk_ref.judge.reader import READ
-from livetalk_ref.live import rubric, scenarios
+from livetalk_ref.live import scenarios
 from livetalk_ref.live.scenarios import Exchange, Line, Scenario
+from livetalk_ref.nets.reader import READ
 from livetalk_ref.stream import SAMPLES_PER_FRAME
+from livetalk_ref.studies import dialogues
 from livetalk_ref.world import prompts, speech
 
 ALL = scenarios.read()
@@ -33,10 +33,6 @@ def tiny(monkeypatch):
     return SimpleNamespace(**vars(AVATAR) | {
         "policy": POLICIES["ahis"], "size": 64, "is_student": False, "guidance": Guidance(),
         "audio": lambda *_: AVATAR.audio()})
-
-
-def test_the_file_is_what_its_command_makes():
-    assert scenarios.make() == ALL
 
 
 def test_scenarios_are_a_hundred_varied_dialogues_that_can_be_performed():
@@ -106,65 +102,56 @@ def test_coherence_sees_a_jump_and_where_it_is():
     frames = 0.02 * torch.randn(40, 3, 8, 8, generator=g)
     state = torch.zeros(40, len(READ))
     identity = torch.nn.functional.one_hot(torch.zeros(40, dtype=torch.long), 4).float()
-    calm = multiturn.coherence(frames, reading(state, identity), [20])
+    calm = dialogues.coherence(frames, reading(state, identity), [20])
     assert calm["identity across turns"] == pytest.approx(1) and calm["pose step"] == 0
     assert calm["step over usual"] == pytest.approx(1, abs=0.3)
     frames[20:] += 0.5
     state[20:, READ.index("turn")] = 0.3
     identity[20:] = torch.tensor([0.0, 1, 0, 0])
-    jump = multiturn.coherence(frames, reading(state, identity), [20])
+    jump = dialogues.coherence(frames, reading(state, identity), [20])
     assert jump["identity across turns"] == pytest.approx(0)
     assert jump["pose step"] == pytest.approx(0.3)
     assert jump["colour step"] == pytest.approx(0.5 * 127.5, abs=1) and jump["step over usual"] > 10
-    elsewhere = multiturn.coherence(frames, reading(state, identity), [30])
-    assert elsewhere["pose step"] == 0 and multiturn.coherence(frames, reading(state, identity), [
+    elsewhere = dialogues.coherence(frames, reading(state, identity), [30])
+    assert elsewhere["pose step"] == 0 and dialogues.coherence(frames, reading(state, identity), [
     ])["pose step"] is None
 
 
 def test_expressions_are_judged_once_settled_and_lines_of_one_emotion_together():
-    assert multiturn.joined([(0, 9, "sad"), (9, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]) \
+    assert dialogues.joined([(0, 9, "sad"), (9, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]) \
         == [(0, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]
     shown = torch.zeros(60, dtype=torch.long)
     shown[20:30] = 2                                                # sad
     read = SimpleNamespace(expression=lambda: shown)
-    happy, sad = (multiturn.EXPRESSIONS[1], multiturn.EXPRESSIONS[2])
-    assert multiturn.expression(read, [(0, 30, sad)]) == 1
-    assert multiturn.expression(read, [(0, 30, happy)]) == 0
-    assert multiturn.expression(read, [(0, 19, sad)]) is None       # too short to settle
+    happy, sad = (dialogues.EXPRESSIONS[1], dialogues.EXPRESSIONS[2])
+    assert dialogues.expression(read, [(0, 30, sad)]) == 1
+    assert dialogues.expression(read, [(0, 30, happy)]) == 0
+    assert dialogues.expression(read, [(0, 19, sad)]) is None       # too short to settle
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
-    """Dialogues that are done are not made again; the next ones are."""
-    made = []
-
-    def make(scenario):
-        made.append(scenario.id)
-        return SimpleNamespace(seconds=[0.5, 1.5, 2.5])
-
-    monkeypatch.setattr(multiturn, "systems", lambda *_: {multiturn.OURS: make})
-    monkeypatch.setattr(multiturn, "judge", lambda film, _: dict.fromkeys(multiturn.BETTER, 0.5))
-    first, _ = multiturn.measure(2, "teacher", folder=tmp_path)
-    rows, cost = multiturn.measure(3, "teacher", folder=tmp_path)
-    assert made == [scenario.id for scenario in ALL[:3]]
-    assert (first[0]["dialogues"], rows[0]["dialogues"]) == (2, 3)
-    assert rows[0]["pose step"] == 0.5 and cost[f"{multiturn.OURS}: {multiturn.WAIT}"] == 1.5
-    multiturn.measure(1, "teacher", steps=4, folder=tmp_path)       # a different system
-    assert made[3:] == [ALL[0].id]
+def test_rows_and_waits_are_those_of_the_dialogues(monkeypatch):
+    """One job a dialogue and system; their numbers become means, their waits a median."""
+    monkeypatch.setattr(dialogues.Dialogues, "key", lambda self: "x")
+    monkeypatch.setattr(dialogues.Dialogues, "judges", None)
+    monkeypatch.setattr(dialogues, "judge", lambda film, _: dict.fromkeys(dialogues.BETTER, 0.5))
+    study = dialogues.Dialogues(count=2)
+    study.systems = dict.fromkeys((dialogues.OURS, dialogues.RESTARTED, dialogues.CLIPS),
+                                  lambda _: SimpleNamespace(seconds=[0.5, 1.5, 2.5]))
+    jobs = study.jobs()
+    assert len(jobs) == 2 * 3 + 1
+    found = []
+    for job in jobs[:-1]:
+        work = job.work()
+        with pytest.raises(StopIteration) as done:
+            while True:
+                next(work)
+        found += done.value.value["multiturn"]
+    rows = study.combine("multiturn", found)
+    assert [row["dialogues"] for row in rows] == [2, 2, 2] and rows[0]["pose step"] == 0.5
+    assert study.costs("multiturn", found)[f"{dialogues.OURS}: {dialogues.WAIT}"] == 1.5
 
 
 def test_content_stays_empty_in_the_table():
-    row = multiturn.line("x", [dict.fromkeys(multiturn.BETTER, 1.0)] * 3)
-    assert all(row[name] is None for name in rubric.CONTENT) and len(rubric.CONTENT) == 5
+    row = dialogues.line("x", [dict.fromkeys(dialogues.BETTER, 1.0)] * 3)
+    assert all(row[name] is None for name in scenarios.CONTENT) and len(scenarios.CONTENT) == 5
     assert row["pose step"] == 1 and row["dialogues"] == 3
-
-
-def test_a_judge_behind_an_endpoint_gives_boxed_scores(monkeypatch):
-    said = ["It fits. \\boxed{7}"]
-    monkeypatch.setattr(rubric.Endpoint, "__call__", lambda self, d: iter([
-        None, SimpleNamespace(text=said[0])]))
-    assert rubric.score("http://127.0.0.1:1", "m", ALL[0]) == dict.fromkeys(rubric.CONTENT, 7.0)
-    said[0] = "Very good."
-    with pytest.raises(UserError, match="no score"):
-        rubric.score("http://127.0.0.1:1", "m", ALL[0])
-    words = rubric.transcript(ALL[0])
-    assert words.count("User:") == words.count("Avatar:") == 3

@@ -9,8 +9,16 @@ from test_wan import SMALL, example, shake, worst
 
 from livetalk_ref import ode
 from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
-from livetalk_ref.flow import (Guidance, add_noise, guided, paste, per_frame, sample, sigma_grid,
-                               x0_from_velocity)
+from livetalk_ref.flow import (
+    Guidance,
+    add_noise,
+    guided,
+    keep_known,
+    per_frame,
+    sample,
+    sigma_grid,
+    x0_from_velocity,
+)
 from livetalk_ref.wan import WanDiT
 
 GRID = sigma_grid(4).float()
@@ -29,7 +37,7 @@ def setting(frames=9):
     """Random weights, noise, clean latents that begin with the reference, a condition."""
     model = shake(WanDiT(SMALL)).requires_grad_(False)
     _, _, cond = example(SMALL, 2, frames)
-    return model, latents(3, frames), paste(latents(4, frames), cond.ref[:, None]), cond
+    return model, latents(3, frames), keep_known(latents(4, frames), cond.ref[:, None]), cond
 
 
 def straight_states(x0, noise):
@@ -118,7 +126,7 @@ def test_causal_trajectory_is_euler_behind_clean_blocks():
     states = ode.causal_trajectory(model, noise, cond.ref[:, None], cond, both)
     clean, x, grid = states[:, -1, :3], noise[:, 3:], sigma_grid(48)
     mask = block_causal_mask(6, 1, BLOCK)
-    assert torch.equal(states[:, 0], paste(noise, cond.ref[:, None]))
+    assert torch.equal(states[:, 0], keep_known(noise, cond.ref[:, None]))
     for i in range(48):
         sigma = torch.cat([torch.zeros(2, 3), grid[i].float().expand(2, 3)], dim=1)
         v = guided(lambda x, sigma, cond: model(x, sigma, cond, mask=mask),

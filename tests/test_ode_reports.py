@@ -9,7 +9,8 @@ from test_ode import radius
 
 from livetalk_ref import ode
 from livetalk_ref.flow import Guidance, sigma_grid
-from livetalk_ref.judge import evaluate, ode_reports
+from livetalk_ref.judge import evaluate
+from livetalk_ref.studies import ode as ode_reports
 
 
 def curved(s=0.25, clips=5, frames=4):

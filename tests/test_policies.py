@@ -2,20 +2,19 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from test_benchmark import random_reader
-from test_cli import run
 from tiny import shake, write_checkpoints
 
 from livetalk_ref import cache, load
 from livetalk_ref.cache import FULL, Policy
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import overtime, panel, policies
+from livetalk_ref.judge import panel
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.train import save
+from livetalk_ref.studies import streams as policies
+from livetalk_ref.train import read, save
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.visemes import visemes
@@ -41,7 +40,7 @@ def judges():
 
 def test_talk_knows_the_mouth_of_every_moment():
     """Two roads: a part cut out of a long talk, and its first sentence alone."""
-    talk = overtime.Talk.of(40, 3)
+    talk = policies.Talk.of(40, 3)
     assert len(talk.samples) == 640_000
     times = [t for _, start, end in talk.phones for t in (start, end)]
     assert times == sorted(times) and times[-1] >= 40
@@ -52,24 +51,24 @@ def test_talk_knows_the_mouth_of_every_moment():
     assert torch.allclose(talk.mouth(0, frames), visemes(spoken.phones, frames)[:, 0], atol=0.02)
     whole = talk.mouth(0, 480)
     assert torch.allclose(talk.mouth(200, 100), whole[200:300], atol=0.02) and whole.std() > 0.1
-    assert not torch.equal(overtime.Talk.of(40, 4).samples, talk.samples)
+    assert not torch.equal(policies.Talk.of(40, 4).samples, talk.samples)
 
 
 def test_numbers_see_what_they_are_named_for():
-    picture, talk = portrait_of(1), overtime.Talk.of(30, 0)
+    picture, talk = portrait_of(1), policies.Talk.of(30, 0)
     g = torch.Generator().manual_seed(0)
     moving = (picture + 0.1 * torch.randn(160, *picture.shape, generator=g)).clamp(-1, 1)
-    watcher = overtime.Watcher(judges(), picture, "a person talks", talk)
+    watcher = policies.Watcher(judges(), picture, "a person talks", talk)
     usual = watcher(moving)
     still = watcher(picture.repeat(160, 1, 1, 1))
     assert (usual["seconds"], still["seconds"], usual["freeze"], still["freeze"]) == (0, 10, 0, 1)
     assert still["sharpness"] < usual["sharpness"] and still["colour drift"] == 0
     dim = picture.repeat(9, 1, 1, 1) - 20 / 127.5
-    assert overtime.colour_drift(dim, picture) == pytest.approx(20 * 3 ** 0.5, rel=1e-3)
+    assert policies.colour_drift(dim, picture) == pytest.approx(20 * 3 ** 0.5, rel=1e-3)
     assert still["identity"] == pytest.approx(1, abs=1e-4) and usual["identity"] < 0.9999
     hand = picture.repeat(160, 1, 1, 1)
     hand[:60, :, 10:60, :30] = 1.0                                      # passes by
-    assert overtime.colour_drift(hand, picture) == 0
+    assert policies.colour_drift(hand, picture) == 0
 
 
 @pytest.fixture
@@ -80,39 +79,30 @@ def short(monkeypatch, tmp_path):
                        ("SPLITS", ("0 + 5", "5 + 0"))):
         monkeypatch.setattr(policies, name, {k: vars(policies)[name][k] for k in keep})
     monkeypatch.setattr(cache, "TABLE_END", 80)
-    return lambda: policies.Study("student", 60.0, 1, tmp_path)
+    return lambda: policies.Streams(seconds=60.0, identities=1, folder=tmp_path,
+                                    results=tmp_path / "data/results")
 
 
-def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(short):
-    ticks = []
-    study = short()
-    assert study.ticks() == 3 * 81 + 2 * 25
-
-    def stop():
-        ticks.append(1)
-        if len(ticks) == 130:                       # in the second stream
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        study.run(stop)
-    assert short().ticks() == 2 * 81 + 2 * 25       # the first one is kept
-    rows, strips = short().run()
-    again, _ = short().run(stop)                    # nothing is left to do
-    assert rows == again and len(ticks) == 130
+def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(short, tmp_path):
+    lines = short().run()
+    assert next(lines).startswith("done  stream-AHIS_3___2-60s-0")
+    lines.close()                                   # in the second stream
+    lines = list(short().run())
+    assert lines[0] == "done  stream-AHIS_3___2-60s-0" and lines[1].startswith("done  stream-win")
+    assert list(short().run()) == [f"done  {job.name}" for job in short().jobs()]
+    rows = json.loads((tmp_path / "data/results/policies.json").read_text())["rows"]
     by_name = {row["policy"]: row for row in rows if "identity" in row}
     ahis, absolute = by_name["AHIS 3 + 2"], by_name["released 3 + 1, absolute"]
     assert ahis["seconds"] == [0, 10, 20, 30, 40, 50] and ahis["ends"] is None
     assert absolute["ends"] == 256 and absolute["seconds"] == [0, 10]
-    assert by_name["5 + 0"]["seconds"] == [0, 10]
-    assert set(strips["AHIS 3 + 2"]) == {0, 10, 60, -1}          # the last frame ends a strip
-    assert set(strips["released 3 + 1, absolute"]) == {0, 10, -1}
-    assert by_name["window only"]["sinks"] == 0
+    assert by_name["5 + 0"]["seconds"] == [0, 10] and by_name["window only"]["sinks"] == 0
+    assert set(read(short().shown("AHIS 3 + 2"))[0]) == {"0", "10", "60"}
+    assert set(read(short().shown("released 3 + 1, absolute"))[0]) == {"0", "10"}
     held, best = rows[-2:]
     assert held["of"] == 1 and held["holds for"] in (0, 1)
     assert sorted(best["policies"]) == ["0 + 5", "5 + 0"]
     assert best["likeness"] == sorted(best["likeness"], reverse=True)
-    text = policies.table(rows)
-    assert "ends at 256 s" in text and "keeps the face" in text
+    assert (tmp_path / "data/pictures/policies.png").stat().st_size > 1000
 
 
 def test_policies_of_the_table():
@@ -123,18 +113,7 @@ def test_policies_of_the_table():
     assert policies.SPLITS["3 + 2"] == ahis and len(policies.SPLITS) == 6
 
 
-def test_command_line(short, tmp_path, monkeypatch, capsys):
-    words = ("policies", "--seconds", 12, "--identities", 1, "--folder", tmp_path, "--json")
-    status, out, err = run(monkeypatch, capsys, *words)
-    facts = json.loads(out)
-    assert status == 0, err
-    kept = json.loads(Path(facts["out"]).read_text())
-    assert kept["rows"] == facts["rows"] and kept["made_by"].startswith("python -m livetalk_ref")
-    assert next(tmp_path.rglob("policies.png")).stat().st_size > 1000
-
-
-def test_other_models_are_one_sentence(monkeypatch, capsys):
-    status, _, err = run(monkeypatch, capsys, "policies", "--model", "teacher")
-    assert status == 2 and "is a teacher, which keeps no cache" in err
-    with pytest.raises(UserError, match="There is no model 'nobody'"):
-        _ = policies.Study("nobody").avatar
+def test_a_teacher_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(policies.Streams, "model", "teacher")
+    with pytest.raises(UserError, match="is a teacher, which keeps no cache"):
+        policies.Streams()

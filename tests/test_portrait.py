@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -9,8 +10,16 @@ from tiny import write_huge_image
 
 from livetalk_ref import load
 from livetalk_ref.errors import UserError
-from livetalk_ref.portrait import (DRAWN, is_drawn, load_portrait, portrait_of, restored,
-                                   save_portrait)
+from livetalk_ref.portrait import (
+    DRAWN,
+    blank,
+    is_drawn,
+    load_portrait,
+    portrait_of,
+    read_image,
+    restored,
+    save_portrait,
+)
 
 needs_codec = pytest.mark.skipif(not (load.CHECKPOINTS / "codec.safetensors").exists(),
                                  reason="there is no codec checkpoint yet")
@@ -56,6 +65,35 @@ def test_any_kind_of_pixel(tmp_path, mode):
     assert load_portrait(tmp_path / "a.tif").mean() > 0.98
 
 
+@pytest.mark.parametrize("kind, scale", [(np.uint16, 257), (np.int32, 1), (np.int32, 257),
+                                         (np.uint32, 0x01010101), (np.float32, 1 / 255),
+                                         (np.float32, 1), (np.float32, 257)])
+def test_grey_of_any_depth_is_the_picture(tmp_path, kind, scale):
+    """As the same picture in 8 bits; the file does not say which value is white."""
+    grey = np.arange(256).repeat(16).reshape(64, 64)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "a.png")
+    deep = (grey * scale).astype(kind)
+    Image.fromarray(deep.view(np.int32) if kind is np.uint32 else deep).save(tmp_path / "a.tif")
+    assert torch.equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "a.png"))
+    if kind is np.uint16:
+        Image.fromarray(deep).save(tmp_path / "b.png")
+        assert torch.equal(read_image(tmp_path / "b.png"), read_image(tmp_path / "a.png"))
+
+
+def test_floats_that_are_no_numbers_are_black(tmp_path):
+    values = np.full((64, 64), 0.5, np.float32)
+    values[:32] = np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    pixels = read_image(tmp_path / "a.tif")
+    assert (pixels[:32] == 0).all() and (pixels[32:] == 128).all()
+
+
+def test_a_picture_of_nothing_is_noticed():
+    assert [blank(torch.full((3, 32, 32), tone)) for tone in (-1.0, 0.0, 0.98)] == \
+        ["black", "", "white"]
+    assert not any(blank(portrait_of(seed)) for seed in range(8))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (31, 200), (20_000, 40), (40, 10_001)])
 def test_too_small_and_too_large(tmp_path, size):
     Image.new("RGB", size).save(tmp_path / "a.png")
@@ -79,6 +117,9 @@ def test_what_is_no_image(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match="broken or is not an image"):
             load_portrait(tmp_path / name)
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(400))
+    with pytest.raises(UserError, match="is a HEIC picture.* use a PNG or JPEG"):
+        load_portrait(tmp_path / "phone.heic")
     for name in ("missing.png", "."):
         with pytest.raises(UserError, match="There is no image file"):
             load_portrait(tmp_path / name)

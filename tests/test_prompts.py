@@ -10,7 +10,17 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.world import prompts
-from livetalk_ref.world.prompts import VOCABULARY, Behaviour, is_held_out, parse, sample_prompt
+from livetalk_ref.world.prompts import (
+    VOCABULARY,
+    Behaviour,
+    alike,
+    is_held_out,
+    keep_known_words,
+    list_words,
+    parse,
+    sample_prompt,
+    words,
+)
 from livetalk_ref.world.state import EXPRESSIONS
 from livetalk_ref.world.text import TEXT_DIM, TEXT_ROWS, encode
 
@@ -71,6 +81,24 @@ def test_unknown_words_are_named_with_close_matches():
             parse(prompt)
     with pytest.raises(UserError, match="at most 15"):
         parse("nods " * 16)
+
+
+def test_close_matches_are_of_one_kind_and_close():
+    assert alike("smilez") == " (did you mean smiles?)"
+    assert alike("hapy") == " (did you mean happy?)"
+    assert alike("realistic") == alike("camcorder") == ""
+    assert "'generate -h'" in str(pytest.raises(UserError, parse, "realistic").value)
+    assert all(f" {word}," in f" {list_words()},".replace(";", ",") for word in VOCABULARY)
+
+
+def test_free_words_keep_what_is_known():
+    assert keep_known_words("A happy person, nods!") == ("A happy person, nods!", [])
+    kept, unknown = keep_known_words("A cheerful young lady, she nods; a lady!")
+    assert (kept, unknown) == ("a cheerful nods a", ["young", "lady", "she"])
+    kept, unknown = keep_known_words("the person is happy and " * 4 + "nods")
+    assert kept == "happy and " * 4 + "nods" and unknown == []
+    assert words(keep_known_words("nods and smiles " * 20)[0]) == (["nods", "and", "smiles"] * 5)
+    assert keep_known_words("xqzw") == ("", ["xqzw"])
 
 
 def test_training_prompts_never_hold_a_held_out_combination():

@@ -15,9 +15,9 @@ import pytest
 from repo import NOTEBOOKS, ROOT, text_files
 
 from livetalk_ref import REPOSITORY
+from livetalk_ref.studies.__main__ import STUDIES
 
-NOT_RUN = {"train", "trajectories", "study", "ablation", "weights", "evaluate", "live", "prepare",
-           "bench", "policies", "soak"}
+NOT_RUN = {"train", "trajectories", "weights", "evaluate", "live", "prepare", "bench"}
 LANGUAGES = {"bash", "python", "text", "bibtex", "mermaid"}
 README = ROOT / "README.md"
 TEXT = README.read_text() if README.exists() else ""
@@ -66,6 +66,10 @@ def check_livetalk(arguments, outputs):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def check_studies(arguments, outputs):
+    assert not arguments or arguments[0] in STUDIES and arguments[1] in ("--minutes", "--quick")
+
+
 def check_make(arguments, outputs):
     done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -89,7 +93,8 @@ def check_files(arguments, outputs):
             assert re.search(rf"^{extra} = ", text_files()["pyproject.toml"], re.M), extra
 
 
-CHECKS = {"livetalk": check_livetalk, "make": check_make, "git": check_git, "cd": check_cd,
+CHECKS = {"livetalk": check_livetalk, "livetalk.studies": check_studies,
+          "make": check_make, "git": check_git, "cd": check_cd,
           "pip": check_files, "conda": check_files, "source": check_files}
 
 

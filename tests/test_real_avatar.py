@@ -18,8 +18,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, group_audio
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of, save_portrait
-from livetalk_ref.real.avatar import GUIDANCE
-from livetalk_ref.real.photo import cover, load_photo
+from livetalk_ref.real.avatar import GUIDANCE, cover, load_photo
 from livetalk_ref.real.standin import PROMPTS, SMALL, write_folder, write_random
 from livetalk_ref.real.wav2vec import SpeechClip
 from livetalk_ref.rollout import sample
@@ -120,7 +119,7 @@ def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, 
     status, out, err = run(monkeypatch, capsys, *tiny, "--weights", weights)
     assert (status, out) == (2, "") and "goes with --model livetalk-1.3b or omni" in err
     words += ["--weights", weights]
-    monkeypatch.setattr(loading, "load", lambda *_: avatar)
+    monkeypatch.setattr(loading, "load", lambda *_, policy: avatar)
     status, out, err = run(monkeypatch, capsys, *words)
     assert (status, out) == (2, "") and "give one with --image" in err
     status, out, err = run(monkeypatch, capsys, *words, "--image", tmp_path / "face.png", "--json")

@@ -56,14 +56,6 @@ def test_encoding_is_the_normalised_mean_of_the_posterior():
     assert CODEC.encode(x).shape == (1, 2, 16, 2, 4)
 
 
-@torch.no_grad()
-def test_the_future_does_not_reach_the_past():
-    other = LATENTS.clone()
-    other[:, 2:] += 1
-    change = (CODEC.decode(other) - CODEC.decode(LATENTS)).abs().amax(dim=(0, 2, 3, 4))
-    assert change[:5].max() == 0 and change[5:].min() > 1e-3
-
-
 def test_half_precision_stays_near():
     """bf16 weights take latents and pictures of any dtype, and return their own."""
     codec = WanCodec(random_vae(**SMALL_VAE).bfloat16())

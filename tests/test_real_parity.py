@@ -12,10 +12,10 @@ import torch
 from straight import Straight
 from test_wan import SMALL, example, shake, to_diffusers, worst
 
-from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
-from livetalk_ref.flow import Cond, group_audio
-from livetalk_ref.rollout import denoise, draw, remember, split
-from livetalk_ref.wan import LIVETALK_1P3B, WanDiT
+from livetalk_ref.cache import BLOCK, EMPTY, POLICIES, block_causal_mask
+from livetalk_ref.flow import add_noise, euler, group_audio
+from livetalk_ref.rollout import SIGMAS, denoise, draw, remember, sample, split
+from livetalk_ref.wan import LIVETALK_1P3B, WanDiT, sinusoid
 
 WIDE = replace(LIVETALK_1P3B, layers=2)
 HEARING = replace(LIVETALK_1P3B, layers=4)         # the fewest layers into which sound is added
@@ -44,14 +44,19 @@ def precision(config):
     return torch.float64 if config.dim < 1000 else torch.float32
 
 
+def embedded(sigma, config):
+    """The noise levels that a model embeds: of the released ones those of timesteps in bf16."""
+    return (1000 * sigma).bfloat16().double() / 1000 if config.bf16_time else sigma
+
+
 def straight(model, x, sigma, rows, cond, block):
     """The other road to the velocity of one clip, (1, F, C, h, w)."""
     frames, _, h, w = x.shape[1:]
     unknown = (~cond.known[0]).double().view(1, frames, 1, 1).expand(1, frames, h, w)
     y = torch.cat([cond.ref[0][:, None].expand(-1, frames, h, w).double(), unknown])
     road = Straight(model.state_dict(), model.config.heads, precision(model.config))
-    return road(x[0].transpose(0, 1), y, sigma[0], rows[0], cond.text[0],
-                block).transpose(0, 1)[None]
+    read = embedded(sigma[0], model.config)
+    return road(x[0].transpose(0, 1), y, read, rows[0], cond.text[0], block).transpose(0, 1)[None]
 
 
 def test_text_path_equals_diffusers_at_full_width():
@@ -72,8 +77,8 @@ def test_text_path_equals_diffusers_at_full_width():
     theirs.rope = type(theirs.rope)(128, (1, 2, 2), 1024)               # buffers, not stored
     x, _, cond = example(c, batch=1, frames=4)
     with torch.no_grad():
-        want = theirs.eval()(x.transpose(1, 2), torch.tensor([937.5]), cond.text,
-                             return_dict=False)[0].transpose(1, 2)
+        t = torch.tensor([936.0])                                       # 937.5 in bf16
+        want = theirs.eval()(x.transpose(1, 2), t, cond.text, return_dict=False)[0].transpose(1, 2)
         got = ours(x, torch.full((1, 4), 0.9375), cond)
     assert worst(got, want) < 1e-4
 
@@ -130,7 +135,8 @@ def test_sampler_is_the_papers(config):
     state = noise[0, 0].double().transpose(0, 1)                         # (C, F, h, w)
     for step, sigma in enumerate(levels):
         state[:, 0] = ref
-        clean = state - sigma * road(state, y, [sigma] * 3, rows[0], cond.text[0], 3)
+        read = [embedded(sigma, config)] * 3
+        clean = state - sigma * road(state, y, read, rows[0], cond.text[0], 3)
         clean[:, 0] = ref
         if step < 3:
             fresh = noise[step + 1, 0].double().transpose(0, 1)
@@ -139,17 +145,38 @@ def test_sampler_is_the_papers(config):
     assert [round(1000 * float(s), 2) for s in levels] == [1000, 937.5, 833.33, 625]
 
 
-def test_shapes_at_full_size_on_no_memory():
-    """One block of 512x512 behind a full window, on the meta device."""
-    with torch.device("meta"):
-        model = WanDiT(LIVETALK_1P3B)
-        cond = Cond(torch.empty(1, 16, 64, 64), torch.empty(1, 3, 4 * 10752),
-                    torch.empty(1, 512, 4096), torch.zeros(1, 3, dtype=torch.bool),
-                    torch.empty(1, 512, 4096))
-        x, cache = torch.empty(1, 3, 16, 64, 64), EMPTY
-        for _ in range(2):
-            v, new = model(x, torch.empty(1, 3), cond, cache=cache)
-            cache = cache.append(new)
-    assert v.shape == x.shape
-    assert len(cache.layers) == 30
-    assert all(t.shape == (1, 12, 6, 1024, 128) for pair in cache.layers for t in pair)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_see_timesteps_in_bf16_and_samplers_exact_levels(dtype):
+    """1000, 936, 832, 624 are embedded in every type, as in the weights' training; the arithmetic
+    around the model goes by 1, .9375, .8333, .625."""
+    config = replace(SMALL, bf16_time=True)
+    model, seen, levels = shake(WanDiT(config)).to(dtype), [], []
+    model.time_embedding.register_forward_pre_hook(lambda _, args: seen.append(args[0][0, 0]))
+    _, _, cond = example(config, batch=1, frames=3)
+    cond = cond.map(lambda t: t.to(dtype) if t.is_floating_point() else t)
+
+    def watched(x, sigma, cond, **cache):
+        levels.append(sigma[0, 0].item())
+        return model(x, sigma, cond, **cache)
+
+    noise = draw(cond, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        denoise(watched, noise, cond, EMPTY)
+        *_, last = euler(watched, noise[0], noise[0][:, :0], cond, steps=4)
+    want = [sinusoid(torch.tensor(t), config.freq_dim).to(dtype) for t in (1000, 936, 832, 624)]
+    assert torch.equal(torch.stack(seen), torch.stack(want * 2)) and last.x.dtype == dtype
+    assert levels == pytest.approx(SIGMAS.tolist() * 2, abs=1e-7)
+    ones = torch.ones(1, 1, 1, 1, 1, dtype=dtype)
+    rounding = max(torch.finfo(dtype).eps / 2, 1e-6)
+    sixth = add_noise(ones, 0 * ones, SIGMAS[2].view(1, 1))
+    assert sixth.dtype == dtype and sixth.item() == pytest.approx(1 / 6, rel=rounding)
+
+
+def test_the_released_policy_parts_from_the_papers_in_the_sixth_block():
+    """Five blocks fit into both caches, at the same places."""
+    model, (_, _, _, cond) = made(MORE), clip(MORE, frames=21)
+    with torch.no_grad():
+        ours, theirs = (sample(model, cond, torch.Generator().manual_seed(0), POLICIES[name])
+                        for name in ("ahis", "released"))
+    assert worst(ours[:, :15], theirs[:, :15]) < 1e-5
+    assert worst(ours[:, 15:18], theirs[:, 15:18]) > 1e-3

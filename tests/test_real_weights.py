@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 from livetalk_ref.errors import UserError
 from livetalk_ref.load import load
 from livetalk_ref.real.standin import SMALL, write_random
-from livetalk_ref.real.weights import ALPHA, Misfit, compare, load_dit, shapes_of, stored_shapes
-from livetalk_ref.wan import LIVETALK_1P3B, WanDiT
+from livetalk_ref.real.weights import ALPHA, load_dit, misfit
 
 QUERY = "blocks.1.self_attn.q.weight"
 
@@ -48,12 +47,6 @@ def test_a_file_without_metadata_must_have_the_released_layout(path):
     assert same(load_dit(path, SMALL), load_file(path))
 
 
-def test_the_released_layout_is_857_tensors():
-    with torch.device("meta"):
-        shapes = shapes_of(WanDiT(LIVETALK_1P3B))
-    assert len(shapes) == 857 and not compare(shapes, shapes)
-
-
 def test_each_key_that_does_not_fit_is_named(path):
     tensors = load_file(path)
     del tensors["head.head.bias"], tensors["blocks.0.modulation"]
@@ -69,9 +62,8 @@ def test_each_key_that_does_not_fit_is_named(path):
 
 
 def test_a_long_list_is_cut_and_counted():
-    keys = tuple(f"k{i:02}" for i in range(25))
-    assert str(Misfit(missing=keys)).endswith("k18, k19 and 5 more")
-    assert str(Misfit(unexpected=("a",))) == "1 unexpected: a" and not Misfit()
+    assert misfit({f"k{i:02}" for i in range(25)}).endswith("k18, k19 and 5 more")
+    assert misfit(unexpected=["a"]) == "1 unexpected: a" and not misfit()
 
 
 class Trap:
@@ -147,18 +139,6 @@ def test_a_lora_that_does_not_fit_is_named(path, tmp_path):
     save_file(pair, lora)
     with pytest.raises(UserError, match=f"only one of two matrices for {QUERY}"):
         load_dit(path, lora=lora)
-
-
-def test_the_file_that_is_written_is_one_that_safetensors_reads(tmp_path):
-    """Without metadata for the released size, as the real file is."""
-    for dtype in (torch.bfloat16, torch.float16, torch.float32):
-        write_random(tmp_path / "a.safetensors", SMALL, dtype)
-        tensors = load_file(tmp_path / "a.safetensors")
-        assert {t.dtype for t in tensors.values()} == {dtype}
-    shapes, facts = stored_shapes(tmp_path / "a.safetensors")
-    assert set(facts) == {"config"} and shapes == {k: tuple(v.shape) for k, v in tensors.items()}
-    gains = tensors["blocks.0.self_attn.norm_q.weight"]
-    assert 0.9 < gains.mean() < 1.1 and tensors[QUERY].std() < 0.2
 
 
 PEAK = """

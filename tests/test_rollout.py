@@ -10,7 +10,7 @@ from test_wan import SMALL, example, shake, worst
 from livetalk_ref.cache import EMPTY, FULL, KVCache, Policy
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import add_noise, per_frame
-from livetalk_ref.rollout import (LAST, SIGMAS, denoise, draw, remember, rollout, sample, split)
+from livetalk_ref.rollout import LAST, SIGMAS, denoise, draw, remember, rollout, sample, split
 from livetalk_ref.wan import TINY, WanDiT
 
 
@@ -216,3 +216,24 @@ def test_broken_blocks_are_one_sentence():
 
 def test_student_sigmas():
     assert SIGMAS.tolist() == pytest.approx([1, 0.9375, 0.8333, 0.625], abs=1e-4)
+
+
+@pytest.mark.parametrize("steps, sigmas", [(1, [1]), (2, [1, 5 / 6]), (4, SIGMAS.tolist())])
+@torch.no_grad()
+def test_the_number_of_steps_is_a_knob(steps, sigmas):
+    """The first step is that of any number, for its noise is."""
+    model, cond = setting(frames=3, batch=1)
+    spy = Spy(model)
+    x0 = sample(spy, cond, seeded(), steps=steps)
+    assert spy.sigmas == pytest.approx(sigmas)
+    if steps == 1:
+        noise = draw(cond, seeded())
+        assert torch.equal(x0, denoise(model, noise, cond, EMPTY, exit=0))
+    if steps == 4:
+        assert torch.equal(x0, sample(model, cond, seeded()))
+
+
+def test_a_number_of_steps_off_the_teachers_grid_is_one_sentence():
+    model, cond = setting(frames=3)
+    with pytest.raises(UserError, match="makes 1, 2 or 4 steps a block, not 3"):
+        sample(model, cond, seeded(), steps=3)

@@ -5,9 +5,8 @@ import pytest
 from livetalk_ref.judge import benchmark, scoreboard
 from livetalk_ref.judge.table import DEFINITIONS
 
-pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
 
-
+@pytest.mark.speech
 def test_a_board_has_a_line_for_everybody_and_is_continued(tmp_path, monkeypatch):
     monkeypatch.setattr(scoreboard, "STEPS", (1, 2))
     monkeypatch.setattr(scoreboard, "BEST", "teacher, guided, 2 steps")

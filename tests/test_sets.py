@@ -100,7 +100,7 @@ def test_noise_is_as_loud_as_said(monkeypatch):
 def test_sixteen_bits_come_back_from_a_file_as_they_were(tmp_path):
     import soundfile
 
-    from livetalk_ref.world.audio import load_audio
+    from livetalk_ref.media import load_audio
     samples = 1.2 * load_spoken(12).samples
     whole = sets.sixteen_bits(samples)
     soundfile.write(tmp_path / "a.wav", whole.numpy(), 16_000)
@@ -133,9 +133,7 @@ def test_a_cached_clip_is_the_scripted_one(tmp_path, monkeypatch):
     assert x0.shape[:2] == (2, 21) and cond.text_mask[:, :, 16:].any().item() is False
 
 
-needs_speech = pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
-
-
+@pytest.mark.speech
 @pytest.mark.parametrize("name", sets.FIRST)
 def test_the_clips_are_those_of_the_list(name):
     """If this fails the world has changed: see the sentence of `sets.version`."""
@@ -153,6 +151,7 @@ def test_the_clips_are_those_of_the_list(name):
         assert inside[shapes].any() == (name != "celeb")
 
 
+@pytest.mark.speech
 def test_the_second_list_is_another():
     assert sets.fingerprint(sets.script("studio", sets.SECOND)) \
         not in sets.frozen()["sets"]["studio"]

@@ -33,8 +33,8 @@ RANGES = {group: [Requirement(text) for text in texts] for group, texts in
           {"core": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items()}
 
 
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+def load_tool(name, folder=ROOT / "tools"):
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -61,7 +61,22 @@ def test_make_says_what_is_missing_without_python(tmp_path):
 
 def test_ci_runs_what_the_reader_runs():
     script = ROOT / ".ci" / "run"
-    assert script.stat().st_mode & 0o100 and "make test" in script.read_text()
+    assert script.stat().st_mode & 0o100
+    made = [line for line in script.read_text().splitlines() if line.startswith("make")]
+    assert made == ["make test", "make test SPEECH=1"]
+
+
+def test_speech_engines_are_needed_by_marked_tests_alone():
+    """`make test` runs the others without them, and `make test SPEECH=1` only those."""
+    def said(*options):
+        done = subprocess.run(["make", "-n", "test", *options], cwd=ROOT, capture_output=True,
+                              text=True)
+        return [line for line in done.stdout.splitlines() if "pytest" in line]
+
+    assert [("-m speech" in line, "tests" in line) for line in said()] == [(False, True)]
+    assert ["-m speech tests" in line for line in said("SPEECH=1")] == [True, False]
+    engines = {requirement.name for requirement in RANGES["speech"]} - {"onnxruntime"}
+    assert {PROVIDED_BY.get(name, name) for name in load_tool("conftest", ROOT).ENGINES} == engines
 
 
 def test_conda_installs_the_same_pins():

@@ -1,74 +1,64 @@
-"""A minute of soaking, and that it notices what it is there to notice."""
+"""Minutes of everything that may happen to a session: twice, and the pictures are the same."""
 
-import json
+import hashlib
 
 import pytest
 import torch
-from test_cli import run
-from test_policies import folder  # noqa: F401
-from test_stream import pictures, session
 
-from livetalk_ref.judge import soak
-from livetalk_ref.stream import AvatarSession, Frames
+from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
+from livetalk_ref.load import load
+from livetalk_ref.pipeline import Pipeline
+from livetalk_ref.portrait import portrait_of
+from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of
+from livetalk_ref.world.speech import load_spoken
 
-
-def test_a_minute_through_session_and_pipeline(monkeypatch, capsys):
-    status, out, _ = run(monkeypatch, capsys, "soak", "--seconds", 60, "--seed", 1, "--json")
-    rows = json.loads(out)["rows"]
-    assert status == 0 and json.loads(out)["out"] is None
-    plain, piped, idle, dead, both = rows
-    assert plain["checksum"] == piped["checksum"] and both["held"]
-    assert set(plain["events"]) == set(soak.EVENTS) and plain["events"] == piped["events"]
-    assert plain["handed out"] > plain["frames"] > 30 * 16      # some of it was taken back
-    assert idle["frames"] == 12 * 17 - 3                        # 12 s, to the end of the block
-    assert 0 < dead["frames"] < idle["frames"]
-    assert not any(row["wrong"] for row in rows[:-1])
+UNDO, EVENTS = 6, 120
+EVERYTHING = ("push", "push", "quiet", "spoilt", "loud", "idle", "flush", "change_prompt",
+              "interrupt")
+PROMPTS = ("a happy person smiles and nods", "a sad person looks down", "a person listens")
 
 
-def test_what_is_wrong_is_told():
-    seen, grey = soak.Seen(), torch.zeros(9, 3, 4, 4)
-    seen.show(Frames(0, grey))
-    seen.show(Frames(21, grey + torch.nan))
-    row = seen.row("x", 7)
-    assert row["wrong"] == ["frame 21 came where 9 was due", "frames from 21 on are not finite",
-                            "30 frames of 7 blocks"]
+def live_through(live, blocks=None):
+    """(checksum of all that is shown, blocks after every event) of a session, or of a pipeline,
+    which takes the session's `blocks` so as to know how much to wait for."""
+    g, digest, shown, furthest, made = torch.Generator().manual_seed(1), hashlib.sha256(), 0, 0, []
+    sound = torch.cat([load_spoken(n).samples for n in range(8)])
+    for number in range(EVENTS):
+        event = EVERYTHING[int(torch.randint(len(EVERYTHING), (), generator=g))]
+        part, at = torch.rand(2, generator=g).tolist()
+        samples = sound[int(at * len(sound) / 2):][:int(10 ** (4.6 * part))]    # 1 .. 40 000
+        fresh = None
+        if event == "change_prompt":
+            live.change_prompt(PROMPTS[number % 3], part < 0.5)
+        elif event == "interrupt":      # never farther back than the session remembers
+            least = frames_of(max(0, -(-(furthest + MISSING) // FRAMES) - UNDO))
+            shown = live.interrupt(max(least, shown - round(part * (3 * FRAMES - 1)), 0))
+        elif event in ("idle", "flush"):
+            fresh = getattr(live, event)()
+        else:
+            change = {"quiet": 0.0, "loud": 50.0, "spoilt": torch.nan}.get(event, 1.0)
+            fresh = live.push(samples * change)
+        found = [fresh] if fresh is not None and blocks is None else []
+        while blocks and frames_of(blocks[number]) > (
+                found[-1].first + len(found[-1]) if found else shown):
+            found.append(next(live))
+        for frames in found:
+            assert frames.first == shown and frames.pictures.isfinite().all()
+            digest.update(frames.pictures.numpy().tobytes())
+            shown, furthest = shown + len(frames), max(furthest, shown + len(frames))
+        made.append(live.state.blocks if blocks is None else blocks[number])
+        assert frames_of(made[-1]) == shown
+    return digest.hexdigest(), made
 
 
-def test_a_session_that_forgets_its_seed_is_noticed(monkeypatch, capsys):
-    """Each session that is made draws other noise."""
-    made, begin = [], AvatarSession.__init__
-
-    def forgetful(self, avatar, image, prompt, generator, policy, undo):
-        made.append(1)
-        begin(self, avatar, image, prompt, torch.Generator().manual_seed(len(made)), policy, undo)
-
-    monkeypatch.setattr(soak.AvatarSession, "__init__", forgetful)
-    status, out, err = run(monkeypatch, capsys, "soak", "--seconds", 3)
-    assert status == 2 and "DIFFERENT pictures" in out and "did not hold" in err
-
-
-def test_the_script_is_the_seeds():
-    def told(seed):
-        return [(event, what.nan_to_num(9, 9, 9).sum().item() if torch.is_tensor(what) else what)
-                for event, what in soak.script(30, seed)]
-
-    assert told(3) == told(3) != told(4)
-    sizes = [len(what) for _, what in soak.script(60, 0) if torch.is_tensor(what)]
-    assert min(sizes) < 100 and max(sizes) > 20_000
-
-
-def test_a_source_that_breaks_is_told_to_the_consumer():
-    def source():
-        yield torch.zeros(21_000)
-        raise OSError("unplugged")
-
-    made = []
-    with soak.Pipeline(session()) as live, pytest.raises(OSError, match="unplugged"):
-        live.feed(source())
-        made.extend(live)
-    assert torch.equal(pictures(made), session().push(torch.zeros(21_000)).pictures)
-
-
-def test_teachers_do_not_stream(monkeypatch, capsys):
-    status, _, err = run(monkeypatch, capsys, "soak", "--model", "teacher")
-    assert status == 2 and "does not stream" in err
+@pytest.mark.slow
+def test_a_session_lives_through_everything():
+    avatar = load("student")
+    plain, again = (AvatarSession(avatar, portrait_of(0), PROMPTS[0],
+                                  torch.Generator().manual_seed(0), avatar.policy, UNDO)
+                    for _ in range(2))
+    early, reset = peak_memory(), reset_peak_memory()
+    told, blocks = live_through(plain)
+    with Pipeline(again) as live:
+        assert live_through(live, blocks)[0] == told
+    assert not early or reset is False or peak_memory() < early + 300      # MiB

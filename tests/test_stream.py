@@ -217,6 +217,19 @@ def test_what_is_no_sound_or_picture_or_prompt_is_one_sentence():
             AvatarSession(AVATAR, image, HAPPY)
 
 
+def test_a_picture_of_another_kind_is_one_sentence():
+    kinds = {"uint8": (PICTURE * 127 + 127).byte(), ".. 254": PICTURE.abs() * 255,
+             ".. 0.99": PICTURE / 2 + 0.5, "nan": PICTURE * float("nan"), "inf": PICTURE / 0,
+             "str": "face.png", "Tensor": PICTURE[:, :0], "[32, 64, 3]": PICTURE.movedim(0, 2),
+             "list": PICTURE.tolist()}
+    for word, image in kinds.items():
+        with pytest.raises(UserError, match="picture must be") as error:
+            AvatarSession(AVATAR, image, HAPPY)
+        assert word in str(error.value)
+    for image in (PICTURE.double(), PICTURE.numpy(), torch.ones(3, 32, 64), torch.zeros(3, 32, 64)):
+        AvatarSession(AVATAR, image, HAPPY)
+
+
 @pytest.mark.parametrize("part", ["model", "codec"])
 def test_a_push_that_fails_changes_nothing(part, monkeypatch):
     """Even one of more blocks than can be taken back, which fails at its very end."""

@@ -5,8 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_stream import (ANGRY, AVATAR, HAPPY, LONG, WHOLE, condition, hearing, offline,
-                         pictures, seeded, session, speech)
+from test_stream import (
+    ANGRY,
+    AVATAR,
+    HAPPY,
+    LONG,
+    WHOLE,
+    condition,
+    hearing,
+    offline,
+    pictures,
+    seeded,
+    session,
+    speech,
+)
 
 from livetalk_ref import stream, wan
 from livetalk_ref.cache import EMPTY, FULL, Policy

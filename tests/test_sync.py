@@ -1,5 +1,5 @@
-"""judge/sync.py: the towers against single windows, the curve against known offsets, and whether
-a SyncNet learns; then the shipped one on faces, voices and sentences it never saw."""
+"""nets/syncnet.py and judge/lips.py: towers against single windows, the curve against known
+offsets, whether a SyncNet learns; then the shipped one on unseen faces, voices and sentences."""
 
 import math
 
@@ -10,9 +10,10 @@ from recite import recite
 from tiny import shake
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import sync as s
+from livetalk_ref.files import half
+from livetalk_ref.judge import lips
 from livetalk_ref.load import CHECKPOINTS, load_module
-from livetalk_ref.packing import half
+from livetalk_ref.nets import syncnet as s
 from livetalk_ref.posters import act
 from livetalk_ref.train import TrainConfig, save, train
 from livetalk_ref.world import audio, clips
@@ -76,7 +77,7 @@ def test_the_net_is_small():
 @pytest.mark.parametrize("late", (-15, -4, 0, 1, 15))
 def test_curve_is_lowest_at_the_true_offset(late):
     whole = torch.nn.functional.normalize(noise(90, 16), dim=1)
-    curve = s.offset_curve(whole[15 - late:75 - late], whole[15:75])
+    curve = lips.offset_curve(whole[15 - late:75 - late], whole[15:75])
     assert curve.shape == (31,) and curve.argmin() == late + 15 and curve[late + 15] < 1e-6
     by_hand = [(whole[15 - late + i] - whole[15 + i - 3]).norm() for i in range(3, 60)]
     assert torch.allclose(curve[18], sum(by_hand) / 57)
@@ -108,12 +109,12 @@ def test_a_net_learns_what_goes_together():
     frames, samples = hisses(100, 99)
     for late in (0, 3, -6):
         part = frames[20 - late:80 - late]
-        reading = s.sync(net.eval(), part, samples[20_000:80_000])
+        reading = lips.sync(net.eval(), part, samples[20_000:80_000])
         assert reading.offset == late
         assert reading.distance == pytest.approx(reading.curve.min().item())
         assert reading.confidence == pytest.approx(
             reading.curve.sort().values[15].item() - reading.distance)
-    other = s.sync(net, frames[20:80], hisses(60, 98)[1])
+    other = lips.sync(net, frames[20:80], hisses(60, 98)[1])
     assert other.confidence < 0.7 * reading.confidence and other.distance > reading.distance
 
 
@@ -122,10 +123,10 @@ def test_where_nothing_is_said_nothing_is_judged():
     hum = 0.01 * torch.sin(torch.arange(80_000) * 0.1)
     for quiet in (torch.zeros(80_000), 0.02 * noise(80_000), hum,
                   0.02 * audio.coloured_noise(80_000, 1.0, torch.Generator().manual_seed(1))):
-        assert s.sync(net, frames, quiet) == s.SyncReading(None, None, None, None)
+        assert lips.sync(net, frames, quiet) == lips.SyncReading(None, None, None, None)
     said = torch.zeros(80_000)
     said[20_000:50_000] = load_spoken(3).samples[:30_000]
-    assert s.sync(net, frames, said).offset is not None
+    assert lips.sync(net, frames, said).offset is not None
 
 
 @pytest.mark.parametrize("which", range(0, 24, 3))
@@ -142,11 +143,11 @@ def test_speech_is_heard_without_pauses_and_in_noise(which):
 def test_bad_input_is_one_sentence():
     net, frames = s.SyncNet(SMALL), torch.zeros(60, 3, 96, 96)
     with pytest.raises(UserError, match="resize them"):
-        s.sync(net, torch.zeros(60, 3, 64, 64), torch.zeros(60_000))
+        lips.sync(net, torch.zeros(60, 3, 64, 64), torch.zeros(60_000))
     with pytest.raises(UserError, match="at least 36 frames, not 20"):
-        s.sync(net, frames[:20], torch.zeros(20_000))
+        lips.sync(net, frames[:20], torch.zeros(20_000))
     with pytest.raises(UserError, match="60 frames need 60000 samples"):
-        s.sync(net, frames, torch.zeros(59_000))
+        lips.sync(net, frames, torch.zeros(59_000))
 
 
 def test_weights_ship_in_half_precision(tmp_path):
@@ -222,7 +223,7 @@ def test_shipped_net_finds_the_offset_of_truth(held_out):
             first, last = max(0, -late), len(frames) - max(0, late)
             picture = frames[first:last]
             sound = samples[1000 * max(0, late):1000 * (len(frames) + min(0, late))]
-            reading = s.sync(net, picture, sound)
+            reading = lips.sync(net, picture, sound)
             found.append(reading.offset == late)
     assert len(found) == 36 and sum(found) >= 0.9 * len(found)
 
@@ -232,15 +233,15 @@ def test_shipped_net_is_not_content_with_other_words(held_out):
     net = load_module("sync")
     for (frames, samples), (_, other) in zip(held_out, held_out[1:]):
         count = min(len(frames), len(other) // 1000)
-        own = s.sync(net, frames[:count], samples[:1000 * count])
-        strange = s.sync(net, frames[:count], other[:1000 * count])
+        own = lips.sync(net, frames[:count], samples[:1000 * count])
+        strange = lips.sync(net, frames[:count], other[:1000 * count])
         assert own.confidence > strange.confidence and own.distance < strange.distance
 
 
 @needs_sync
 def test_check_counts_what_is_found(monkeypatch):
     monkeypatch.setattr(clips, "say", recite)
-    row = s.check(load_module("sync"), "check", 12)
+    row = lips.check(load_module("sync"), "check", 12)
     assert row["found"] >= 0.95 and row["shift found"] == 1 == row["found within 1"]
     assert row["confidence"] > 2 * row["confidence with other sound"]
     assert math.isfinite(row["distance"])

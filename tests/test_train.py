@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.folders import trim_metrics
+from livetalk_ref.files import trim_metrics
 from livetalk_ref.muon import Muon
 from livetalk_ref.train import TrainConfig, ema_update, kept, pace, read, save, train
 
@@ -146,6 +146,63 @@ def test_ema_is_the_weighted_mean_of_the_past():
         ema_update(average, model, 0.9)
         want = 0.9 * want + 0.1 * value
     assert average["weight"].item() == pytest.approx(want)
+
+
+def test_the_average_of_a_run_forgets_its_random_start(tmp_path):
+    """Its decay grows from 0.1: 0.999 from the first update on would keep the first weights."""
+    model, want = nn.Linear(2, 1, bias=False), None
+    first = model.weight.detach().clone()
+    config = TrainConfig(steps=3, lr=0.1, warmup=1, cooldown=0.0, save_every=0)
+    for state in train(model, lambda m, g: m(torch.ones(1, 2)).square().sum(), config, tmp_path):
+        decay = state.step / (9 + state.step)
+        want = decay * (first if want is None else want) + (1 - decay) * model.weight.detach()
+        assert torch.allclose(read(tmp_path / "ema.safetensors")[0]["weight"], want, atol=1e-6)
+
+
+@pytest.mark.parametrize("spoilt", ["loss", "gradient"])
+def test_a_run_stops_before_it_learns_what_is_no_number(tmp_path, spoilt):
+    """And goes on, once the cause is gone, as if nothing had happened."""
+    def go(out, bad=None, resume=False):
+        torch.manual_seed(0)
+        model, calls = nn.Linear(4, 4), []
+
+        def loss(model, g):
+            calls.append(1)
+            y = model(torch.randn(8, 4, generator=g)).square().mean()
+            if len(calls) == bad:
+                return y * torch.nan if spoilt == "loss" else y + (y - y.detach()).sqrt()
+            return y
+
+        list(train(model, loss, TrainConfig(steps=9, lr=1e-2, save_every=0), out, resume))
+
+    go(tmp_path / "whole")
+    last = tmp_path / "run/last.safetensors"
+    with pytest.raises(UserError, match=f"before update 6, for the {spoilt} of the model is not "
+                                        f"finite; the last good file is {last}"):
+        go(tmp_path / "run", bad=6)
+    assert [step for step, _ in losses(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    for name in ("last", "ema"):
+        tensors, _ = read(tmp_path / f"run/{name}.safetensors")
+        assert all(v.isfinite().all() for v in tensors.values())
+    go(tmp_path / "run", resume=True)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    one, other = (read(tmp_path / out / "last.safetensors")[0] for out in ("whole", "run"))
+    assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_an_overflow_in_fp16_skips_the_update_and_does_not_stop_the_run(monkeypatch):
+    """The scaled gradient is too large for fp16, the true one is not."""
+    monkeypatch.setattr("livetalk_ref.train.best_precision", lambda device, scaled: "fp16")
+    torch.manual_seed(0)
+    model, seen = nn.Linear(3, 1), []
+
+    def loss(model, g):
+        seen.append(model.weight.detach().clone())
+        return 1e2 * model(torch.ones(4, 3)).float().sum()
+
+    states = list(train(model, loss, TrainConfig(steps=9, lr=1e-2, warmup=1)))
+    assert states[0].grad_norm == float("inf") and states[-1].grad_norm < 1e4
+    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[-1])
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from livetalk_ref.judge import trial
 from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.studies import judges as trial
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS
 
 needs_reader = pytest.mark.skipif(not (CHECKPOINTS / "reader.safetensors").exists(),
@@ -61,8 +61,8 @@ def test_the_embedding_moves_more_the_more_a_face_changes():
 
 
 @needs_reader
+@pytest.mark.speech
 def test_the_reader_reads_rendered_truth():
-    pytest.importorskip("espeakng_loader", reason="clips need the speech extra")
     rows = trial.reader_rows(load_module("reader"), load_module("codec"), 8)
     rendered, coded, spoilt = rows
     assert [row["truth"] for row in rows] == ["rendered", "through the codec", "spoilt"]

@@ -8,8 +8,16 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, group_audio
-from livetalk_ref.wan import (LIVETALK_1P3B, OMNIAVATAR_14B, TINY, Config, WanDiT,
-                              block_causal_mask, rope_table, rotate)
+from livetalk_ref.wan import (
+    LIVETALK_1P3B,
+    OMNIAVATAR_14B,
+    TINY,
+    Config,
+    WanDiT,
+    block_causal_mask,
+    rope_table,
+    rotate,
+)
 
 SMALL = Config(dim=48, ffn_dim=96, heads=2, layers=6, text_dim=20, audio_dim=7, latent_channels=4,
                audio_hidden=8, freq_dim=32)

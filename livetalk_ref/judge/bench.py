@@ -26,14 +26,14 @@ import torch
 from livetalk_ref import generate
 from livetalk_ref.cache import BLOCK, EMPTY
 from livetalk_ref.errors import UserError
+from livetalk_ref.files import hardware
 from livetalk_ref.flow import ROWS_PER_LATENT, TEACHER_STEPS, Cond, euler, group_audio
 from livetalk_ref.flow import sample as sample_windows
 from livetalk_ref.judge import pace
 from livetalk_ref.judge.cost import peak_memory
-from livetalk_ref.judge.results import hardware
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.real.graphs import Graphed
+from livetalk_ref.real.gpu import Graphed
 from livetalk_ref.rollout import denoise, draw, remember, sample
 from livetalk_ref.stream import frames_of, samples_for
 from livetalk_ref.world import text

@@ -14,15 +14,14 @@ import torch
 
 from livetalk_ref import load
 from livetalk_ref.cache import BLOCK
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import Progress, UserError, warn
+from livetalk_ref.files import commit, hardware
 from livetalk_ref.generate import settle
 from livetalk_ref.judge import cost, rule, sets, stats, videos
 from livetalk_ref.judge.distances import distances
 from livetalk_ref.judge.evaluate import BATCH, batches, rolled
 from livetalk_ref.judge.panel import Judges, Yardstick, yardstick
-from livetalk_ref.judge.results import commit, hardware
 from livetalk_ref.judge.table import DEFINITIONS, ORIGINALS
-from livetalk_ref.progress import Progress, warn
 from livetalk_ref.world import shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW

@@ -1,11 +1,10 @@
-"""FID, FVD, LSE-D and LSE-C proper, for those who have the weights: by path, nothing is shipped.
+"""FID and FVD proper, for those who have the weights: by path, nothing is shipped.
 
 A detector is a TorchScript file in the form that is common for these metrics:
 
     inception   pictures (N, 3, H, W) uint8              , return_features=True -> (N, D)
     i3d         videos (B, 3, T, H, W) float in 0 .. 255 , rescale=True, resize=True,
                 return_features=True                      -> (B, D)
-    syncnet     two methods, forward_lip and forward_aud, see lip_expert.py
 
 All are run on the same clips as our own judges; as everywhere, frame 0 (given) does not count.
 Letters: N clips, T frames.
@@ -17,11 +16,9 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import lip_expert
 from livetalk_ref.judge.distances import frechet
 from livetalk_ref.judge.panel import Judges
 from livetalk_ref.media import to_bytes
-from livetalk_ref.world.state import SAMPLES_PER_FRAME
 
 EVERY = 4               # of the frames, for FID: neighbours say the same twice
 
@@ -57,47 +54,35 @@ def features_of(detector, x, **options):
 
 
 KINDS = {"FID": inception, "FVD": i3d}
-SYNC = "LSE"            # the original SyncNet: its numbers are one clip's, no distance of sets
 
 
 def load(paths):
-    """{"FID", "FVD" or "LSE": detector} of the same with paths. UserError for what is none."""
-    detectors = {kind: load_detector(path) for kind, path in paths.items()}
-    if SYNC in detectors:
-        lip_expert.check(detectors[SYNC], paths[SYNC])
-    return detectors
+    """{"FID" or "FVD": detector} of the same with paths. UserError for what is none."""
+    return {kind: load_detector(path) for kind, path in paths.items()}
 
 
 @dataclass(frozen=True)
 class OriginalJudges(Judges):
     """Our judges, who on the way show every clip to the detectors as well."""
 
-    detectors: dict = field(default_factory=dict)   # {"FID", "FVD" or "LSE": a detector}
+    detectors: dict = field(default_factory=dict)   # {"FID" or "FVD": a detector}
     seen: dict = field(default_factory=dict)        # {"FID" or "FVD": features of the clips so far}
 
     @staticmethod
     def of(judges, paths):
-        """The same judges with the detectors of {"FID", "FVD" or "LSE": path}."""
+        """The same judges with the detectors of {"FID" or "FVD": path}."""
         return OriginalJudges(judges.reader, judges.syncnet, load(paths))
 
     def clip(self, frames, truth, bench, i):
         for kind, values in self.look(frames).items():
             self.seen.setdefault(kind, []).append(values)
-        row, features = super().clip(frames, truth, bench, i)
-        return row | self.hear(frames, bench.samples[i]), features
+        return super().clip(frames, truth, bench, i)
 
     @torch.inference_mode()
     def look(self, frames):
         """What the detectors of sets see in a clip."""
         return {kind: features(self.detectors[kind], frames)
                 for kind, features in KINDS.items() if kind in self.detectors}
-
-    def hear(self, frames, samples):
-        """What the original SyncNet says of a clip with its sound (1000 T,), if it is there."""
-        if SYNC not in self.detectors:
-            return {}
-        heard = lip_expert.read(self.detectors[SYNC], frames[1:], samples[SAMPLES_PER_FRAME:])
-        return {"LSE-D": heard.distance, "LSE-C": heard.confidence}
 
 
 def watching(ground, detectors):

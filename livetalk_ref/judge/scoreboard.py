@@ -8,11 +8,11 @@ import json
 from functools import cached_property
 
 from livetalk_ref import load
+from livetalk_ref.files import write_json
 from livetalk_ref.flow import TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge import benchmark, sets
 from livetalk_ref.judge.panel import Judges
-from livetalk_ref.judge.results import write_json
 from livetalk_ref.judge.students import compare, keep, kept_judged
 
 STEPS = (4, 8, 16, TEACHER_STEPS)

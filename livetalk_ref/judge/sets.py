@@ -21,8 +21,9 @@ from pathlib import Path
 
 import torch
 
+from livetalk_ref import DATA
 from livetalk_ref.errors import run_program
-from livetalk_ref.media import write_text
+from livetalk_ref.files import write_text
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.audio import coloured_noise, reverberate
 from livetalk_ref.world.clips import FRAMES, Clip, chance, uniform
@@ -37,7 +38,7 @@ VERSION = 1
 CLIPS = 100
 SECOND = 50_000         # the clips from this number on are a set's second, disjoint list
 FIRST = {"studio": 100_000, "wild": 200_000, "celeb": 300_000}   # in the split "check"
-FROZEN = Path(__file__).resolve().parents[2] / "data" / "benchmarks.json"
+FROZEN = DATA / "benchmarks.json"
 FULL = 32_768           # what a 16-bit sample is divided by
 
 # of wild

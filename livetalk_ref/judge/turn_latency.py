@@ -14,12 +14,12 @@ import time
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref.live import smol
+from livetalk_ref.live import language
 from livetalk_ref.live.commands import best_student
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.headless import hold
 from livetalk_ref.live.systems import Maker
-from livetalk_ref.live.topic import shipped
+from livetalk_ref.live.think import shipped
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.speech import say
 
@@ -75,8 +75,8 @@ def measure(count=8, model=None):
     """(rows, cost): all is timing, and so in cost; rows say how many answers came."""
     maker, rows, cost = Maker(model or best_student()), [], []
     sources = [TYPED, SPOKEN]
-    if smol.is_installed():
-        smol.load()                         # its first load is not a turn's
+    if language.is_installed():
+        language.load()                         # its first load is not a turn's
         sources.append(MODEL)
     for source in sources:
         talk = Conversation(maker.avatar, portrait_of(7), maker.listen, maker.think, maker.speak)

@@ -13,9 +13,10 @@ import av
 import soundfile
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.files import blame, placed, write_text
 from livetalk_ref.judge import sets
 from livetalk_ref.judge.evaluate import noise_seed
-from livetalk_ref.media import blame, placed, read_video, write_text
+from livetalk_ref.media import read_video
 from livetalk_ref.portrait import save_portrait
 from livetalk_ref.world import clips
 from livetalk_ref.world.clips import FRAMES

@@ -2,8 +2,8 @@
 
 import webbrowser
 
+from livetalk_ref.errors import warn
 from livetalk_ref.options import SEED, add_device, number
-from livetalk_ref.progress import warn
 
 STUDENTS = ("student", "student_ode")       # the best that ships comes first
 

@@ -1,32 +1,46 @@
-"""Conversation: listen, think, speak and perform, joined by threads and bounded queues.
+"""Conversation: listen, think, speak and perform, each at its own pace.
 
     hear -> [sounds] -> listen -> [turns] -> think, speak -> performer -> [events] -> events
 
-One thread listens, one thinks and speaks, two perform. An `Onset` or a new question interrupts
-the answer under way. The thinker is a generator: between two of its steps the performer goes
-first. See __init__.py for how it is used.
+Three threads: one listens, for recognition takes time; one thinks and speaks, for a thinker may
+compute or wait for seconds; the performer's makes picture after picture meanwhile. Besides them
+there are the consumer's own, which takes the events, and whichever calls `ask` or `hear`. An
+`Onset` or a new question interrupts the answer under way. The thinker is a generator: between
+two of its steps the performer goes first. See __init__.py for how it is used.
 """
 
 import time
+from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from threading import Event, Lock, Thread
 
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live.events import EMOTIONS, Dialogue, Error, Onset, Said, State, Turn
-from livetalk_ref.live.mood import LISTENING, with_emotion
-from livetalk_ref.live.outbox import Outbox
+from livetalk_ref.live.events import (
+    EMOTIONS,
+    Dialogue,
+    Error,
+    Onset,
+    Outbox,
+    Said,
+    Span,
+    State,
+    Turn,
+)
 from livetalk_ref.live.performer import Performer
-from livetalk_ref.live.trace import Trace
+from livetalk_ref.live.think import LISTENING, with_emotion
 from livetalk_ref.pipeline import Channel
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import sound
+from livetalk_ref.world.prompts import keep_known_words
 
 WAITING = 4             # questions that may wait
 MICROPHONE = 500        # chunks of sound that may wait; a late listener loses the newest
 LETTERS = 1_000         # of a question
 MEMORY = 20             # lines of the dialogue that the thinker sees
+SPANS = 4_000           # stretches of work that are kept for a chart
 TOO_MANY = "Too many questions wait for their answer; let the avatar finish first."
 
 
@@ -47,7 +61,7 @@ class Conversation:
         self.avatar, self.picture, self.generator = avatar, picture, generator
         self.listen, self.think, self.speak = listen, think, speak
         self.idle, self.emotion = prompt, None
-        self.outbox, self.trace = Outbox(), Trace()
+        self.outbox, self.spans = Outbox(), deque(maxlen=SPANS)
         self.sounds, self.turns = Channel(MICROPHONE), Channel(WAITING)
         self.lock, self.stop = Lock(), Event()      # stop: the answer under way is not wanted
         self.said, self.answering, self.performer = [], False, None
@@ -148,8 +162,9 @@ class Conversation:
         if self.outbox.closed:
             return
         self.stop.set()
-        self.outbox.fail(State("error"), Error(told(error)))
-        for channel in (self.sounds, self.turns):
+        self.outbox.put(State("error"))
+        self.outbox.put(Error(told(error)))
+        for channel in (self.outbox, self.sounds, self.turns):
             channel.close()
 
     def hear_turns(self):
@@ -177,7 +192,7 @@ class Conversation:
 
     def perform(self, picture, offset):
         """Begin a stream of a picture at a sample of the media clock."""
-        self.performer = Performer(self.avatar, picture, self.idle, self.outbox, self.trace,
+        self.performer = Performer(self.avatar, picture, self.idle, self.outbox, self.spans,
                                    self.failed, offset, self.generator)
         self.restyle()
         self.outbox.put(State("listening", offset))
@@ -190,7 +205,7 @@ class Conversation:
             self.answering = True
             if not self.turns.items:            # else a newer question has interrupted already
                 self.stop.clear()
-        self.trace.add("user", "end of turn", turn.voiced, turn.ended)
+        self.spans.append(Span("user", "end of turn", turn.voiced, turn.ended))
         source = "typed" if turn.samples is None else "voice"
         self.outbox.put(Said("user", turn.text, source, self.now()))
         self.outbox.put(State("thinking", max(self.now(), self.broken_off)))
@@ -250,22 +265,25 @@ class Conversation:
                 if sentence is None:
                     count, thought = count + 1, thought + now - step
                     self.performer.tokens_per_s = count / max(thought, 1e-6)
-                self.trace.add("think", "reads" if sentence == "" else "step", step, now)
+                self.spans.append(Span("think", "reads" if sentence == "" else "step", step, now))
                 self.performer.spare()
                 continue
             parts.setdefault("first sentence", now - began - parts["first token"])
-            self.trace.add("think", sentence.source, start, now)
+            self.spans.append(Span("think", sentence.source, start, now))
             yield replace(sentence, prompt=self.known(sentence.prompt))
             start = time.monotonic()
 
     def known(self, prompt):
         """A prompt that the avatar can read, for a thinker may write anything."""
-        try:
-            self.avatar.text([prompt])
-        except UserError as error:
-            self.outbox.put(Error(f"{error} The avatar goes on as it listens.", fatal=False))
-            return self.idle
-        return prompt
+        for choice in (prompt, keep_known_words(prompt)[0], self.idle):
+            with suppress(UserError):
+                self.avatar.text([choice])
+                break
+        if choice != prompt:
+            self.outbox.put(Error(f"The avatar does not know all words of '{prompt}' and goes on "
+                                  f"with '{choice}'; those that it knows are listed under the "
+                                  f"moods.", fatal=False))
+        return choice
 
     def chunks(self, sentence, parts):
         """The talker's sound, chunk by chunk."""
@@ -276,6 +294,6 @@ class Conversation:
         for chunk in self.speak(sentence):
             now = time.monotonic()
             parts.setdefault("speech", now - start)
-            self.trace.add("speak", sentence.text, start, now)
+            self.spans.append(Span("speak", sentence.text, start, now))
             yield sound(torch.as_tensor(chunk))
             start = time.monotonic()

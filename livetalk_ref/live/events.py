@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from livetalk_ref.pipeline import Channel
+
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
 RETRIEVAL, LANGUAGE_MODEL = "retrieval", "language model"
 
@@ -123,3 +125,36 @@ class Error:
 
     sentence: str
     fatal: bool = True
+
+
+@dataclass(frozen=True)
+class Span:
+    """One stretch of work or of waiting, for a chart of who was busy when. lane: "user",
+    "think", "speak", "perform" or "play"."""
+
+    lane: str
+    what: str
+    start: float
+    end: float
+
+
+class Outbox(Channel):
+    """The queue of events to the one consumer. Its producers never wait: the performer's own
+    pace, which follows the consumer's clock, bounds what is in it."""
+
+    def __init__(self):
+        super().__init__(float("inf"))
+
+    def put(self, event):
+        """Append an event; nothing at all once closed."""
+        with self.changed:
+            if not self.closed:
+                super().put(event)
+
+    def cut(self, sample):
+        """Take back what nobody has taken yet from a sample on, and say so."""
+        with self.changed:
+            kept = [e for e in self.items if getattr(e, "first_sample", -1) < sample]
+            self.items.clear()
+            self.items.extend(kept)
+            self.put(Cut(sample))

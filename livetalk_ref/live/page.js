@@ -140,7 +140,8 @@ class Live {
     if (act && (this.running || !act.live)) act.call(this, message, bytes);
   }
 
-  hello({faces, identity}) {
+  hello({faces, identity, words}) {
+    this.view.words.textContent = words;
     this.faces = new Map();
     this.face = String(identity);
     this.view.faces.list.replaceChildren();

@@ -1,9 +1,9 @@
 """The performer: one stream of pictures that never stops, speaking when there is speech.
 
-Two threads around a `Pipeline`: one feeds it block by block, as far as the consumer's clock
-allows, with queued speech or else with silence; the other hands out what comes, sound first.
-All samples here are the session's own; `offset` makes media samples of them. Everything that
-changes together does so under `lock`. LiveTalk section 4.
+One thread makes block after block, as far as the consumer's clock allows: of queued speech, or
+else of silence. It hands out each block's sound and pictures, and then remembers the block. All
+samples here are the session's own; `offset` makes media samples of them. What changes together
+does so under `lock`; only the making of a block is outside it. LiveTalk section 4.
 """
 
 import time
@@ -13,54 +13,58 @@ from threading import Condition, Thread
 
 import torch
 
-from livetalk_ref.live.events import Meter, Picture, Sound
+from livetalk_ref.live.events import Meter, Picture, Sound, Span
 from livetalk_ref.media import to_bytes
-from livetalk_ref.pipeline import Pipeline
-from livetalk_ref.stream import (FRAMES, MISSING, SAMPLES_PER_FRAME, AvatarSession, frames_of,
-                                 samples_for)
+from livetalk_ref.stream import (
+    FRAMES,
+    MISSING,
+    SAMPLES_PER_FRAME,
+    AvatarSession,
+    frames_of,
+    samples_for,
+)
 
-LEAD = 2 * FRAMES * SAMPLES_PER_FRAME       # samples asked for beyond the one that is played
-MARGIN = 2_400                              # what the consumer may have played unbeknownst to us
-UNDO = 9                                    # blocks: those of the lead, the queues', and spare
-TAPE = (UNDO + 1) * FRAMES * SAMPLES_PER_FRAME      # samples kept, so that a cut finds them
 RATE = 16_000
-DEADLINE = FRAMES * SAMPLES_PER_FRAME / RATE        # seconds a block may take
-MOMENT = 0.1                                        # seconds: a chunk may be on its way
-GUESS = DEADLINE / 2                                # seconds it takes, until one was seen
+BLOCK = FRAMES * SAMPLES_PER_FRAME          # samples of a block
+LEAD = 2 * BLOCK                            # samples asked for beyond the one that is played
+MARGIN = 2_400                              # what the consumer may have played unbeknownst to us
+UNDO = 6                                    # blocks: those of the lead, the margin's, and spare
+TAPE = (UNDO + 1) * BLOCK                   # samples kept, so that a cut finds them
+DEADLINE = BLOCK / RATE                     # seconds a block may take
+MOMENT = 0.1                                # seconds: a chunk may be on its way
+GUESS = DEADLINE / 2                        # seconds a block takes, until one was seen
 
 
 @dataclass
 class Opening:
     """The beginning of an answer, until it has been played."""
 
-    since: float
+    since: float                        # where its latency counts from
     queued: float
-    parts: dict
+    parts: dict                         # the latency's first parts, in seconds
     at: int | None = None               # its first sample
     pictured: float | None = None       # when that was handed out
 
 
 class Performer:
-    """Speech in with `say`, events into the outbox. failed(error) hears what a thread raised."""
+    """Speech in with `say`, events into the outbox. failed(error) hears what the thread raised."""
 
-    def __init__(self, avatar, picture, idle, outbox, trace, failed, offset=0, generator=None):
-        session = AvatarSession(avatar, picture, idle, generator, avatar.policy, UNDO)
-        self.ahead, self.offset, self.idle = session.ahead, offset, idle
-        self.outbox, self.trace, self.failed = outbox, trace, failed
-        self.live, self.lock = Pipeline(session, ready=1), Condition()
+    def __init__(self, avatar, picture, idle, outbox, spans, failed, offset=0, generator=None):
+        self.session = AvatarSession(avatar, picture, idle, generator, avatar.policy, UNDO)
+        self.outbox, self.spans, self.failed = outbox, spans, failed
+        self.offset, self.idle, self.lock = offset, idle, Condition()
         self.prompt, self.restyle = idle, lambda prompt: prompt
-        self.speech, self.notes = deque(), []       # queued (samples, prompt, event); stamped ones
+        self.speech, self.notes = deque(), []   # queued (samples, prompt, event); placed events
         self.tape, self.rewound = torch.zeros(0), 0     # the latest samples, and where they start
-        self.asked, self.pushed, self.made, self.done = 0, 0, 0, 0
-        self.position, self.closed = 0, False       # samples played
-        self.fed, self.out, self.took = deque(), time.monotonic(), GUESS
-        self.spoken, self.opening = 0, None         # the end of speech taken; an answer begun
-        self.talking = False                        # more of a queued sentence's sound will come
+        self.asked, self.pushed, self.made = 0, 0, 0    # blocks begun, their samples, handed out
+        self.position = 0                       # samples played
+        self.working, self.urgent, self.closed = False, 0, False
+        self.done, self.took = 0, GUESS         # blocks ever made; seconds until one is out
+        self.spoken, self.opening = 0, None     # the end of speech taken; an answer begun
+        self.talking = False                    # more of a queued sentence's sound will come
         self.tokens_per_s, self.first_frame = None, {}
-        self.threads = [Thread(target=self.guard, args=(run,), daemon=True)
-                        for run in (self.feed, self.give)]
-        for thread in self.threads:
-            thread.start()
+        self.thread = Thread(target=self.run, daemon=True)
+        self.thread.start()
 
     # For the conversation.
 
@@ -75,7 +79,7 @@ class Performer:
             self.lock.notify_all()
 
     def open(self, event, since, parts):
-        """An answer begins: it takes the place of the silence that nobody has seen yet.
+        """Begin an answer: it takes the place of the silence that nobody has seen yet.
 
         since: where its latency counts from; parts: its first parts in seconds.
         """
@@ -90,7 +94,7 @@ class Performer:
         self.say(torch.zeros(0), self.idle, event)
 
     def busy(self):
-        """Is there speech that has not been played?"""
+        """Whether there is speech that has not been played."""
         with self.lock:
             return bool(self.speech) or self.spoken > self.position
 
@@ -103,11 +107,10 @@ class Performer:
             self.talking = False
             dropped = self.take_back(0)
             self.opening = None
-            self.lock.notify_all()
             return self.offset + self.end(), dropped + queued
 
     def restyled(self, change):
-        """From the next block on, prompts go through this function."""
+        """Let prompts go through this function, from the next block on."""
         with self.lock:
             self.restyle = change
 
@@ -124,16 +127,15 @@ class Performer:
         """Wait until the performer has nothing to do, or is between two blocks."""
         with self.lock:
             done = self.done
-            self.lock.wait_for(lambda: self.closed or self.done != done
-                               or self.asked == self.made, timeout=DEADLINE)
+            self.lock.wait_for(lambda: self.closed or self.done != done or not self.working,
+                               timeout=DEADLINE)
 
     def close(self):
+        """End the thread, behind the block under way."""
         with self.lock:
             self.closed = True
             self.lock.notify_all()
-        self.live.close()
-        for thread in self.threads:
-            thread.join()
+        self.thread.join()
 
     # Under the lock.
 
@@ -144,29 +146,33 @@ class Performer:
     def take_back(self, hurry):
         """Undo to the block on show so many seconds from now, which must not change any more.
         Returns the events that fell away."""
+        self.urgent += 1                                # a block under way is given up,
+        self.lock.notify_all()
+        self.lock.wait_for(lambda: not self.working)    # and none begins before we are done
+        self.urgent -= 1
+        self.lock.notify_all()
         shown = -(-(self.position + MARGIN + int(hurry * RATE)) // SAMPLES_PER_FRAME)
-        kept = self.live.interrupt(min(shown, self.live.given))
+        kept = self.session.interrupt(min(shown, frames_of(self.made)))
         blocks = (kept + MISSING) // FRAMES
         if blocks == self.asked:
             return []
         sample, changed = kept * SAMPLES_PER_FRAME, blocks < self.made
         self.made, self.asked = min(self.made, blocks), blocks
-        self.pushed = samples_for(blocks, self.ahead) if blocks else 0
+        self.pushed = samples_for(blocks, self.session.ahead) if blocks else 0
         self.tape = self.tape[:self.pushed - self.rewound]
         dropped = [event for at, event in self.notes if at >= sample]
         self.notes = [(at, event) for at, event in self.notes if at < sample]
         self.spoken = min(self.spoken, sample)
-        self.fed.clear()
         if changed:
             self.outbox.cut(self.offset + sample)
         return dropped
 
     def wanted(self):
         """Samples that complete the next block."""
-        return samples_for(self.asked + 1, self.ahead) - self.pushed
+        return samples_for(self.asked + 1, self.session.ahead) - self.pushed
 
     def short(self):
-        """Does the sentence under way lack sound for the next block?"""
+        """Whether the sentence under way lacks sound for the next block."""
         queued = sum(len(samples) for samples, _, _ in self.speech)
         return self.talking and queued < self.wanted()
 
@@ -175,6 +181,11 @@ class Performer:
         begin, lest the consumer runs dry, and a moment at least."""
         left = frames_of(self.asked) * SAMPLES_PER_FRAME - self.position
         return max(MOMENT, left / RATE - self.took)
+
+    def may_begin(self):
+        """Whether the clock lets one more block be made."""
+        ahead = frames_of(self.asked) * SAMPLES_PER_FRAME - self.position
+        return self.closed or not self.urgent and ahead < LEAD
 
     def take(self, count):
         """The next samples (count,) and the prompt they go with; events get their place."""
@@ -197,57 +208,68 @@ class Performer:
         return torch.cat(parts), self.restyle(prompt or self.idle)
 
     def arrived(self):
-        """The first sample of an answer may just have been played: its latency is known."""
+        """Note the latency of an answer, if its first sample has just been played."""
         o = self.opening
         if o and o.pictured and self.position >= o.at:
             now = time.monotonic()
-            self.trace.add("play", "waits for its place", o.pictured, now)
+            self.spans.append(Span("play", "waits for its place", o.pictured, now))
             self.first_frame = o.parts | {"first picture": o.pictured - o.queued,
                                           "its place": now - o.pictured, "total": now - o.since}
             self.opening = None
 
-    # The two threads.
+    # The thread.
 
-    def guard(self, run):
+    def run(self):
         try:
-            run()
+            while sound := self.next_sound():
+                self.make_block(*sound)
+                with self.lock:
+                    self.working, self.done = False, self.done + 1
+                    self.lock.notify_all()
         except BaseException as error:
+            with self.lock:
+                self.working = False
+                self.lock.notify_all()
             if not self.closed:
                 self.failed(error)
 
-    def feed(self):
-        """Push one block of sound whenever the clock lets one more be made."""
-        while True:
-            with self.lock:
-                self.lock.wait_for(lambda: self.closed or
-                                   frames_of(self.asked) * SAMPLES_PER_FRAME - self.position < LEAD)
-                if self.short():            # no silence within words, if it can be helped
-                    self.lock.wait_for(lambda: self.closed or not self.short(), self.slack())
-                if self.closed:
-                    return
-                count = self.wanted()
-                sound, prompt = self.take(count)
-                if prompt != self.prompt:
-                    self.live.change_prompt(prompt)
-                    self.prompt = prompt
-                self.live.push(sound)       # never has to wait: the lead is less than its queue
-                self.tape = torch.cat([self.tape, sound])
-                self.asked, self.pushed = self.asked + 1, self.pushed + count
-                self.fed.append(time.monotonic())
+    def next_sound(self):
+        """Wait until one more block may begin; its samples and prompt, or None when closed."""
+        with self.lock:
+            self.lock.wait_for(self.may_begin)
+            if self.short():                # no silence within words, if it can be helped
+                self.lock.wait_for(lambda: self.closed or not self.short(), self.slack())
+                self.lock.wait_for(self.may_begin)
+            if self.closed:
+                return None
+            count = self.wanted()
+            sound, prompt = self.take(count)
+            self.tape = torch.cat([self.tape, sound])
+            self.asked, self.pushed, self.working = self.asked + 1, self.pushed + count, True
+            return sound, prompt
 
-    def give(self):
-        """Hand out every block that comes, unless it was taken back on its way."""
-        for frames in self.live:
-            with self.lock:
-                if self.live.given != frames.first + len(frames):
-                    continue
-                self.hand_out(frames, time.monotonic())
-                self.lock.notify_all()
+    def make_block(self, sound, prompt):
+        """Denoise, decode and hand out a block, then remember it. An interruption that waits
+        gives it up, whichever step comes next: the session is then as it was before."""
+        began = time.monotonic()
+        if prompt != self.prompt:
+            self.session.change_prompt(prompt)
+            self.prompt = prompt
+        steps = self.session.hear(sound)
+        block = next(steps)                             # clean latents
+        if self.urgent:
+            return
+        frames = self.session.decode(block)
+        with self.lock:
+            if self.urgent:
+                return
+            self.hand_out(frames, time.monotonic() - began)
+        next(steps, None)                               # the clean pass into the cache
+        self.measure(len(frames), began)
 
-    def hand_out(self, frames, now):
+    def hand_out(self, frames, took):
+        """Put the events, the sound and the pictures of a block into the outbox."""
         start, count = frames.first * SAMPLES_PER_FRAME, len(frames) * SAMPLES_PER_FRAME
-        began = max(self.fed.popleft() if self.fed else now, self.out)
-        took, self.out = now - began, now
         self.took = 0.7 * self.took + 0.3 * took if self.made else took
         sound = self.tape[start - self.rewound:][:count]
         old = max(0, len(self.tape) - TAPE)
@@ -257,13 +279,18 @@ class Performer:
                 self.outbox.put(event)
         self.notes = [(at, event) for at, event in self.notes if at > self.position - count]
         if self.opening and self.opening.at is not None and self.opening.at < start + count:
-            self.opening.pictured = self.opening.pictured or now
+            self.opening.pictured = self.opening.pictured or time.monotonic()
         self.outbox.put(Sound(self.offset + start, sound))
         for number, (picture, at) in enumerate(zip(to_bytes(frames.pictures), frames.starts)):
             self.outbox.put(Picture(self.offset // SAMPLES_PER_FRAME + frames.first + number,
                                     picture, self.offset + at))
-        self.made, self.done = self.made + 1, self.done + 1
-        self.trace.add("perform", f"block {self.made - 1}", began, now)
-        self.outbox.put(Meter(len(frames) / max(took, 1e-6), 1000 * took, 1000 * DEADLINE,
-                              1000 * (self.end() - self.position) / RATE, self.tokens_per_s,
-                              dict(self.first_frame)))
+        self.made += 1
+
+    def measure(self, count, began):
+        """Tell how long a block of so many frames took, its clean pass included."""
+        now = time.monotonic()
+        self.spans.append(Span("perform", "block", began, now))
+        with self.lock:
+            self.outbox.put(Meter(count / (now - began), 1000 * (now - began), 1000 * DEADLINE,
+                                  1000 * (self.end() - self.position) / RATE, self.tokens_per_s,
+                                  dict(self.first_frame)))

@@ -2,28 +2,22 @@
 
 It listens on 127.0.0.1 and answers only requests whose Host is its own address: a foreign page
 whose name was pointed here gets nothing, and a socket needs the page's own Origin as well.
-Messages, sessions, and the time of each are bounded.
 """
 
 import asyncio
 import concurrent.futures
 import socket
-import time
+import threading
 from pathlib import Path
 
 from tornado import httpserver, ioloop, netutil, web, websocket
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import wire
-from livetalk_ref.live.session import Gone, Session, Slots
+from livetalk_ref.live import page
+from livetalk_ref.live.page import Gone, Session
 
 ADDRESS = "127.0.0.1"
-PAGES = 8                       # open at once, talking or not
-MINUTES = 60                    # of one connection
 SLOW = 20                       # seconds that a page may take nothing
-BYTES_A_SECOND = 131_072        # from a page, four times what its microphone sends,
-ROOM = 10 * BYTES_A_SECOND      # that it may send at once after a while of quiet
-MESSAGE = 64                    # bytes that a message counts for besides its own
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' blob:; style-src 'self'; "
                                "img-src 'self' blob: data:; connect-src 'self' ws://{host}; "
@@ -80,48 +74,31 @@ class Stream(Guarded, websocket.WebSocketHandler):
         allowed = {f"http://{host}" for host in self.settings["hosts"]}
         if self.request.headers.get("Origin") not in allowed:   # every browser sends one
             raise web.HTTPError(403, reason="This socket is for the page alone.")
-        if len(self.settings["open"]) >= self.settings["pages"]:
-            raise web.HTTPError(503, reason="Too many pages are open; close one.")
 
     def check_origin(self, origin):
         return True             # `prepare` has looked at it
 
     def open(self):
-        loop = ioloop.IOLoop.current()
-        self.loop, self.seen, self.room = loop.asyncio_loop, time.monotonic(), ROOM
+        self.loop = ioloop.IOLoop.current().asyncio_loop
         self.set_nodelay(True)
         self.settings["open"].add(self)
-        self.timer = loop.call_later(60 * self.settings["minutes"], self.expire)
         self.session = Session(self.settings["make"], self.post, self.send,
-                               self.settings["identity"], self.settings["slots"])
+                               self.settings["identity"], self.settings["alone"])
 
     def on_message(self, block):
-        now = time.monotonic()
-        self.room = min(ROOM, self.room + (now - self.seen) * BYTES_A_SECOND)
-        self.room, self.seen = self.room - len(block) - MESSAGE, now
-        if self.room < 0:
-            self.close(1008, "too much")
-            return
         try:
-            self.session.take(*wire.unpack(block))
+            self.session.take(*page.unpack(block))
         except UserError as error:
             self.session.complain(error)
 
     def on_close(self):
         self.settings["open"].discard(self)
         if self.session:
-            ioloop.IOLoop.current().remove_timeout(self.timer)
             self.session.stop()
-
-    def expire(self):
-        self.session.stop()
-        self.post({"type": "error", "fatal": True, "sentence": f"The conversation has lasted "
-                   f"{self.settings['minutes']:g} minutes; reload the page to go on."}, b"")
-        self.loop.call_later(1, self.close, 1000, "time")
 
     async def emit(self, message, data):
         try:
-            await self.write_message(wire.pack(message, data), binary=True)
+            await self.write_message(page.pack(message, data), binary=True)
         except websocket.WebSocketClosedError:
             raise Gone from None
 
@@ -141,17 +118,17 @@ class Stream(Guarded, websocket.WebSocketHandler):
             raise Gone from None
 
 
-def application(make, identity, port, slots=None, pages=PAGES, minutes=MINUTES):
-    """The web application. make(identity) -> a new `Conversation`; slots: how many at once."""
-    page = (Path(__file__).parent / "page.html").read_text()
-    files = [("/", "text/html", lambda: page), ("/page.css", "text/css", wire.style),
-             ("/page.js", "text/javascript", wire.module)]
+def application(make, identity, port):
+    """The web application. make(identity) -> a new `Conversation`, one at a time."""
+    html = (Path(__file__).parent / "page.html").read_text()
+    files = [("/", "text/html", lambda: html), ("/page.css", "text/css", page.style),
+             ("/page.js", "text/javascript", page.module)]
     routes = [(path, Text, {"kind": kind, "make": text}) for path, kind, text in files]
     return web.Application(
         [*routes, ("/stream", Stream)], default_handler_class=Missing, make=make,
-        identity=identity, slots=slots or Slots(), pages=pages, minutes=minutes, open=set(),
+        identity=identity, alone=threading.Lock(), open=set(),
         hosts={f"{name}:{port}" for name in ("127.0.0.1", "localhost")},
-        websocket_max_message_size=wire.LARGEST, websocket_ping_interval=20,
+        websocket_max_message_size=page.LARGEST, websocket_ping_interval=20,
         websocket_ping_timeout=20, log_function=lambda handler: None)
 
 
@@ -165,10 +142,10 @@ def bind(port):
     return sock
 
 
-async def serve(make, identity, sock, ready=lambda address: None, **bounds):
+async def serve(make, identity, sock, ready=lambda address: None):
     """Serve until cancelled; `ready` hears the page's address once it answers."""
     port = sock.getsockname()[1]
-    app = application(make, identity, port, **bounds)
+    app = application(make, identity, port)
     server = httpserver.HTTPServer(app, max_body_size=0, max_header_size=16_384,
                                    idle_connection_timeout=60, body_timeout=5)
     server.add_socket(sock)

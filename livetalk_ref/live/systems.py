@@ -3,22 +3,42 @@
     talk = Maker("teacher").talk(identity=7)            # retrieval and the small language model
     talk = Maker("student", thinker="http://localhost:8000/v1").talk(7)
 
-A `Maker` loads weights once and then makes as many conversations as are asked for.
+Talkers are the world's voices: espeak-ng gives a sentence within milliseconds; piper's natural
+voice takes a fifth of the sentence's length. Both are the 'speech' extra, and GPL-3.
 """
 
-from contextlib import suppress
 from dataclasses import replace
-from threading import Thread
+from functools import partial
+
+import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import recognise, smol, turns
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.talk import talker
-from livetalk_ref.live.think import Thinker
+from livetalk_ref.live.thinkers import make_thinker
+from livetalk_ref.live.turns import make_listener
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.world.speech import VOICES, say
 
-THINKERS = ("embedded", "retrieval")        # or the URL of a chat endpoint, or an omni model's
+CHUNK = 4_000           # samples, a quarter of a second
+PAUSE = 2_400           # behind a sentence
+LOUD = 0.35             # the largest sample, so that voices are equally loud
+
+
+def speak(sentence, voice="us", rate=1.0):
+    """Yield the chunks of a `Sentence`, with a short pause behind it."""
+    samples = say(sentence.text, voice, rate).samples
+    samples = samples * (LOUD / max(samples.abs().max().item(), 1e-3))
+    yield from torch.cat([samples, torch.zeros(PAUSE)]).split(CHUNK)
+
+
+def talker(voice="us", rate=1.0):
+    """A `speak` function of one of the world's voices. UserError for an unknown one, or where
+    its engine is missing."""
+    if voice not in VOICES:
+        raise UserError(f"No voice is called '{voice}'; choose one of {', '.join(VOICES)}.")
+    say("a", voice)                 # now, and not in the middle of a dialogue
+    return partial(speak, voice=voice, rate=rate)
 
 
 def streaming(avatar):
@@ -27,44 +47,10 @@ def streaming(avatar):
     return replace(avatar, sampler="rollout")
 
 
-def make_listener():
-    """Turns of a microphone, with the known questions recognised where that can be; None where
-    silero-vad is missing."""
-    try:
-        return turns.Listener(recognise.Recogniser() if recognise.is_installed() else None)
-    except UserError:
-        return None
-
-
-def load_ahead():
-    """Load the language model before it is needed: half a minute, at the very first time. What
-    goes wrong is said when a question needs it, for then it is loaded again."""
-    with suppress(Exception):
-        smol.load()
-
-
-def make_thinker(name="embedded", model=None):
-    """A `think` function: of THINKERS, of a chat endpoint's URL (and its model's name), or
-    "omni:FOLDER". UserError for another name, or where something is missing."""
-    if name in THINKERS:
-        if name == "retrieval" or not smol.is_installed():
-            return Thinker(None)
-        thread = Thread(target=load_ahead, daemon=True)
-        thread.start()
-        return Thinker(smol.load, ready=lambda: smol.is_ready() or not thread.is_alive())
-    if name.startswith(("http://", "https://")):
-        from livetalk_ref.live.endpoint import Endpoint
-        return Endpoint(name, model)
-    if name.startswith("omni:"):
-        from livetalk_ref.live.omni import load_omni
-        return load_omni(name.removeprefix("omni:"))
-    raise UserError(f"There is no thinker '{name}'; choose one of {', '.join(THINKERS)}, an http "
-                    f"address, or omni:FOLDER.")
-
-
 class Maker:
     """model: a generator's name or a checkpoint's path; thinker: see `make_thinker`; voice: of
-    world/speech.py; device: the avatar's. Conversations share these, so one at a time is meant."""
+    world/speech.py; device: the avatar's. Weights are loaded once; conversations share them, so
+    one at a time is meant."""
 
     def __init__(self, model="teacher", thinker="embedded", voice="us", chat_model=None,
                  device="cpu"):

@@ -3,17 +3,215 @@
     think = Thinker()               # or Thinker(model=None): retrieval alone
     for sentence in think(dialogue): ...
 
-Every sentence says where it comes from. What the language model writes is bounded, and comes
-sentence by sentence while it is being written.
+Every sentence says where it comes from. Retrieval writes nothing: the answer is a passage of
+data/topic.json, word for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What
+the language model writes is bounded, and comes sentence by sentence while it is being written.
 """
 
+import json
+import math
 import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 
-from livetalk_ref.live import smol, topic
-from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Sentence
-from livetalk_ref.live.mood import perform
+from livetalk_ref import DATA
+from livetalk_ref.errors import UserError
+from livetalk_ref.live import language
+from livetalk_ref.live.events import EMOTIONS, LANGUAGE_MODEL, RETRIEVAL, Sentence
+from livetalk_ref.world.prompts import (
+    AFTER,
+    DEGREES,
+    EXPRESSION_WORDS,
+    MAX_WORDS,
+    is_held_out,
+    words,
+)
+
+# How a sentence is performed.
+
+LISTENING = "a person listens, calm"
+# The first line whose pattern is found decides.
+FEELINGS = (
+    ("surprised", r"\b(wow|surpris\w+|amazing\w*|astonish\w+|imagine|incredib\w+|believe it)\b"),
+    ("sad", r"\b(sorry|sad\w*|unfortunately|alas|lost|loses|dies?|died|broken?|cannot|can't|"
+            r"worse|worst|fails?|failed|regret\w*|miss(ed)?|lonely|hurt)\b"),
+    ("angry", r"\b(never|nonsense|angry|furious|outrag\w+|unacceptable|terrible|wrong|steal\w*|"
+              r"abus\w+|must not|hate\w*|stop it)\b"),
+    ("happy", r"\b(hello|hi|welcome|thanks?|thank you|glad|happy|great|good|nice|love\w*|enjoy\w*|"
+              r"fun|well done|pleasure|congratulations|best|faster)\b|!"),
+)
+MOTIONS = (
+    ("waves", r"\b(hello|hi|welcome|goodbye|bye|farewell)\b"),
+    ("nods", r"^(yes|right|exactly|indeed|of course|sure|correct)\b"),
+    ("shakes the head", r"^(no|not)\b|\b(never|cannot|can't|must not|nothing|nobody)\b"),
+    ("tilts the head", r"\?|\b(perhaps|maybe|wonder|unsure|imagine|think)\b"),
+    ("gestures with both hands", r"\b(first|second|then|because|so that|whole|between|large\w*|"
+                                 r"than|every|all)\b"),
+    ("nods slightly", r""),
+)
+ADJECTIVES = {"neutral": "calm", "happy": "smiling", "sad": "sad", "angry": "annoyed",
+              "surprised": "surprised"}
+INSTEAD = ("nods slightly", "sways", "gestures", "blinks often")   # where a pair is held out
+
+
+def first_match(text, table):
+    """The first name of a table whose pattern is found in a text, or "neutral"."""
+    return next((name for name, pattern in table if re.search(pattern, text.lower())), "neutral")
+
+
+def perform(text, emotion=None):
+    """The prompt of a sentence. emotion: one of EMOTIONS, or None to read it off the words."""
+    emotion = emotion if emotion in EMOTIONS else first_match(text, FEELINGS)
+    for motion in (first_match(text, MOTIONS), *INSTEAD):
+        prompt = f"a person {motion} while speaking, {ADJECTIVES[emotion]}"
+        if not is_held_out(prompt):         # a pair that no training clip ever showed
+            return prompt
+    return prompt
+
+
+def with_emotion(prompt, emotion):
+    """The same prompt with another emotion; None changes nothing. A prompt in free words, of an
+    avatar that reads such, gets it appended."""
+    if emotion is None:
+        return prompt
+    try:
+        said = words(prompt)
+    except UserError:
+        return f"{prompt}, {emotion}"
+    kept = []
+    for word in said:
+        if word not in EXPRESSION_WORDS:
+            kept.append(word)
+        elif kept and kept[-1] in DEGREES and kept[-1] not in AFTER:
+            kept.pop()                      # "very sad" goes as a whole
+    return " ".join([*kept[:MAX_WORDS - 1], emotion])
+
+
+# Retrieval.
+
+TOPIC = DATA / "topic.json"
+K1, B = 1.2, 0.3            # BM25's: how fast a repeated word stops to count, the length's weight
+ANSWER = 0.3                # of a word that is in the answer and in no question
+BEFORE = 0.15               # of the words of the passage before, in a follow-up
+ENOUGH = 0.5                # of a question's weight that a passage must cover to be an answer
+STOP = set("a an the of to in on at for and or so it its is are was be been do does did can could "
+           "i me my we us our you your he she they them this that these there what which who how "
+           "why when where will would should must may have has had with from by as not no if "
+           "please tell about one any some just really then than but explain describe "
+           "made make know mean let".split())
+FOLLOW_UP = set("it its that this they them he she there why and but then those".split())
+TAILS = ("ations", "ation", "ings", "ing", "ies", "ied", "ers", "er", "ed", "es", "s", "e", "y")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """ask: questions it answers; answer: whole sentences; emotion: one of EMOTIONS or None."""
+
+    id: str
+    ask: tuple
+    answer: str
+    emotion: str | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A passage, its BM25 score, and the share of the question's weight that it covers."""
+
+    passage: Passage
+    score: float
+    share: float
+
+    @property
+    def is_answer(self):
+        return self.share >= ENOUGH
+
+
+def stem(word):
+    """A word without its ending, so that "frames" finds "frame"; at least 3 letters stay."""
+    for tail in TAILS:
+        if word.endswith(tail) and len(word) - len(tail) >= 3:
+            return word[:-len(tail)]
+    return word
+
+
+def every_word(text):
+    return re.findall(r"[a-zé0-9]+", text.lower().replace("'s", ""))
+
+
+def terms(text):
+    """The stems that count; all of them where only stop words are there, as in "who are you"."""
+    words = every_word(text)
+    return [stem(w) for w in words if w not in STOP] or words
+
+
+class Topic:
+    """Passages and the counts behind their ranking."""
+
+    def __init__(self, passages):
+        self.passages = passages
+        self.counts = [self.count(p) for p in passages]
+        self.exact = {" ".join(every_word(q)): p for p in passages for q in p.ask}
+        self.lengths = [sum(c.values()) for c in self.counts]
+        self.mean = sum(self.lengths) / len(passages)
+        self.found_in = Counter(term for c in self.counts for term in c)
+
+    @staticmethod
+    def count(passage):
+        """Weighted counts of a passage's terms."""
+        counts = Counter()
+        for question in passage.ask:
+            counts.update(set(terms(question)))
+        for term in set(terms(passage.answer)) - set(counts):
+            counts[term] = ANSWER
+        return counts
+
+    def rarity(self, term):
+        n = self.found_in[term]
+        return math.log(1 + (len(self.passages) - n + 0.5) / (n + 0.5))
+
+    def find(self, question, before=None):
+        """The best `Hit` for a question; before: the `Passage` of the answer before, or None."""
+        same = self.exact.get(" ".join(every_word(question)))
+        if same:
+            return Hit(same, math.inf, 1.0)
+        asked = Counter(dict.fromkeys(terms(question), 1.0))
+        if before and self.follows(question):
+            for term in {t for q in before.ask for t in terms(q)} - set(asked):
+                asked[term] = BEFORE
+        return max((self.rate(i, asked) for i in range(len(self.passages))),
+                   key=lambda hit: (hit.score, hit.share))
+
+    @staticmethod
+    def follows(question):
+        """Whether a question leans on the one before: by a pronoun, or for it is so short."""
+        words = every_word(question)
+        return len(words) <= 2 or bool(FOLLOW_UP & set(words))
+
+    def rate(self, index, asked):
+        counts, score, covered = self.counts[index], 0.0, 0.0
+        scale = K1 * (1 - B + B * self.lengths[index] / self.mean)
+        for term, weight in asked.items():
+            n, rarity = counts[term], self.rarity(term)
+            score += weight * rarity * n * (K1 + 1) / (n + scale) if n else 0
+            covered += weight * rarity * min(n, 1)
+        whole = sum(weight * self.rarity(term) for term, weight in asked.items())
+        return Hit(self.passages[index], score, covered / whole if whole else 0.0)
+
+
+@cache
+def shipped():
+    """The topic of data/topic.json. UserError where it is missing or is not one."""
+    try:
+        entries = json.loads(TOPIC.read_text(encoding="utf-8"))["passages"]
+        return Topic([Passage(**e | {"ask": tuple(e["ask"])}) for e in entries])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{TOPIC.name} is not a topic: {error}.") from error
+
+
+# The thinker.
 
 NOTICE = "notice"           # the source of a sentence about the system itself
 UNHEARD = "I heard you, but I could not make out the words. Please type your question."
@@ -56,9 +254,9 @@ class Thinker:
     """A `think` function. model: () -> (model, tokenizer), called when no passage answers a
     question; None for retrieval alone. ready() -> can it be called without waiting?"""
 
-    def __init__(self, model=smol.load, known=None, seed=0, ready=lambda: True):
-        self.model, self.topic, self.ready = model, known or topic.shipped(), ready
-        self.generator, self.read = torch.Generator().manual_seed(seed), None
+    def __init__(self, model=language.load, known=None, seed=0, ready=lambda: True):
+        self.model, self.topic, self.ready = model, known or shipped(), ready
+        self.generator, self.system = torch.Generator().manual_seed(seed), None
 
     def __call__(self, dialogue):
         question = dialogue.turn.text
@@ -84,9 +282,10 @@ class Thinker:
     def write(self, dialogue):
         """The language model's sentences; None after a token, "" after a piece of the prompt."""
         model, tokenizer = self.model()
-        self.read = self.read or smol.beginning(model, tokenizer, SYSTEM)
-        tokens = smol.chat(tokenizer, SYSTEM, joined(dialogue.said)[-LINES:])
-        steps = smol.generate(model, tokenizer, tokens, self.generator, TOKENS, read=self.read)
+        self.system = self.system or language.read_system(model, tokenizer, SYSTEM)
+        tokens = language.encode_chat(tokenizer, SYSTEM, joined(dialogue.said)[-LINES:])
+        steps = language.generate(model, tokenizer, tokens, self.generator, TOKENS,
+                                  prefix=self.system)
         count = 0
         for sentence in performed(steps, LANGUAGE_MODEL):
             yield sentence

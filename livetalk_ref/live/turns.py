@@ -4,7 +4,12 @@ silero-vad's network (MIT; its weights come in the package) says for every 32 ms
 hold a voice. Three voiced chunks in a row are an `Onset`; a silence behind them ends the `Turn`: a
 short one where what was heard is a whole question, a longer one where more may come.
 
-    listen = Listener(recogniser)       # one of recognise.py's kind, or None for no text
+    listen = Listener(recogniser)       # a `Recogniser`, or None for no text
+
+Speech recognition goes as far as it can offline: pocketsphinx (its model comes in the package;
+BSD) cannot write down free speech well enough, but it can choose among the 200 questions of
+data/topic.json. What it chooses counts if it explains the sound nearly as well as any string of
+phones does; else nothing was understood. It decodes while the user still speaks.
 """
 
 import time
@@ -17,6 +22,7 @@ import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Onset, Turn
+from livetalk_ref.live.think import every_word, shipped
 from livetalk_ref.train import read
 
 RATE, CHUNK, CONTEXT = 16_000, 512, 64      # samples a second, a chunk, heard of the one before
@@ -26,6 +32,9 @@ SILENCE, SURE = 0.45, 0.3                   # seconds without voice that end one
 BEFORE = 10                                 # chunks kept of what was in front of it
 LONGEST = 20.0                              # seconds of a turn
 HOP, BINS = 128, 129                        # of the network's spectrum
+QUIET = 4_000                               # samples of faint noise in front of what is recognised
+HMMS = 1_500                                # alive in a frame: bounds the time of strange sound
+WORSE, FRAME = 1e-4, 160                    # log score a frame of 10 ms, against free phones
 
 
 def weights():
@@ -118,3 +127,66 @@ class Listener:
         voiced = time.monotonic() - quiet
         text = self.recogniser.text() if self.recogniser else ""
         return Turn(text, voiced, time.monotonic(), samples)
+
+
+def can_recognise():
+    return bool(find_spec("pocketsphinx"))
+
+
+class Recogniser:
+    """Chunks of one turn in with `hear`, its text out with `text`: a known question, or ""."""
+
+    def __init__(self, known=None):
+        if not can_recognise():
+            raise UserError("Recognising questions needs pocketsphinx: install it with `pip "
+                            "install pocketsphinx==5.1.1`, or type.")
+        from pocketsphinx import Decoder, get_model_path
+
+        options = {"samprate": RATE, "loglevel": "FATAL", "lm": None, "maxhmmpf": HMMS}
+        self.words, self.phones = Decoder(**options), Decoder(
+            **options, allphone=get_model_path("en-us/en-us-phone.lm.bin"))
+        written = {q: q for p in (known or shipped()).passages for q in p.ask}
+        spelt = {" ".join(every_word(q)): q for q in written}
+        self.questions = {said: q for said, q in spelt.items()
+                          if all(self.words.lookup_word(w) for w in said.split())}
+        self.words.add_jsgf_string("questions", "#JSGF V1.0; grammar g; public <q> = "
+                                   + " | ".join(sorted(self.questions)) + ";")
+        self.words.activate_search("questions")
+        self.heard, self.noise = 0, torch.Generator().manual_seed(0)
+
+    def hear(self, samples):
+        """(n,) floats, as they come."""
+        if not self.heard:
+            samples = F.pad(samples, (QUIET, 0))
+            for decoder in (self.words, self.phones):
+                decoder.start_utt()
+        self.heard += len(samples)
+        samples = samples + 1e-3 * torch.randn(len(samples), generator=self.noise)
+        sound = (samples.clamp(-1, 1) * 32_767).short().numpy().tobytes()
+        for decoder in (self.words, self.phones):
+            decoder.process_raw(sound)
+
+    def so_far(self):
+        """The question that the sound heard until now is, as it is written, or ""."""
+        found, free = (self.words.hyp(), self.phones.hyp()) if self.heard else (None, None)
+        if not (found and free and found.hypstr in self.questions):
+            return ""
+        fits = (found.score - free.score) / (self.heard / FRAME)
+        return self.questions[found.hypstr] if fits >= WORSE else ""
+
+    def text(self):
+        """The question heard since the last call, or ""."""
+        if self.heard:
+            for decoder in (self.words, self.phones):
+                decoder.end_utt()
+        text, self.heard = self.so_far(), 0
+        return text
+
+
+def make_listener():
+    """Turns of a microphone, with the known questions recognised where that can be; None where
+    silero-vad is missing."""
+    try:
+        return Listener(Recogniser() if can_recognise() else None)
+    except UserError:
+        return None

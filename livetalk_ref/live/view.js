@@ -14,7 +14,6 @@ const MEANING = {
   retrieval: "Looked up, word for word, in the texts that come with this program",
   "language model": "Written by a language model; it may be wrong"};
 export const SIDE = 480;                // pixels of the canvas; pictures are enlarged smoothly
-const PAST = 48;                        // blocks in the chart
 
 const ICONS = {
   mic: "M12 15a3 3 0 0 0 3-3V6a3 3 0 0 0-6 0v6a3 3 0 0 0 3 3zm6-3a6 6 0 0 1-12 0M12 18v3",
@@ -85,6 +84,9 @@ export class View {
     for (const [value, label] of Object.entries(MOODS))
       this.moods.add(value, label, value === "", on.mood, el("span", {}, label));
 
+    this.words = el("p");
+    const words = el("details", {class: "lt-hint"},
+                     el("summary", {}, "Words of a prompt that it performs"), this.words);
     this.hint = el("p", {class: "lt-hint"},
       "Press Start, then speak or type. Ask about avatars, diffusion or this course. By voice " +
       "only questions that it knows are understood, unless a large audio model listens. " +
@@ -114,7 +116,8 @@ export class View {
     this.dashboard = dashboard();
     root.replaceChildren(el("div", {class: "lt-app"},
       top,
-      el("div", {class: "lt-left"}, this.stage, this.faces.box, this.moods.box),
+      el("div", {class: "lt-left"}, this.stage, this.faces.box, this.moods.box,
+         words),
       el("div", {class: "lt-right"}, this.log, this.alert, this.composer),
       this.dashboard.box));
     this.state("ready");
@@ -206,67 +209,36 @@ export class View {
 
 // The numbers of a stream: how fast it is made, how long an answer took, how well it keeps step.
 function dashboard() {
-  const tile = (name, unit, ...more) => {
+  const tile = (name, unit) => {
     const value = el("b", {}, "–"), note = el("small", {}, unit), below = el("small");
     return {value, note, below, box: el("div", {class: "lt-tile"}, el("dt", {}, name),
-      el("dd", {}, el("span", {}, value, " ", note), ...more, below))};
+      el("dd", {}, el("span", {}, value, " ", note), below))};
   };
-  const chart = el("canvas", {width: 360, height: 72, class: "lt-chart", role: "img",
-                              "aria-label": "Time of the last blocks against their deadline"});
-  const bar = el("div", {class: "lt-bar", "aria-hidden": "true"});
-  const parts = el("ul", {class: "lt-parts"});
   const tiles = {
-    speed: tile("Speed", "frames/s"), block: tile("Block", "ms", chart),
-    answer: tile("First frame", "s", bar, parts), buffer: tile("Buffer", "ms ahead"),
+    speed: tile("Speed", "frames/s"), block: tile("Block", "ms"),
+    answer: tile("First frame", "s"), buffer: tile("Buffer", "ms ahead"),
     step: tile("Picture behind sound", "ms"), tokens: tile("Thinker", "tokens/s")};
   const box = el("details", {class: "lt-dash"}, el("summary", {}, "Live measurements"),
                  el("dl", {}, ...Object.values(tiles).map(t => t.box)));
   if (matchMedia("(min-width: 820px)").matches) box.open = true;
-  const put = (name, value, digits = 0) => {
+  const put = (name, value, digits = 0, below = "") => {
     tiles[name].value.textContent = Number.isFinite(value) ? value.toFixed(digits) : "–";
+    tiles[name].below.textContent = below;
   };
-  const past = [];
-
-  function plot(deadline) {
-    const paper = chart.getContext("2d"), {width, height} = chart;
-    const {color: good, borderTopColor: late, outlineColor: line} = getComputedStyle(chart);
-    const top = Math.max(deadline * 1.3, ...past), y = ms => height - 2 - (height - 4) * ms / top;
-    paper.clearRect(0, 0, width, height);
-    past.forEach((ms, i) => {
-      paper.fillStyle = ms > deadline ? late : good;
-      paper.beginPath();
-      paper.roundRect(i * width / PAST, y(ms), width / PAST - 2, height - y(ms), 2);
-      paper.fill();
-    });
-    paper.fillStyle = line;
-    paper.fillRect(0, y(deadline), width, 1.5);
-  }
 
   function measured({frames_per_s, block_ms, deadline_ms, tokens_per_s, first_frame}) {
     put("speed", frames_per_s, 1);
-    put("block", block_ms);
+    put("block", block_ms, 0, block_ms > deadline_ms ? "late" : "in time");
     tiles.block.note.textContent = `of ${deadline_ms.toFixed(0)} ms`;
     put("tokens", tokens_per_s ?? NaN, tokens_per_s < 100 ? 1 : 0);
-    past.push(block_ms);
-    if (past.length > PAST) past.shift();
-    if (box.open) plot(deadline_ms);
-    const named = Object.entries(first_frame).filter(([name]) => name !== "total");
-    if (!named.length) return;
-    put("answer", first_frame.total ?? named.reduce((sum, [, s]) => sum + s, 0), 2);
-    bar.replaceChildren(...named.map(([, s], i) => {
-      const piece = el("i", {class: `lt-p${i % 6}`});
-      piece.style.flexGrow = Math.max(s, 0.001);
-      return piece;
-    }));
-    parts.replaceChildren(...named.map(([name, s], i) => el("li", {},
-      el("i", {class: `lt-p${i % 6}`}), `${name.replaceAll("_", " ")} ${s.toFixed(2)}`)));
+    const {total, ...parts} = first_frame;
+    const told = Object.entries(parts).map(([name, s]) => `${name} ${s.toFixed(2)}`).join(" · ");
+    if (told) put("answer", total, 2, told);
   }
 
   function timed({buffer, behind, worst, waits}) {
-    put("buffer", buffer);
-    put("step", behind);
-    tiles.buffer.below.textContent = waits ? `ran dry ${waits} times` : "";
-    tiles.step.below.textContent = Number.isFinite(worst) ? `at most ${worst.toFixed(0)} ms` : "";
+    put("buffer", buffer, 0, waits ? `ran dry ${waits} times` : "");
+    put("step", behind, 0, Number.isFinite(worst) ? `at most ${worst.toFixed(0)} ms` : "");
   }
 
   return {box, measured, timed};

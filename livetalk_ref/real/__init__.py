@@ -1,1 +1,3 @@
-"""The released 1.3B weights: loading, encoders, memory and speed of the real thing."""
+"""The released 1.3B weights: their layout, their encoders, and the speed of a GPU on them."""
+
+REAL = ("livetalk-1.3b", "omniavatar-1.3b")         # models whose weights do not ship

@@ -10,15 +10,17 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
+from livetalk_ref.avatar import Avatar
+from livetalk_ref.cache import BLOCK, POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
-from livetalk_ref.load import Avatar
+from livetalk_ref.portrait import read_image
 from livetalk_ref.real.text import SavedText, load_text
 from livetalk_ref.real.vae import load_vae
 from livetalk_ref.real.wav2vec import AHEAD, LONGEST, SpeechClip, SpeechStream, load_speech
 from livetalk_ref.real.weights import ALPHA, load_dit
-from livetalk_ref.stream import AHIS
 from livetalk_ref.world.state import FPS
 
 SAMPLER = {"livetalk-1.3b": "rollout", "omniavatar-1.3b": "euler"}
@@ -33,6 +35,17 @@ def best_dtype(device):
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
 
 
+def kept_frames(policy, blocks):
+    """The latent frames that a cache holds after so many blocks."""
+    now = BLOCK * blocks
+    return sum(policy.keeps(frame, now) for frame in range(now))
+
+
+def cache_bytes(config, tokens, frames, dtype):
+    """Bytes of the keys and values of so many latent frames in every layer, one clip."""
+    return config.layers * 2 * frames * tokens * config.dim * dtype.itemsize
+
+
 class Hearing:
     """Makes the audio features of a new stream, or of a clip (N,) that is known as a whole."""
 
@@ -45,7 +58,7 @@ class Hearing:
         return SpeechClip(self.speech, clip, frames)
 
 
-def check(folder, name):
+def check_folder(folder, name):
     """UserError that names every part of a folder that is not there, before anything is read."""
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder} with the weights of {name}.")
@@ -60,17 +73,22 @@ def check(folder, name):
 
 
 def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead=AHEAD, size=SIZE,
-             vae_dtype=None):
-    """`load("livetalk-1.3b", path=FOLDER)`: everything of the folder, ready to talk.
+             vae_dtype=None, policy="released"):
+    """An `Avatar` of everything in a folder: `load("livetalk-1.3b", path=FOLDER)`.
 
     dtype None is the device's best, vae_dtype None the same; lora an adapter merged on loading;
-    ahead the video frames of look-ahead of a stream. UserError says what is missing or misfit.
+    ahead the video frames of look-ahead of a stream. policy: "released" keeps 3 + 1 blocks at
+    absolute positions, as the authors' code does, for 256 s at most; "ahis" keeps 3 + 2 at relative
+    ones, as their paper does, without end, and its videos differ from theirs from the sixth
+    block (3.6 s) on. UserError says what is missing or misfit.
     """
     if path is None:
         raise UserError(f"The weights of {name} do not ship: give the folder that holds "
                         f"model.safetensors as path (on the command line: --weights).")
+    if policy not in POLICIES:
+        raise UserError(f"There is no cache policy '{policy}'; choose {', '.join(POLICIES)}.")
     folder, dtype = Path(path), dtype or best_dtype(device)
-    check(folder, name)
+    check_folder(folder, name)
     model = load_dit(folder / "model.safetensors", device=device, dtype=dtype, lora=lora,
                      alpha=alpha)
     speech = load_speech(folder / "wav2vec2", device, dtype)
@@ -81,4 +99,25 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
     text = SavedText(saved, dtype, device) if saved.exists() else load_text(folder, device, dtype)
     codec = load_vae(folder / "vae", device, vae_dtype or dtype, dtype)
     return Avatar(model, codec, name, SAMPLER[name], text, Hearing(speech, ahead), size, GUIDANCE,
-                  AHIS)
+                  POLICIES[policy])
+
+
+def cover(pixels, height, width):
+    """A picture of bytes (H, W, 3) fitted as the authors do -> (3, height, width) in [-1, 1].
+
+    The larger of the two ratios makes it cover the target; "padding" by the difference of the
+    sizes, which is negative, then cuts to the centre (an odd pixel goes on the far side).
+    """
+    have = pixels.shape[:2]
+    ratio = max(height / have[0], width / have[1])
+    size = [max(want, int(side * ratio)) for side, want in zip(have, (height, width))]
+    x = pixels.permute(2, 0, 1)[None].float()
+    if tuple(size) != tuple(have):
+        x = F.interpolate(x, size, mode="bilinear", antialias=True)
+    top, left = ((side - want) // 2 for side, want in zip(size, (height, width)))
+    return x[0, :, top:top + height, left:left + width] / 127.5 - 1
+
+
+def load_photo(path, size=SIZE):
+    """An image file -> (3, size, size) in [-1, 1]. UserError as of `portrait.read_image`."""
+    return cover(read_image(path), size, size)

@@ -1,23 +1,14 @@
-"""Correctness and speed of the real performer on one GPU: one call, at most 8 minutes.
+"""Passes of the DiT as CUDA graphs, and what a GPU makes of the released layout, measured.
 
-    python -m livetalk_ref.real.gpu --pack wheels       once, where there is a network
-    python -m livetalk_ref.real.gpu --wheels wheels --out DIR       on the GPU machine
-
-Weights are random, for time does not depend on them. The machine needs torch and transformers;
-the wheels bring diffusers. A stage that fails, or for which no time is left, says so in its row;
-no number is made up, and DIR/real_gpu.json holds every stage that is done. Moved to data/results
-it gives the memory table its measured figure. `--small` runs the same at a small size, on a CPU.
+`python -m livetalk_ref.real.gpu` needs torch, transformers and diffusers. Weights are random, for
+time does not depend on them. DIR/real_gpu.json holds every stage as soon as it is done; one that
+fails, or for which no time is left, says so, and no number is made up.
 """
 
 import argparse
 import functools
-import importlib
 import json
-import os
-import subprocess
-import sys
 import time
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -25,249 +16,275 @@ from threading import Thread
 from types import SimpleNamespace
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from livetalk_ref.cache import BLOCK, EMPTY, POLICIES, KVCache
+from livetalk_ref.cache import BLOCK, KVCache
 from livetalk_ref.device import best_device
 from livetalk_ref.errors import run_program
-from livetalk_ref.flow import Guidance, guided
-from livetalk_ref.judge.cost import count_flops
-from livetalk_ref.judge.results import as_result
+from livetalk_ref.files import as_result
+from livetalk_ref.flow import TEACHER_STEPS, Guidance, exact, guided
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.real import standin
-from livetalk_ref.real.card import Bench, short
-from livetalk_ref.real.full import condition
-from livetalk_ref.real.graphs import Graphed
 from livetalk_ref.real.vae import WanCodec
 from livetalk_ref.real.wav2vec import Speech, SpeechStream
-from livetalk_ref.rollout import denoise, draw, remember
-from livetalk_ref.stream import AvatarSession, samples_for
+from livetalk_ref.rollout import SIGMAS, denoise, draw, remember
+from livetalk_ref.stream import AHIS, FRAMES, SAMPLES_PER_FRAME, AvatarSession, samples_for
 from livetalk_ref.wan import LIVETALK_1P3B
 
-WHEELS = ("diffusers==0.42.1", "importlib_metadata", "zipp", "pillow", "requests", "urllib3",
-          "certifi", "charset_normalizer", "idna")      # what transformers does not bring
-AHIS = POLICIES["ahis"]
-FRAMES, TEACHER_FRAMES, TEACHER_STEPS = 12, 21, 48      # video frames a block, latent ones
-OMNI = Guidance(4.5, 4.5)
-TARGETS = {"dit_frames_per_second": 50, "frames_per_second": 30, "first_frame_seconds": 0.33,
-           "times_the_teacher": 25}             # of one H200; the paper: -, 24.82, 0.33, 25.6
-BACKENDS = {"flash": SDPBackend.FLASH_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION,
-            "cudnn": SDPBackend.CUDNN_ATTENTION, "math": SDPBackend.MATH}
-FULL = SimpleNamespace(config=LIVETALK_1P3B, vae={}, speech={}, size=512, matrix=8192,
-                       copy=2 ** 30, repeats=10, blocks=12, vae_dtype=torch.bfloat16)
+DTYPE = torch.bfloat16
+WINDOW = 21                         # latent frames of a teacher's window
+FULL = SimpleNamespace(config=LIVETALK_1P3B, vae={}, speech={}, size=512, matrix=8192, repeats=10,
+                       blocks=12)
 SMALL = SimpleNamespace(config=standin.SMALL, vae=standin.SMALL_VAE, speech=standin.SMALL_SPEECH,
-                        size=32, matrix=128, copy=2 ** 20, repeats=1, blocks=2,
-                        vae_dtype=torch.float32)
+                        size=32, matrix=128, repeats=1, blocks=2)
 
 
-def performer(bench, dtype):
-    """An avatar as `AvatarSession` takes it, still without its DiT."""
-    s, dim = bench.sizes, bench.sizes.config.text_dim
-    codec = WanCodec(standin.random_vae(**s.vae).to(bench.device, s.vae_dtype), dtype)
-    speech = Speech(standin.random_speech(**s.speech).to(bench.device), dtype)
-    text = torch.randn(1, 512, dim, generator=torch.Generator().manual_seed(0))
-    return SimpleNamespace(model=None, codec=codec, audio=lambda: SpeechStream(speech),
-                           text=lambda prompts: text.to(bench.device, dtype))
+class Captured:
+    """A graph of one shape of pass, with the memory of its inputs and outputs."""
+
+    def __init__(self, model, x, sigma, cond, cache):
+        keys = cond.text_keys and tuple(tuple(t.clone() for t in pair) for pair in cond.text_keys)
+        self.cond, self.read = replace(cond.map(torch.clone), text_keys=keys), cond.text_keys
+        self.x, self.sigma = x.clone(), sigma.float().clone()
+        layers = tuple(tuple(t.clone() for t in pair) for pair in cache.layers)
+        self.cache, self.last = KVCache(cache.policy, layers, cache.frames, cache.now), cache
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):               # libraries set themselves up outside
+            for _ in range(2):
+                self.run(model)
+        torch.cuda.current_stream().wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.v, self.new = self.run(model)
+
+    def run(self, model):
+        """The pass that is captured, on the graph's own inputs."""
+        return model(self.x, self.sigma, self.cond, cache=self.cache)
+
+    def __call__(self, x, sigma, cond, cache):
+        pairs = [(self.x, x), (self.sigma, sigma)]
+        pairs += [(to, vars(cond)[k]) for k, to in vars(self.cond).items() if torch.is_tensor(to)]
+        if cond.text_keys is not self.read:         # another prompt
+            pairs += [p for both in zip(self.cond.text_keys, cond.text_keys) for p in zip(*both)]
+            self.read = cond.text_keys
+        if cache is not self.last:                  # once a block, not once a step
+            pairs += [p for both in zip(self.cache.layers, cache.layers) for p in zip(*both)]
+            self.last = cache
+        for to, source in pairs:
+            to.copy_(source)
+        self.graph.replay()
+        return self.v.clone(), [[t.clone() for t in pair] for pair in self.new]
+
+
+class Graphed(nn.Module):
+    """A `WanDiT` that runs as CUDA graphs behind a cache with relative positions, and else plainly.
+
+    A session with a window sees few shapes, a cache of 0, 3, .. 15 latent frames: each is captured
+    once. The numbers are the model's.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.config, self.made = model, model.config, {}
+        self.read_text = model.read_text
+
+    @torch.inference_mode()         # inputs that were captured in it can be written in it alone
+    def forward(self, x, sigma, cond, cache=None, mask=None):
+        if cache is None or mask is not None or not cache.policy.relative:
+            return self.model(x, sigma, cond, cache=cache, mask=mask)
+        key = x.shape, len(cache.frames), cond.text.shape, cond.text_keys is None
+        if key not in self.made:
+            self.made[key] = Captured(self.model, x, sigma, cond, cache)
+        return self.made[key](x, sigma, cond, cache)
+
+
+def short(value):
+    """Four digits of a number."""
+    return float(f"{value:.4g}")
+
+
+class Bench:
+    """A device, its sizes, the rows so far and the time left; keep(rows) after every stage."""
+
+    def __init__(self, sizes, device, minutes, keep=lambda rows: None):
+        self.sizes, self.device, self.keep, self.rows = sizes, torch.device(device), keep, []
+        self.cuda, self.end = self.device.type == "cuda", time.monotonic() + 60 * minutes
+
+    def stage(self, name, work, *given, **about):
+        """Run work(self, *given) and keep its row; without time, or with an error, keep that."""
+        row = {"stage": name} | about
+        if time.monotonic() > self.end:
+            row["result"] = "not measured: no time left"
+        else:
+            try:
+                row |= work(self, *given)
+            except Exception as error:      # a mode that does not run must not end the rest
+                row["result"] = f"not measured: {type(error).__name__}: {str(error)[:160]}"
+        self.rows.append(row)
+        self.keep(self.rows)
+        print(json.dumps(row), flush=True)
+        return row
+
+    def now(self):
+        """Seconds on a clock, once the device has finished."""
+        if self.cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def milliseconds(self, work, repeats=None):
+        """The median time of work() over repeats, after two calls that do not count."""
+        took = []
+        for _ in range(2 + (repeats or self.sizes.repeats)):
+            began = self.now()
+            work()
+            took.append(1000 * (self.now() - began))
+        return short(median(took[2:]))
+
+    def first_block(self):
+        """The condition of a stream's first block, and noise of its 4 steps."""
+        cond = standin.random_cond(self.sizes.config, self.sizes.size, DTYPE).to(self.device)
+        return cond, draw(cond, torch.Generator().manual_seed(1))
+
+    @torch.no_grad()
+    def steady(self, model):
+        """The arguments of a step in a stream's middle, and noise of its block."""
+        cond, noise = self.first_block()
+        cond, cache = replace(cond, known=torch.zeros_like(cond.known)), KVCache(AHIS)
+        while len(cache.frames) < AHIS.sinks + AHIS.window:
+            cache = remember(model, noise[0], cond, cache)
+        sigma = exact(SIGMAS[1], noise).expand(noise.shape[1:3])
+        return (noise[0], sigma, cond, cache), noise
 
 
 @torch.no_grad()
-def steady(bench, model, dtype):
-    """A later block's latents, noise level and condition, and a full cache."""
-    cond = condition(bench.sizes.config, bench.sizes.size, dtype).to(bench.device)
-    cond = replace(cond, known=torch.zeros_like(cond.known))
-    x = draw(cond, torch.Generator().manual_seed(1))[0]
-    cache = KVCache(AHIS)
-    while len(cache.frames) < AHIS.sinks + AHIS.window:
-        cache = remember(model, x, cond, cache)
-    return x, torch.full(x.shape[:2], 0.9375, device=bench.device, dtype=dtype), cond, cache
-
-
-def ceilings(bench, dtype):
-    """What this card reaches: a large matrix product, a large copy."""
+def floor(bench, model):
+    """The shortest time of a step: its counted FLOPs at the rate of a large matrix product."""
     n = bench.sizes.matrix
-    a = torch.randn(n, n, device=bench.device).to(dtype)
-    source = torch.randn(bench.sizes.copy // 4, device=bench.device)
-    product, copy = bench.milliseconds(lambda: a @ a), bench.milliseconds(source.clone)
-    return {"tflops": short(2 * n ** 3 / product / 1e9),
-            "gb_per_s": short(2 * 4 * source.numel() / copy / 1e6)}
+    a = torch.randn(n, n, device=bench.device, dtype=DTYPE)
+    tflops = 2 * n ** 3 / bench.milliseconds(lambda: a @ a) / 1e9
+    (x, sigma, cond, cache), _ = bench.steady(model)
+    with FlopCounterMode(display=False) as counter:
+        model(x, sigma, cond, cache=cache)
+    tflop = counter.get_total_flops() / 1e12
+    return {"tflops": short(tflops), "tflop": short(tflop),
+            "floor_ms": short(1000 * tflop / tflops)}
 
 
 @torch.no_grad()
-def agreement(bench, exact, rough):
-    """bf16 against fp32 with the same weights: a first block's velocity, and its latents."""
-    out = []
-    for model in (exact, rough):
-        dtype = next(model.parameters()).dtype
-        cond = condition(bench.sizes.config, bench.sizes.size, dtype).to(bench.device)
-        noise = draw(cond, torch.Generator().manual_seed(1))
-        v, _ = model(noise[0], torch.ones_like(noise[0][:, :, 0, 0, 0]), cond, cache=EMPTY)
-        out.append((v.float(), denoise(model, noise, cond, EMPTY).float()))
-    errors = [((b - a).norm() / a.norm()).item() for a, b in zip(*out)]
-    finite = all(x.isfinite().all().item() for x in out[1])
-    return {"velocity": short(errors[0]), "block": short(errors[1]), "finite": finite}
-
-
-@torch.no_grad()
-def dit_speed(bench, model, dtype, plain, work):
+def dit_speed(bench, model, plain):
     """ms of a step and of a block (5 passes) in steady state, and frames/s of the DiT alone."""
-    x, sigma, cond, cache = steady(bench, plain, dtype)
-    noise = draw(cond, torch.Generator().manual_seed(1))
+    (x, sigma, cond, cache), noise = bench.steady(plain)
     step = bench.milliseconds(lambda: model(x, sigma, cond, cache=cache))
     block = bench.milliseconds(lambda: remember(model, denoise(model, noise, cond, cache), cond,
                                                 cache))
     return {"ms_per_step": step, "ms_per_block": block,
-            "frames_per_second": short(1000 * FRAMES / block),
-            "fraction_of_ceiling": short(work["floor_ms"] / step) if work else "not measured"}
+            "frames_per_second": short(1000 * FRAMES / block)}
+
+
+@functools.cache
+def performer(bench):
+    """An avatar as `AvatarSession` takes it, still without its DiT."""
+    s = bench.sizes
+    codec = WanCodec(standin.random_vae(**s.vae).to(bench.device, DTYPE))
+    speech = Speech(standin.random_speech(**s.speech).to(bench.device), DTYPE)
+    text = standin.random_text(s.config.text_dim)([""]).to(bench.device, DTYPE)
+    return SimpleNamespace(codec=codec, audio=lambda: SpeechStream(speech), text=lambda _: text)
 
 
 @torch.no_grad()
-def floor(bench, model, dtype, top):
-    """Counted FLOPs of a step and the bytes it must move, over the measured ceilings."""
-    x, sigma, cond, cache = steady(bench, model, dtype)
-    flops = count_flops(lambda: model(x, sigma, cond, cache=cache))
-    tensors = [*model.parameters(), *(t for pair in cache.layers for t in pair)]
-    moved = sum(t.numel() * t.element_size() for t in tensors)
-    times = flops / top["tflops"] / 1e9, moved / top["gb_per_s"] / 1e6
-    return {"tflop": short(flops / 1e12), "gbyte": short(moved / 1e9), "compute_ms":
-            short(times[0]), "memory_ms": short(times[1]), "floor_ms": short(max(times))}
-
-
-@torch.no_grad()
-def vae_speed(bench, codec):
+def vae_speed(bench):
     """ms to decode a block of 3 latent frames in a stream's middle."""
-    side = bench.sizes.size // 8
+    codec, side = performer(bench).codec, bench.sizes.size // 8
     z = torch.randn(1, BLOCK, 16, side, side, device=bench.device)
     _, memory = codec.decode_step(z[:, :1])
     _, memory = codec.decode_step(z[:, :1], memory)
 
-    def work():
+    def block():
         state = memory
-        for part in z.split(1, dim=1):
-            _, state = codec.decode_step(part, state)
-    return {"ms_per_block": bench.milliseconds(work)}
+        for frame in z.split(1, dim=1):
+            _, state = codec.decode_step(frame, state)
+    return {"ms_per_block": bench.milliseconds(block)}
 
 
-def live(bench, avatar, model):
+def session_speed(bench, model):
     """Frames/s of a pipelined session with decoding, the first frames' latency, peak memory."""
-    avatar = SimpleNamespace(**vars(avatar) | {"model": model})
+    avatar = SimpleNamespace(**vars(performer(bench)), model=model)
     g = torch.Generator().manual_seed(0)
     picture = torch.rand(3, bench.sizes.size, bench.sizes.size, generator=g) * 2 - 1
     first = 0.1 * torch.randn(samples_for(1, avatar.audio().ahead), generator=g)
-    rest = 0.1 * torch.randn(FRAMES * 1000 * bench.sizes.blocks, generator=g)
+    rest = 0.1 * torch.randn(FRAMES * SAMPLES_PER_FRAME * bench.sizes.blocks, generator=g)
     AvatarSession(avatar, picture, "", undo=0).push(torch.cat([first, rest])[:90_000])    # warm
-    bench.reset_peak()
+    if bench.cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     latency = []
     for _ in range(3):
         session = AvatarSession(avatar, picture, "", undo=0)
-        bench.wait()
-        began = time.perf_counter()
+        began = bench.now()
         session.push(first)                         # sound to 9 pictures in the host's memory
-        latency.append(time.perf_counter() - began)
+        latency.append(bench.now() - began)
     with Pipeline(session) as stream:
-        producer = Thread(target=lambda: (stream.push(rest), stream.end()))
-        producer.start()
+        (producer := Thread(target=lambda: (stream.push(rest), stream.end()))).start()
         times = [time.perf_counter() for _ in stream]
         producer.join()
-    made = FRAMES * (len(times) - 1)
-    return {"first_frame_seconds": short(median(latency)),
-            "frames_per_second": short(made / (times[-1] - times[0])),
-            "peak_gib": bench.peak_gib()}
+    peak = short(torch.cuda.max_memory_allocated() / 2 ** 30) if bench.cuda else "not measured"
+    return {"first_frame_seconds": short(median(latency)), "peak_gib": peak,
+            "frames_per_second": short(FRAMES * (len(times) - 1) / (times[-1] - times[0]))}
 
 
 @torch.no_grad()
-def teacher(bench, model, dtype, decode_ms):
-    """One guided step on 21 latent frames; a window is 48 of them and 7 blocks of decoding."""
-    cond = condition(bench.sizes.config, bench.sizes.size, dtype).to(bench.device)
-    known = torch.arange(TEACHER_FRAMES, device=bench.device)[None] == 0
-    cond = replace(cond, audio=cond.audio[:, :1].repeat(1, TEACHER_FRAMES, 1), known=known)
-    x = draw(cond, torch.Generator().manual_seed(0))[0]
-    sigma = torch.full(x.shape[:2], 0.9, device=bench.device, dtype=dtype)
-    step = bench.milliseconds(lambda: guided(model, x, sigma, cond, OMNI), 1)
-    window = TEACHER_STEPS * step + TEACHER_FRAMES // BLOCK * decode_ms
+def teacher_speed(bench, model, decode):
+    """A guided step on 21 latent frames; a window is 48 of them and 7 blocks of decoding."""
+    cond, _ = bench.first_block()
+    cond = replace(cond, audio=cond.audio[:, :1].repeat(1, WINDOW, 1),
+                   known=torch.arange(WINDOW, device=bench.device)[None] == 0)
+    x = draw(cond, torch.Generator().manual_seed(1))[0]
+    sigma = torch.full(x.shape[:2], 0.9, device=bench.device)
+    step = bench.milliseconds(lambda: guided(model, x, sigma, cond, Guidance(4.5, 4.5)), 1)
+    window = TEACHER_STEPS * step + WINDOW // BLOCK * decode["ms_per_block"]
     return {"ms_per_guided_step": step, "first_frame_seconds": short(window / 1000),
-            "frames_per_second": short(1000 * (4 * TEACHER_FRAMES - 3) / window)}
+            "frames_per_second": short(1000 * (4 * WINDOW - 3) / window)}
 
 
-def summary(bench):
-    """The best of all modes, and beside it what it is meant to be."""
-    rate, slow = (bench.best(name, "frames_per_second") for name in ("session", "teacher"))
-    found = {"dit_frames_per_second": bench.best("dit", "frames_per_second"),
-             "frames_per_second": rate,
-             "first_frame_seconds": bench.best("session", "first_frame_seconds", min),
-             "times_the_teacher": short(rate / slow) if rate and slow else None}
-    found = {name: "not measured" if value is None else value for name, value in found.items()}
-    return found | {f"target_{name}": target for name, target in TARGETS.items()}
-
-
-def measure(bench, dtype):
+def measure(bench):
     """All stages, the indispensable ones first."""
-    top = bench.stage("ceilings", lambda: ceilings(bench, dtype))
-    exact = standin.random_dit(bench.sizes.config, bench.device, torch.float32)
-    model = deepcopy(exact).to(dtype)
-    bench.stage("bf16 against fp32", lambda exact=exact: agreement(bench, exact, model))
-    del exact
-    work = bench.stage("floor of a step", lambda: floor(bench, model, dtype, top))
-    work = work if "floor_ms" in work else None
-    avatar = functools.cache(lambda: performer(bench, dtype))
-    decode = bench.stage("vae", lambda: vae_speed(bench, avatar().codec), mode="eager")
-    modes = {"eager": model}
+    model = standin.random_dit(bench.sizes.config, bench.device, DTYPE)
+    bench.stage("floor of a step", floor, model)
+    decode = bench.stage("vae", vae_speed, mode="eager")
+
+    def speed(made, mode):
+        bench.stage("dit", dit_speed, made, model, mode=mode)
+        bench.stage("session", session_speed, made, mode=mode)
+
+    speed(model, "eager")
+    bench.stage("teacher", teacher_speed, model, decode, mode="eager")
     if bench.cuda:
-        modes["graphs"] = Graphed(model)
-    for name, made in modes.items():
-        bench.stage("dit", lambda m=made: dit_speed(bench, m, dtype, model, work), mode=name)
-        bench.stage("session", lambda m=made: live(bench, avatar(), m), mode=name)
-    made = modes = None                             # lets go of the graphs
-    bench.stage("teacher", lambda: teacher(bench, model, dtype, decode["ms_per_block"]),
-                mode="eager")
-    for name, backend in BACKENDS.items():
-        def forced(backend=backend):
-            with sdpa_kernel(backend):
-                return dit_speed(bench, model, dtype, model, work)
-        bench.stage("dit", forced, mode="eager", attention=name)
-    if bench.cuda:
+        speed(Graphed(model), "graphs")
         torch._dynamo.config.recompile_limit = 32
         for block in model.blocks:
             block.compile()
-        for name, made in (("compiled", model), ("compiled graphs", Graphed(model))):
-            bench.stage("dit", lambda m=made: dit_speed(bench, m, dtype, model, work), mode=name)
-            bench.stage("session", lambda m=made: live(bench, avatar(), m), mode=name)
-    bench.end = float("inf")                        # what follows takes no time
-    bench.stage("summary", lambda: summary(bench))
+        speed(model, "compiled")
+        speed(Graphed(model), "compiled graphs")
 
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pack", metavar="DIR", help="only download the wheels there")
-    parser.add_argument("--python", metavar="3.11", help="the GPU machine's, for --pack")
-    parser.add_argument("--wheels", metavar="DIR", help="install these first, without a network")
     parser.add_argument("--out", metavar="DIR", default="outputs", help="where real_gpu.json goes")
     parser.add_argument("--minutes", type=float, default=7.0, help="after which no stage begins")
     parser.add_argument("--small", action="store_true", help="a small size, on any machine")
     options = parser.parse_args(words)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    if options.pack:
-        command = [*pip, "download", "--no-deps", "-d", options.pack, *WHEELS]
-        if options.python:
-            command += ["--python-version", options.python, "--only-binary=:all:"]
-        subprocess.run(command, check=True)
-        return
     (out := Path(options.out)).mkdir(parents=True, exist_ok=True)
-    if options.wheels:
-        site, files = out / "site", sorted(Path(options.wheels).glob("*.whl"))
-        subprocess.run([*pip, "install", "--no-index", "--no-deps", "--target", site, *files],
-                       check=True)
-        sys.path.append(str(site))                  # behind what the machine has
-        importlib.invalidate_caches()
-    device = best_device()
-    facts = as_result("python -m livetalk_ref.real.gpu" + " --small" * options.small,
-                      [{"torch": torch.__version__}], [0], device=device)
+    command = "python -m livetalk_ref.real.gpu" + " --small" * options.small
+    facts = as_result(command, [{"torch": torch.__version__}], [0], device=best_device())
 
     def keep(stages):
-        made = facts | {"cost": {"stages": stages}}
-        (half := out / "real_gpu.json.tmp").write_text(json.dumps(made, indent=1) + "\n")
-        os.replace(half, out / "real_gpu.json")     # a machine that is taken away leaves it whole
+        made = json.dumps(facts | {"cost": {"stages": stages}}, indent=1)
+        (half := out / "real_gpu.json.tmp").write_text(made + "\n")
+        half.replace(out / "real_gpu.json")         # a machine that is taken away leaves it whole
 
-    measure(Bench(SMALL if options.small else FULL, device, options.minutes, keep), torch.bfloat16)
+    measure(Bench(SMALL if options.small else FULL, best_device(), options.minutes, keep))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Prompts to umT5 embeddings, or to ones that were saved beforehand.
 
 umT5-xxl takes 11 GB in bf16, four times the DiT, and is needed once a prompt: `prepare` writes
-the embeddings to a file of a few megabytes, and nothing else has to hold the encoder. 512 rows;
-those behind the prompt's end are zero and are read like any others. LiveTalk section 3.1, Wan 2.1.
+its embeddings to a file of a few megabytes. There are 512 rows; those behind a prompt's end are
+zero and are read like any others. LiveTalk section 3.1, Wan 2.1.
 """
 
 import json
@@ -11,15 +11,14 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.real.pretrained import brief, from_folder
-from livetalk_ref.real.weights import opened
+from livetalk_ref.real.weights import brief, from_folder, open_weights
 from livetalk_ref.train import save
 
 ROWS = 512              # tokens of a prompt
 
 
 class UmT5:
-    """The text encoder itself: `encoder(prompts)` -> (B, 512, 4096)."""
+    """The text encoder: `encoder(prompts)` -> (B, 512, 4096)."""
 
     def __init__(self, tokenizer, model, dtype=torch.float32):
         self.tokenizer, self.model, self.dtype = tokenizer, model, dtype
@@ -40,11 +39,11 @@ class SavedText:
 
     def __init__(self, path, dtype=torch.float32, device="cpu"):
         self.path = path
-        with opened(path, device) as file:
-            names = json.loads((file.metadata() or {}).get("prompts", "[]"))
-            self.rows = {prompt: F.pad(rows, (0, 0, 0, ROWS - len(rows))).to(dtype)
-                         for prompt, rows in ((prompt, file.get_tensor(str(i)))
-                                              for i, prompt in enumerate(names))}
+        with open_weights(path, device) as file:
+            prompts = json.loads((file.metadata() or {}).get("prompts", "[]"))
+            used = [file.get_tensor(str(i)).to(dtype) for i in range(len(prompts))]
+        self.rows = {prompt: F.pad(rows, (0, 0, 0, ROWS - len(rows)))    # (512, D)
+                     for prompt, rows in zip(prompts, used)}
 
     def __call__(self, prompts):
         for prompt in prompts:
@@ -56,9 +55,9 @@ class SavedText:
 
 
 def save_text(path, encoder, prompts, negative=""):
-    """Write the embeddings of prompts, used rows alone, beside that of the dropped prompt.
+    """Write the rows that prompts use, and those of the dropped prompt.
 
-    negative: what stands for no prompt at all under guidance; the student needs none.
+    negative: what stands for no prompt under a teacher's guidance; the student needs none.
     """
     rows = dict.fromkeys(["", *prompts])
     for prompt in rows:

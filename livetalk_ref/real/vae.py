@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.real.pretrained import from_folder
+from livetalk_ref.real.weights import from_folder
 
 GROUP = 4           # video frames a latent frame
 STRIDE = 8          # pixels a latent cell

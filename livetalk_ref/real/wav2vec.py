@@ -1,11 +1,10 @@
-"""Speech to audio rows as OmniAvatar reads it: wav2vec 2.0 at the video's rate.
+"""Speech to audio rows as LiveTalk reads them: wav2vec 2.0 at the video's rate.
 
-The convolutions' features (about 50 a second) are interpolated to one row a video frame BEFORE
-they are projected, so the transformer runs at 16 rows a second. A row is its last hidden state
-and all 13 hidden states, 14 x 768 channels. The transformer reads the whole clip both ways: a
-stream must cut it. `SpeechClip` knows the clip; `SpeechStream` reads windows of 5 seconds that end
-`ahead` frames behind their newest row. Row i stands for the moment i / 16 s. Sources: wav2vec 2.0
-(Baevski et al. 2020), OmniAvatar, LiveTalk section 4. T rows, A = 14 x 768 channels.
+The convolutions' features (about 50 a second) are interpolated to one row a video frame before
+the transformer, which so runs at 16 rows a second and reads them both ways: a stream must cut it.
+Row i stands for the moment i / 16 s. OmniAvatar itself makes 25 frames a second, with a first row
+of zeros and .3 s of silence. Letters: T rows, A = 14 x 768 channels, the last hidden state and all
+13. Sources: wav2vec 2.0 (Baevski et al. 2020), OmniAvatar, LiveTalk section 4.
 """
 
 import torch
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import ROWS_PER_LATENT
-from livetalk_ref.real.pretrained import from_folder
+from livetalk_ref.real.weights import from_folder
 from livetalk_ref.stream import SAMPLES_PER_FRAME
 
 WINDOW = 81             # rows that a stream's window holds: the clips the DiT was trained on
@@ -36,8 +35,8 @@ class Speech:
 
     @property
     def device(self):
-        """Where the model is. (Its first parameter may be elsewhere on the meta device.)"""
-        return self.model.feature_projection.projection.weight.device
+        """Where the model is."""
+        return self.model.device
 
     @torch.no_grad()
     def __call__(self, samples, count):
@@ -45,35 +44,21 @@ class Speech:
         x = self.model.feature_extractor(samples[None].to(self.device))  # (1, c, 50 a second)
         x = F.interpolate(x, size=count, mode="linear", align_corners=True)
         x = self.model.feature_projection(x.transpose(1, 2))[0]          # (1, count, 768)
-        return torch.cat(self.states(x), dim=-1)[0].to(self.dtype)
-
-    def states(self, x):
-        """The last hidden state, then the transformer's input and the output of every layer."""
-        layers, seen, hooks = self.model.encoder.layers, [], []
-
-        def keep_input(module, args):
-            seen.append(args[0])
-
-        def keep_output(module, args, output):
-            seen.append(output[0] if isinstance(output, tuple) else output)
-
-        hooks = [layers[0].register_forward_pre_hook(keep_input),
-                 *(layer.register_forward_hook(keep_output) for layer in layers)]
-        try:
-            last = self.model.encoder(x)[0]
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return [last, *seen]
+        encoder = self.model.encoder
+        states = [encoder.layer_norm(x + encoder.pos_conv_embed(x))]
+        for layer in encoder.layers:
+            out = layer(states[-1])
+            states.append(out[0] if isinstance(out, tuple) else out)     # by its version
+        return torch.cat([states[-1], *states], dim=-1)[0].to(self.dtype)
 
 
 def normalised(samples, mean, variance):
-    """Zero mean and unit variance, as the feature extractor does it."""
+    """Samples at zero mean and unit variance, as the feature extractor makes them."""
     return (samples - mean) / (variance + TINY_VARIANCE) ** 0.5
 
 
 class SpeechClip:
-    """The rows of a clip that is known from the start; hands them out as the sound is pushed.
+    """Rows of a clip that is known from the start, handed out as its sound is pushed.
 
     samples (N,) are normalised as a whole, silence follows up to `frames` rows; as the authors do.
     """
@@ -97,7 +82,7 @@ class SpeechClip:
 
 
 class SpeechStream:
-    """The rows of a stream: one latent frame's rows at a time, from the sound around them alone.
+    """Rows of a stream, one latent frame's at a time, each from a window of 5 seconds of sound.
 
     A window ends `ahead` frames behind its newest row; its samples are normalised by mean and
     variance of all that has been heard by then. Windows do not depend on the chunks that come.
@@ -113,20 +98,18 @@ class SpeechStream:
         """(N,) samples -> (n, A) rows now complete, possibly none."""
         self.sound = torch.cat([self.sound, samples])
         self.heard += len(samples)
-        rows = [self.nothing()]
+        rows = [torch.zeros(0, self.speech.width, dtype=self.speech.dtype,
+                            device=self.speech.device)]
         while self.heard >= self.end() * SAMPLES_PER_FRAME:
             rows.append(self.step())
         return torch.cat(rows)
-
-    def nothing(self):
-        return torch.zeros(0, self.speech.width, dtype=self.speech.dtype, device=self.speech.device)
 
     def end(self):
         """The frame up to which sound must be heard for the next rows."""
         return self.made + (ROWS_PER_LATENT if self.made else 1) - 1 + self.ahead
 
     def step(self):
-        """The one fixed step: the next 4 rows (the first time 1)."""
+        """The next 4 rows (the first time 1), from one window."""
         end = self.end()
         start = max(0, end - WINDOW + 1)
         known = self.heard - len(self.sound)                    # samples that are forgotten
@@ -141,14 +124,14 @@ class SpeechStream:
         return rows[first - start:self.made - start]
 
     def measure(self, samples):
-        """Sums over all samples so far; always over the same pieces."""
+        """Add samples to the sums over all so far, always in the same pieces."""
         self.count += len(samples)
         self.total += samples.double().sum().item()
         self.squares += samples.double().square().sum().item()
 
 
 def difference(speech, samples, ahead):
-    """How far a stream's rows are from those of the whole clip: relative norm of the error."""
+    """Distance of a stream's rows from the whole clip's, relative to their norm."""
     rows = SpeechStream(speech, ahead).push(samples)
     whole = SpeechClip(speech, samples, len(samples) // SAMPLES_PER_FRAME).rows[:len(rows)]
     return ((rows - whole).norm() / whole.norm()).item()

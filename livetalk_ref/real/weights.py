@@ -1,68 +1,60 @@
 """The released checkpoint: read tensor by tensor into a model that owns no memory before.
 
-The file is safetensors and is never unpickled. Its keys and shapes are compared first, and told
-exactly; only then is anything read. A teacher may be a base model with a LoRA adapter, which is
-merged while reading: W + alpha / rank (up @ down). LiveTalk section 3.1, paper code's layout.
+Files are safetensors and are never unpickled. Keys and shapes are compared before anything is
+read, and every difference is told. A teacher may be a base model with a LoRA adapter, which is
+merged while reading: W + alpha / rank (up @ down). Layout: paper code; LiveTalk section 3.1.
 """
 
 import json
+import logging
 import re
-from dataclasses import dataclass
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, unreadable
 from livetalk_ref.wan import LIVETALK_1P3B, Config, WanDiT
 
-SHOWN = 20              # keys of a kind that the sentence spells out
+SHOWN = 20              # keys of a kind that a sentence spells out
+LONGEST = 200           # characters of a library's own words
 ALPHA = 64.0            # of OmniAvatar's adapter, rank 128, as far as is known
 PREFIX = re.compile(r"^(?:base_model\.model\.|pipe\.dit\.|diffusion_model\.|model\.)+")
 LORA = re.compile(r"^(?P<layer>.+)\.lora_(?P<part>A|B|down|up)(?:\.default)?\.weight$")
 
 
-@dataclass(frozen=True)
-class Misfit:
-    """How a file's keys differ from a model's. Misshapen: (key, its shape, the model's)."""
-
-    missing: tuple = ()
-    unexpected: tuple = ()
-    misshapen: tuple = ()
-
-    def __bool__(self):
-        return bool(self.missing or self.unexpected or self.misshapen)
-
-    def __str__(self):
-        shaped = [f"{key} is {by(got)}, not {by(want)}" for key, got, want in self.misshapen]
-        kinds = {"missing": self.missing, "unexpected": self.unexpected, "misshapen": shaped}
-        return "; ".join(f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in kinds.items()
-                         if keys)
-
-
-def by(shape):
-    return "x".join(map(str, shape)) or "a number"
+def brief(words):
+    """The words of an error in one line."""
+    words = " ".join(str(words).split())
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]} .."
 
 
 def listed(keys):
+    """Some keys in words, the others counted."""
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     return ", ".join(keys[:SHOWN]) + more
 
 
+def misfit(missing=(), unexpected=(), misshapen=()):
+    """How keys differ from a model's, in words, "" if they do not.
+
+    misshapen: (key, its shape, the model's), all three kinds in any order.
+    """
+    def size(shape):
+        return "x".join(map(str, shape)) or "a number"
+
+    shaped = [f"{key} is {size(got)}, not {size(want)}" for key, got, want in sorted(misshapen)]
+    kinds = {"missing": sorted(missing), "unexpected": sorted(unexpected), "misshapen": shaped}
+    return "; ".join(f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in kinds.items() if keys)
+
+
 def compare(shapes, wanted):
-    """The `Misfit` of {key: shape} to the wanted {key: shape}."""
-    common = sorted(shapes.keys() & wanted.keys())
-    return Misfit(tuple(sorted(wanted.keys() - shapes.keys())),
-                  tuple(sorted(shapes.keys() - wanted.keys())),
-                  tuple((key, shapes[key], wanted[key]) for key in common
-                        if shapes[key] != wanted[key]))
+    """The `misfit` of {key: shape} to the wanted {key: shape}."""
+    misshapen = [(key, shapes[key], wanted[key]) for key in shapes.keys() & wanted.keys()
+                 if shapes[key] != wanted[key]]
+    return misfit(wanted.keys() - shapes.keys(), shapes.keys() - wanted.keys(), misshapen)
 
 
-def shapes_of(model):
-    """{key: shape} of a module's state."""
-    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
-
-
-def opened(path, device="cpu"):
+def open_weights(path, device="cpu"):
     """A safetensors file, nothing of it read yet. UserError when it is not one."""
     try:
         return safe_open(path, "pt", device=str(device))
@@ -70,22 +62,21 @@ def opened(path, device="cpu"):
         raise UserError(f"There is no file {path}; see notebook 10 for what to download.") \
             from error
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file: {error}. If it was cut short, "
+        raise UserError(f"{unreadable(path, error)} If it was cut short, "
                         f"download it again; weights in another format must be converted, they "
                         f"are never unpickled.") from error
 
 
 def stored_shapes(path):
     """{key: shape} from a file's header, and its metadata."""
-    with opened(path) as file:
+    with open_weights(path) as file:
         return ({key: tuple(file.get_slice(key).get_shape()) for key in file.keys()},
                 file.metadata() or {})
 
 
 def stored_tensor(path, key, device, dtype=None):
-    """One tensor. The file is mapped into memory for this one alone, so that the pages of those
-    already copied are given back."""
-    with opened(path, device) as file:
+    """One tensor of a file, in its own memory."""
+    with open_weights(path, device) as file:    # mapped anew, so that pages already copied go back
         tensor = file.get_tensor(key)
         return tensor.to(dtype=dtype or tensor.dtype, copy=True)
 
@@ -98,28 +89,35 @@ class Adapter:
         self.shapes, _ = stored_shapes(path)
         for key in self.shapes:
             name = PREFIX.sub("", key)
-            match = LORA.match(name)
-            if match:
+            if match := LORA.match(name):
                 part = "down" if match["part"] in ("A", "down") else "up"
                 self.pairs.setdefault(f"{match['layer']}.weight", {})[part] = key
             else:
                 self.whole[name] = key
-        broken = [key for key, pair in self.pairs.items() if len(pair) < 2]
-        if broken:
+        if broken := [key for key, pair in self.pairs.items() if len(pair) < 2]:
             raise UserError(f"{path} holds only one of two matrices for {listed(broken)}.")
 
-    def change(self, key, device):
-        """What is added to a weight, float32 (out, in); None for one that it leaves alone."""
+    def applied_to(self, shapes, wanted):
+        """{key: shape} of a base model under this adapter. UserError for pairs that do not fit."""
+        products = {}
+        for key, pair in self.pairs.items():
+            down, up = self.shapes[pair["down"]], self.shapes[pair["up"]]
+            products[key] = (*up[:1], *down[1:])
+        if found := compare(products, {key: wanted[key] for key in products if key in wanted}):
+            raise UserError(f"The adapter {self.path} does not fit: {found}.")
+        return shapes | {name: self.shapes[key] for name, key in self.whole.items()}
+
+    def merge(self, key, base, device, dtype):
+        """A tensor of the base file at a path, replaced, or changed in float32, by this adapter."""
+        if key in self.whole:
+            return stored_tensor(self.path, self.whole[key], device, dtype)
+        tensor = stored_tensor(base, key, device, None if key in self.pairs else dtype)
         if key not in self.pairs:
-            return None
+            return tensor
         down, up = (stored_tensor(self.path, self.pairs[key][part], device, torch.float32)
                     for part in ("down", "up"))
-        return self.alpha / len(down) * (up @ down)
-
-    def shape(self, key):
-        """(out, in) of the product of a pair."""
-        down, up = (self.shapes[self.pairs[key][part]] for part in ("down", "up"))
-        return (*up[:1], *down[1:])
+        change = self.alpha / len(down) * (up @ down)                    # (out, in)
+        return (tensor.float() + change).to(dtype or tensor.dtype)
 
 
 def load_dit(path, config=LIVETALK_1P3B, device="cpu", dtype=None, lora=None, alpha=ALPHA):
@@ -131,35 +129,34 @@ def load_dit(path, config=LIVETALK_1P3B, device="cpu", dtype=None, lora=None, al
     """
     shapes, facts = stored_shapes(path)
     config = Config(**json.loads(facts["config"])) if "config" in facts else config
-    adapter = Adapter(lora, alpha) if lora else None
     with torch.device("meta"):
         model = WanDiT(config)
-    check(path, shapes, shapes_of(model), adapter)
-    model.load_state_dict({key: merged(path, key, device, dtype, adapter)
-                           for key in model.state_dict()}, assign=True)
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    adapter = Adapter(lora, alpha) if lora else None
+    if found := compare(adapter.applied_to(shapes, wanted) if adapter else shapes, wanted):
+        raise UserError(f"{path} does not have the layout of this model: {found}.")
+    model.load_state_dict({key: adapter.merge(key, path, device, dtype) if adapter else
+                           stored_tensor(path, key, device, dtype) for key in wanted}, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def check(path, shapes, wanted, adapter):
-    """UserError if file and adapter together do not make the wanted keys and shapes."""
-    if adapter:
-        whole = {name: adapter.shapes[key] for name, key in adapter.whole.items()}
-        pairs = {key: adapter.shape(key) for key in adapter.pairs}
-        misfit = compare(pairs, {key: wanted[key] for key in pairs if key in wanted})
-        if misfit:
-            raise UserError(f"The adapter {adapter.path} does not fit: {misfit}.")
-        shapes = shapes | whole
-    misfit = compare(shapes, wanted)
-    if misfit:
-        raise UserError(f"{path} does not have the layout of this model: {misfit}.")
+def from_folder(kind, folder, what, may_lack=(), **options):
+    """`kind.from_pretrained(folder)`, safetensors only, in evaluation mode, on the CPU.
 
-
-def merged(path, key, device, dtype, adapter):
-    """A tensor of the file, replaced or changed by the adapter (summed in float32)."""
-    if adapter and key in adapter.whole:
-        return stored_tensor(adapter.path, adapter.whole[key], device, dtype)
-    change = adapter and adapter.change(key, device)
-    if change is None:
-        return stored_tensor(path, key, device, dtype)
-    tensor = stored_tensor(path, key, device)
-    return (tensor.float() + change).to(dtype or tensor.dtype)
+    kind: a class of diffusers or transformers; what: the module in words; may_lack: keys that it
+    does without. A file may hold more than it uses. UserError names what is missing or misshapen.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)       # the library draws missing weights and only reports it
+    try:
+        module, found = kind.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True,
+            ignore_mismatched_sizes=True, **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder} holds no {what}: {brief(error)}") from error
+    finally:
+        logging.disable(before)
+    misshapen = [(key, tuple(got), tuple(want)) for key, got, want in found["mismatched_keys"]]
+    if wrong := misfit(set(found["missing_keys"]) - set(may_lack), (), misshapen):
+        raise UserError(f"{folder} does not hold the whole {what}: {wrong}.")
+    return module.eval().requires_grad_(False)

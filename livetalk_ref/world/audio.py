@@ -1,4 +1,4 @@
-"""Sound in: files to samples, samples to rows of log-mel frames at the video's rate.
+"""Sound in: samples to rows of log-mel frames at the video's rate.
 
 Row i describes the sound from 125 ms before video frame i to LOOKAHEAD_MS after it: log-mel
 frames, loudness-normalised, stacked. `MelRows` does constant work for every 1000 samples and
@@ -6,19 +6,12 @@ never looks back; a whole file goes through the same fixed-size step as a stream
 the same bits. What the models see of a row is made by ear.py.
 """
 
-import math
-import os
-
-import av
 import numpy as np
-import soundfile
 import torch
-from torchaudio.functional import melscale_fbanks, resample
+from torchaudio.functional import melscale_fbanks
 
-from livetalk_ref.errors import UserError
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
-MAX_SECONDS = 3600
 HOP, WINDOW, MELS = 250, 512, 32            # samples, samples, bands
 STEPS = SAMPLES_PER_FRAME // HOP            # mel frames a video frame
 BEHIND, AHEAD = 2, 1                        # video frames of context before and after
@@ -28,78 +21,6 @@ FLOOR = 1e-2                                # mel power below which everything i
 MEAN, SCALE = -1.2, 3.0                     # of log-mel over the training voices
 TARGET, GATE = 0.1, 0.003                   # RMS that speech is brought to; RMS that is speech
 LOUDEST_GAIN = 32.0
-
-
-def load_audio(path):
-    """A sound file -> (N,) float32, 16 kHz mono.
-
-    wav, flac, ogg, mp3 (soundfile) or whatever else PyAV opens, any rate, any channels.
-    UserError for a file that is missing, empty, broken, without sound, or over an hour long.
-    """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise UserError(f"There is no sound file '{path}'.")
-    if os.path.getsize(path) == 0:
-        raise UserError(f"The sound file '{path}' is empty.")
-    try:
-        samples = read_soundfile(path)
-    except soundfile.LibsndfileError:
-        samples = read_av(path)
-    if len(samples) == 0:
-        raise UserError(f"The sound file '{path}' holds no sound.")
-    return samples
-
-
-def read_soundfile(path):
-    with soundfile.SoundFile(path) as file:
-        rate = file.samplerate
-        if math.gcd(rate, SAMPLE_RATE) < 25:                # torchaudio's kernel would be huge
-            return read_av(path)
-        samples = gather(path, mono_blocks(file), rate)
-    return resample(samples, rate, SAMPLE_RATE)                                     # (N,)
-
-
-def mono_blocks(file):
-    """Until nothing comes: the length that a header states can be a lie."""
-    while len(block := file.read(1 << 18, dtype="float32", always_2d=True)):        # (n, C)
-        yield block.mean(1)
-
-
-def read_av(path):
-    try:
-        with av.open(path) as container:
-            if not container.streams.audio:
-                raise UserError(f"The file '{path}' holds no sound.")
-            return gather(path, av_blocks(container), SAMPLE_RATE)                  # (N,)
-    except av.FFmpegError:
-        raise UserError(f"The file '{path}' is broken or is not a sound file.") from None
-
-
-def av_blocks(container):
-    resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE)
-    for frame in container.decode(audio=0):
-        yield from (piece.to_ndarray()[0] for piece in resampler.resample(frame))
-    yield from (piece.to_ndarray()[0] for piece in resampler.resample(None))
-
-
-def gather(path, blocks, rate):
-    """All blocks in one (N,) tensor; stops as soon as they are too many."""
-    pieces, count = [np.zeros(0, np.float32)], 0
-    for block in blocks:
-        pieces.append(block)
-        count += len(block)
-        if count > MAX_SECONDS * rate:
-            raise UserError(f"The sound file '{path}' is longer than an hour; cut it into parts.")
-    samples = torch.from_numpy(np.concatenate(pieces))
-    if count and not samples.isfinite().any():
-        raise UserError(f"The sound file '{path}' is broken: it holds no valid sample.")
-    return samples.nan_to_num(0.0, 0.0, 0.0)
-
-
-def is_silent(samples):
-    """True if no video frame of (N,) samples is louder than -60 dB: legal, but worth a warning."""
-    blocks = samples.split(SAMPLES_PER_FRAME)
-    return not any(block.square().mean().sqrt() >= 1e-3 for block in blocks)
 
 
 def augment(samples, generator):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from livetalk_ref import DATA
 from livetalk_ref.errors import UserError
 from livetalk_ref.train import read
 from livetalk_ref.world import shards
@@ -21,7 +22,7 @@ from livetalk_ref.world.audio import AHEAD, ROW, MelRows
 from livetalk_ref.world.state import FPS
 from livetalk_ref.world.visemes import LETTERS, split_phone, visemes
 
-SHIPPED = Path(__file__).resolve().parents[2] / "data" / "checkpoints"
+SHIPPED = DATA / "checkpoints"
 CHECKPOINTS = Path(os.environ.get("LIVETALK_WEIGHTS") or SHIPPED)   # `weights --quick` has its own
 WEIGHTS = CHECKPOINTS / "ear.safetensors"
 FEATURES = 63
@@ -81,7 +82,7 @@ def spoken_phones(phones, frames):
 
 def make(split, number):
     """A stretch of speech as the models hear it: mel rows, mouth and phone of 64 frames."""
-    from livetalk_ref.world import clips            # which needs our features for its own rows
+    from livetalk_ref.world import clips  # which needs our features for its own rows
 
     g = clips.clip_generator(split, number, seed=1)
     samples, phones = clips.soundtrack(FRAMES, g, "train" if split == "train" else "held_out")

@@ -10,7 +10,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref.judge.results import write_result
+from livetalk_ref.files import write_result
 from livetalk_ref.world import audio
 from livetalk_ref.world.speech import VOICES, say, sentences, voices
 from livetalk_ref.world.state import FPS

@@ -69,8 +69,10 @@ THINGS = ("shirt", "hair", "glasses", "background", "earrings", "jacket")
 FILLERS = ("a", "the", "an", "and", "while", "with", "in", "is", "at", "to", "from",
            "person", "man", "woman", "someone", "speaker", "head", "eyes", "speaks", "speaking",
            "talks", "talking", "face", "portrait", "of")
-VOCABULARY = tuple(sorted({*EXPRESSION_WORDS, *MOTION_WORDS, *ENERGY_WORDS, *DEGREES,
-                           *DIRECTIONS, *COLOURS, *THINGS, *FILLERS}))
+KINDS = {"expressions": EXPRESSION_WORDS, "motions": MOTION_WORDS, "energy": ENERGY_WORDS,
+         "degrees": DEGREES, "directions": DIRECTIONS, "looks": COLOURS + THINGS,
+         "without effect": FILLERS}
+VOCABULARY = tuple(sorted(set().union(*KINDS.values())))
 SIDED = ("turn", "tilt")
 
 
@@ -94,16 +96,44 @@ class Behaviour:
 
 def words(prompt):
     """The words of a prompt in lower case; UserError for an unknown word or too many."""
-    found = re.findall(r"\w[\w'-]*", prompt.lower())
+    found = split(prompt)
     for word in found:
         if word not in VOCABULARY:
-            close = difflib.get_close_matches(word, VOCABULARY, n=3, cutoff=0.5)
-            hint = f"did you mean {', '.join(close)}?" if close else \
-                "try words such as smiles, nods, happy, looking left, calm."
-            raise UserError(f"The prompt has the unknown word '{word}'; {hint}")
+            raise UserError(f"The prompt has the unknown word '{word}'{alike(word)}; the words "
+                            f"that it may have are listed by 'generate -h'.")
     if len(found) > MAX_WORDS:
         raise UserError(f"The prompt has {len(found)} words; use at most {MAX_WORDS}.")
     return found
+
+
+def split(prompt):
+    """All words of a prompt in lower case, known or not."""
+    return re.findall(r"\w[\w'-]*", prompt.lower())
+
+
+def alike(word):
+    """" (did you mean happy, happily?)": known words of one kind that are spelt like this one."""
+    close = difflib.get_close_matches(word, VOCABULARY, n=5, cutoff=0.75)
+    kind = next((words for words in KINDS.values() if close and close[0] in words), ())
+    same = [other for other in close if other in kind][:3]
+    return f" (did you mean {', '.join(same)}?)" if same else ""
+
+
+def keep_known_words(prompt):
+    """A prompt in free words -> (the same without what a model of this world cannot read, the
+    unknown words). Words without effect go as well where too many are left."""
+    said = split(prompt)
+    known = [word for word in said if word in VOCABULARY]
+    if len(known) > MAX_WORDS:
+        known = [word for word in known if word not in FILLERS or word in CLOSERS]
+    unknown = dict.fromkeys(word for word in said if word not in VOCABULARY)
+    return (" ".join(known[:MAX_WORDS]) if unknown or len(said) > MAX_WORDS else prompt,
+            list(unknown))
+
+
+def list_words():
+    """All words of prompts by their kinds, as text."""
+    return "; ".join(f"{kind}: {', '.join(words)}" for kind, words in KINDS.items())
 
 
 def parse(prompt):

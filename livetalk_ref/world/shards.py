@@ -6,6 +6,8 @@ alone and is written atomically, so a build can be killed, continued and grown a
 
 import hashlib
 import os
+import signal
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -63,8 +65,20 @@ def run(job, items, workers=None):
     if workers == 1:
         yield from map(job, items)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(job, items)
+    with ProcessPoolExecutor(workers, get_context("spawn"), prepare_worker) as pool:
+        # Few at a time and none cancelled: the pool's own thread falls over a cancelled one when
+        # a signal to all processes ends them.
+        under_way = deque()
+        for item in items:
+            under_way.append(pool.submit(job, item))
+            if len(under_way) > workers:
+                yield under_way.popleft().result()
+        yield from (future.result() for future in under_way)
+
+
+def prepare_worker():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)        # Ctrl-C: the parent alone speaks of it
+    torch.set_num_threads(1)
 
 
 def load(paths):

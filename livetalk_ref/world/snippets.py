@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.world import clips, shards
-from livetalk_ref.world.draw import mouth_box
+from livetalk_ref.world.draw import mouth_box, places
 from livetalk_ref.world.identity import Identity
 
 FRAMES = 17        # five latent frames
+EYE = (0.08, 0.06)  # half the width and height of the part of the picture around an eye
 OUT_OF = 65        # a snippet is cut from the first frames of a clip of this length
 
 
@@ -61,11 +62,21 @@ class Snippets:
         return self.frames[index].float() / 127.5 - 1
 
 
-def detail(box, size):
-    """Weight of every pixel in the codec's loss (..., 1, size, size): faces and, most, mouths."""
+@torch.inference_mode()
+def eyes(data):
+    """Centres of the eyes of all `Snippets` (N, 17, 2, 2), as x and y in 0..1 of the picture."""
+    return torch.stack([places(data.identity[i:i + 1], data.state[i])[:, :2]
+                        for i in range(len(data))]).clone()
+
+
+def detail(box, eyes, size):
+    """Weight of every pixel in the codec's loss (..., 1, size, size): faces and, most, mouths
+    and eyes, whose centres are eyes (..., 2, 2)."""
     x0, y0, x1, y1 = box.unbind(-1)
     face = torch.stack([x0, y0 - 1.1 * (y1 - y0), x1, y1], -1)
-    return 1 + box_mask(face, size) + box_mask(box, size)
+    reach = eyes.new_tensor(EYE)
+    around = box_mask(torch.cat([eyes - reach, eyes + reach], -1), size).amax(-4)
+    return 1 + box_mask(face, size) + box_mask(box, size) + 2 * around
 
 
 def box_mask(box, size):

@@ -19,11 +19,11 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
+from livetalk_ref import DATA
 from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.world import espeak, natural
 from livetalk_ref.world.state import SAMPLE_RATE
 
-DATA = Path(__file__).resolve().parents[2] / "data"
 SENTENCES, CLIPS = DATA / "sentences.txt", DATA / "speech"
 ENGINES = {"espeak": espeak, "natural": natural}
 

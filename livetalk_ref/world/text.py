@@ -11,8 +11,16 @@ from functools import cache
 
 import torch
 
-from livetalk_ref.world.prompts import (COLOURS, DEGREES, ENERGY_WORDS, EXPRESSION_WORDS,
-                                        MAX_WORDS, MOTION_WORDS, THINGS, words)
+from livetalk_ref.world.prompts import (
+    COLOURS,
+    DEGREES,
+    ENERGY_WORDS,
+    EXPRESSION_WORDS,
+    MAX_WORDS,
+    MOTION_WORDS,
+    THINGS,
+    words,
+)
 
 TEXT_DIM = 64
 TEXT_ROWS = MAX_WORDS + 1       # row 0 is the start token, so that '' is an embedding too

@@ -1,0 +1,42 @@
+"""`python -m livetalk_ref.studies NAME`: make files of data/results, continuing what was begun.
+
+Without a name the studies are listed. Each keeps what is done in runs/studies/NAME.
+"""
+
+from importlib import import_module
+
+from livetalk_ref.errors import run_program
+from livetalk_ref.options import Parser, number
+
+STUDIES = {
+    "teacher": "the codec, the ear and the teacher: ear, codec, teacher, guidance, gate, "
+               "teacher_curve, scoreboard",
+    "judges": "the judges, tried where answers are known: judges",
+    "curation": "damage that is seen, mended, replaced: curation",
+    "ode": "how a student of the teacher's paths converges: straightness, ode_*",
+    "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",
+    "streams": "ten minutes under every cache policy: policies",
+    "dialogues": "a hundred dialogues by three systems, and a turn's wait: multiturn, turn_latency"}
+
+
+def obey(words=None):
+    """Do what the command line asks for."""
+    parser = Parser("livetalk_ref.studies", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=STUDIES, metavar="NAME", help="see the list")
+    parser.add_argument("--minutes", type=number(0, 10 ** 6, float), metavar="M",
+                        help="stop after so long; call it again to continue")
+    parser.add_argument("--quick", action="store_true", help="the smallest size: a test, with "
+                        "results beside the run and not in data/results")
+    parser.add_argument("--compile", action="store_true",
+                        help="train through torch.compile; needs a C++ compiler")
+    options = parser.parse_args(words)
+    if options.name is None:
+        print(*(f"{name:10} {text}" for name, text in STUDIES.items()), sep="\n")
+        return
+    study = import_module(f"livetalk_ref.studies.{options.name}").STUDY
+    for line in study(options.quick, options.compile).run(options.minutes):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    run_program(obey)

@@ -1,0 +1,290 @@
+"""How good are the judges? What they say where the answers are known.
+
+The clips are the disjoint split "check", unseen by whatever was trained. The reader is tried on
+them as rendered, through the codec and spoilt; on pairs of faces that differ in a single factor;
+the SyncNet on true and shifted sound; and all judges on known damage of growing strength.
+
+A corruption takes frames (T, 3, H, W) in [-1, 1], samples (1000 T,), a strength and a
+torch.Generator, and returns new frames and samples. Strength 0 changes nothing, 1 is the worst,
+and with one seed the stronger damage is more of the same. Frame 0 is the given reference and is
+never touched.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from livetalk_ref import load
+from livetalk_ref.judge import lips, metrics
+from livetalk_ref.judge.lips import sync
+from livetalk_ref.judge.panel import Judges, expression_right
+from livetalk_ref.load import load_module
+from livetalk_ref.nets.reader import COLUMNS, READ
+from livetalk_ref.studies.work import Study, once
+from livetalk_ref.world import clips
+from livetalk_ref.world.degrade import degrade, sample_degradation
+from livetalk_ref.world.draw import render
+from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sample_identities
+from livetalk_ref.world.motion import reference_state
+from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
+
+CLIPS = 64
+SPLIT = "check"
+STEPS = (0.0, 0.25, 0.5, 1.0)       # how far two faces' one factor is apart, in its range
+FACES = 32                          # pairs for each factor and step
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHUFFLED = 8 * SAMPLES_PER_FRAME    # samples of the windows that change places: half a second
+LATEST = 8 * SAMPLES_PER_FRAME      # samples by which sound is delayed at most
+LOUDEST = 0.15                      # standard deviation of the strongest flicker
+CELLS = 6                           # flicker comes in this many patches a side
+FADE = 8                            # frames of a fade
+TINT = 0.4                          # length of the strongest colour shift
+
+
+class JudgesTried(Study):
+    """The judges on known answers."""
+
+    name = "judges"
+
+    def __init__(self, quick=False, compiled=False, count=None, **where):
+        super().__init__(quick, compiled, **where)
+        self.count = count or (4 if quick else CLIPS)
+
+    def key(self):
+        return load.checkpoints_key(Judges.load().key(), "codec")
+
+    def jobs(self):
+        few = max(2, self.count // 4)
+        reader, net, codec = (load_module(name) for name in ("reader", "sync", "codec"))
+
+        def syncnet():
+            found = lips.check(net, SPLIT, self.count)
+            return [{"judge": "SyncNet"} | {key: round(value, 4) for key, value in found.items()}]
+
+        works = {"reader": lambda: reader_rows(reader, codec, self.count),
+                 "identity": lambda: identity_rows(reader, self.count // 2),
+                 "damage": lambda: damage_rows(reader, net, codec, few), "syncnet": syncnet}
+        return [once(name, "judges", lambda work=work: (work(), {}))
+                for name, work in works.items()]
+
+
+# The trial.
+
+
+def share_explained(read, truth):
+    """R2 of every column of read against truth, both (M, K): (K,); nan where truth is constant."""
+    spread = (truth - truth.mean(0)).square().sum(0)
+    return 1 - (read - truth).square().sum(0) / spread.where(spread > 0, torch.nan)
+
+
+@torch.inference_mode()
+def views(number, codec):
+    """A clip of the split, and its frames as rendered, through the codec, and spoilt."""
+    clip = clips.script(SPLIT, number, clips.FRAMES, degraded=0.0)
+    frames = clips.film(clip)
+    g = torch.Generator().manual_seed(number)
+    return clip, {"rendered": frames,
+                  "through the codec": codec.decode(codec.encode(frames[None]))[0],
+                  "spoilt": degrade(frames, sample_degradation(g), g)}
+
+
+def reader_rows(reader, codec, count):
+    """What the reader reads right in `count` clips: R2 of every column, share of expressions."""
+    read, truth, right = {}, [], {}
+    for number in range(count):
+        clip, shown = views(number, codec)
+        truth.append(clip.state[:, COLUMNS])
+        starts, prompts = zip(*clip.prompts)
+        for name, frames in shown.items():
+            reading = reader.read(frames)
+            read.setdefault(name, []).append(reading.state)
+            right.setdefault(name, []).append(expression_right(reading, prompts, list(starts)))
+    rows = []
+    for name, parts in read.items():
+        explained = share_explained(torch.cat(parts), torch.cat(truth)).tolist()
+        told = [share for share in right[name] if share is not None]
+        rows.append({"judge": "reader", "truth": name, "clips": count,
+                     "expression right": round(sum(told) / len(told), 4)} |
+                    {f"{column} R2": round(value, 4) for column, value in zip(READ, explained)
+                     if value == value})
+    return rows
+
+
+def pairs(factor, step, count):
+    """Two batches of faces that are alike but for one factor: two `Identity` of `count`.
+
+    step: the share of a continuous factor's range between them; any other choice of a
+    categorical one, whatever the step. 0: the same faces twice. All else is the same for all.
+    """
+    generator = torch.Generator().manual_seed(0)
+    a = sample_identities(count, generator)
+    continuous, categorical = a.continuous.clone(), a.categorical.clone()
+    if step and factor in CONTINUOUS:
+        column, (low, high) = list(CONTINUOUS).index(factor), CONTINUOUS[factor]
+        first = low + (1 - step) * (high - low) * torch.rand(count, generator=generator)
+        a.continuous[:, column], continuous[:, column] = first, first + step * (high - low)
+    elif step:
+        column, options = list(CATEGORICAL).index(factor), len(CATEGORICAL[factor])
+        other = torch.randint(1, options, (count,), generator=generator)
+        categorical[:, column] = (categorical[:, column] + other) % options
+    return a, Identity(continuous, categorical)
+
+
+@torch.inference_mode()
+def alike(reader, faces):
+    """Cosines (N,) of two batches of faces, each doing something else."""
+    generator = torch.Generator().manual_seed(1)
+    vectors = [reader.read(render(face, torch.stack([reference_state(generator)
+                                                     for _ in range(len(face))]))).identity
+               for face in faces]
+    return (vectors[0] * vectors[1]).sum(1)
+
+
+def verified(same, other):
+    """How often a pair of one face is more alike than a pair of two: the area under the ROC."""
+    gap = same[:, None] - other[None]
+    return ((gap > 0).double().mean() + (gap == 0).double().mean() / 2).item()
+
+
+def identity_rows(reader, count=FACES, factors=(*CONTINUOUS, *CATEGORICAL)):
+    """Pairs that differ in one factor, step by step: how far the embedding moves, and how often
+    such a pair is told from a pair of one face. The last rows are of all factors together."""
+    rows = []
+    for factor in factors:
+        same = alike(reader, pairs(factor, 0.0, count))
+        for step in STEPS if factor in CONTINUOUS else (0.0, 1.0):
+            cosine = alike(reader, pairs(factor, step, count))
+            rows.append({"judge": "identity", "factor": factor, "step": step, "pairs": count,
+                         "drift": round(1 - cosine.mean().item(), 4),
+                         "verified": round(verified(same, cosine), 4)})
+    for kind, names in (("continuous", CONTINUOUS), ("categorical", CATEGORICAL)):
+        for step in STEPS if kind == "continuous" else (0.0, 1.0):
+            some = [row for row in rows if row["factor"] in names and row["step"] == step]
+            if some:
+                rows.append({"judge": "identity", "factor": f"all {kind}", "step": step,
+                             "pairs": count * len(some)} |
+                            {key: round(sum(row[key] for row in some) / len(some), 4)
+                             for key in ("drift", "verified")})
+    return rows
+
+
+@torch.inference_mode()
+def damage_rows(reader, net, codec, count):
+    """Every number of the table for truth after each corruption, at growing strength, on
+    average over `count` clips in which somebody speaks."""
+    found, number, spoken = {}, 0, 0
+    while spoken < count:
+        clip, shown = views(number, codec)
+        number += 1
+        if sync(net, shown["rendered"], clip.samples).offset is None:
+            continue
+        frames, g = shown["rendered"], torch.Generator().manual_seed(number)
+        truth = metrics.Truth.of(clip.state, frames, shown["through the codec"])
+        other = another_face(clip, g)
+        for name, damage in corruptions(other).items():
+            for strength in STRENGTHS:
+                some, sound = damage(frames, clip.samples, strength,
+                                     torch.Generator().manual_seed(number))
+                row, _ = Judges(reader, net).numbers(some, sound, truth)
+                found.setdefault((name, strength), []).append(row)
+        spoken += 1
+    return [{"judge": "damage", "corruption": name, "strength": strength, "clips": count} |
+            mean(rows) for (name, strength), rows in found.items()]
+
+
+def mean(rows):
+    """The means of many rows' numbers, where there are any."""
+    columns = {key: [row[key] for row in rows if row[key] is not None] for key in rows[0]}
+    return {key: round(sum(values) / len(values), 4) for key, values in columns.items() if values}
+
+
+# Known damage.
+
+
+def shuffled_audio(frames, samples, strength, generator):
+    """A share of the sound's half seconds change places."""
+    count = len(samples) // SHUFFLED
+    chosen = torch.randperm(count, generator=generator)[:round(strength * count)]
+    source = torch.arange(count)
+    source[chosen] = chosen.roll(1)
+    parts = samples[:count * SHUFFLED].view(count, SHUFFLED)[source]
+    return frames, torch.cat([parts.flatten(), samples[count * SHUFFLED:]])
+
+
+def delayed_audio(frames, samples, strength, generator):
+    """The sound comes up to 8 frames late, after silence."""
+    late = round(strength * LATEST)
+    return frames, F.pad(samples, (late, 0))[:len(samples)]
+
+
+def dropped_frames(frames, samples, strength, generator):
+    """Every frame is lost with this probability; the one before stays on the screen."""
+    lost = torch.rand(len(frames), generator=generator) < strength
+    lost[0] = False
+    shown = torch.arange(len(frames)).masked_fill(lost, 0).cummax(0).values
+    return frames[shown], samples
+
+
+def freeze(frames, samples, strength, generator):
+    """The last share of the clip is one held frame."""
+    stop = round((1 - strength) * (len(frames) - 1))
+    return frames[torch.arange(len(frames)).clamp(max=stop)], samples
+
+
+def added_flicker(frames, samples, strength, generator):
+    """Patches of every frame become brighter or darker at random, each colour by itself."""
+    noise = torch.randn(len(frames), 3, CELLS, CELLS, generator=generator)
+    noise = F.interpolate(noise, frames.shape[-2:], mode="bilinear")    # (T, 3, H, W)
+    return keep_first(frames, frames + LOUDEST * strength * noise), samples
+
+
+def fade_to_black(frames, samples, strength, generator):
+    """The last share of the clip fades out within 8 frames and stays black."""
+    start = (1 - strength) * (len(frames) - 1)
+    light = 1 - ((torch.arange(len(frames)) - start) / FADE).clamp(0, 1)
+    return keep_first(frames, (frames + 1) * light[:, None, None, None] - 1), samples
+
+
+def blur(frames, samples, strength, generator):
+    """Detail is that of a smaller picture, of a tenth of the size at worst."""
+    small = [max(1, round((1 - 0.9 * strength) * side)) for side in frames.shape[-2:]]
+    coarse = F.interpolate(frames, small, mode="bilinear", antialias=True)
+    return keep_first(frames, F.interpolate(coarse, frames.shape[-2:], mode="bilinear")), samples
+
+
+def colour_shift(frames, samples, strength, generator):
+    """From a third of the clip on all colours are shifted, no brighter and no darker."""
+    tint = torch.randn(3, 1, 1, generator=generator)
+    tint = tint - tint.mean()
+    late = torch.arange(len(frames)) >= len(frames) // 3
+    shift = TINT * strength * tint / tint.norm() * late[:, None, None, None]
+    return keep_first(frames, frames + shift), samples
+
+
+def identity_swap(other, frames, samples, strength, generator):
+    """The face turns into another one, more and more: other (T, 3, H, W), see `another_face`."""
+    share = strength * torch.linspace(0, 1, len(frames))[:, None, None, None]
+    return torch.lerp(frames, other, share), samples
+
+
+def keep_first(frames, damaged):
+    """Damaged frames in [-1, 1], but for the reference."""
+    return torch.cat([frames[:1], damaged[1:].clamp(-1, 1)])
+
+
+def another_face(clip, generator, size=SIZE):
+    """Somebody else who does all that the person in a scripted clip does: (T, 3, size, size)."""
+    return clips.film(replace(clip, identity=sample_identities(1, generator)), size)
+
+
+def corruptions(other):
+    """All corruptions by name; other: the frames of another face, for the identity swap."""
+    return {"shuffled audio": shuffled_audio, "delayed audio": delayed_audio,
+            "dropped frames": dropped_frames, "added flicker": added_flicker,
+            "fade to black": fade_to_black, "blur": blur, "freeze": freeze,
+            "colour shift": colour_shift, "identity swap": partial(identity_swap, other)}
+
+
+STUDY = JudgesTried

@@ -1,0 +1,285 @@
+"""What may be forgotten? One cache under every policy, in streams of ten minutes, judged over time.
+
+Three drawn people talk under each policy: everything kept; a rolling window alone; sinks and a
+window as in the paper (AHIS, 3 + 2 blocks) and as in its code (3 + 1), with positions relative
+and absolute. Then one budget of five blocks is split between sinks and window in every way.
+There is no rendered truth of such a stream, so the pictures are compared with the reference and
+with their own first ten seconds. LiveTalk section 4. T frames.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import torch
+import torch.nn.functional as F
+
+from livetalk_ref.cache import BLOCK, FULL, TABLE_END, Policy
+from livetalk_ref.errors import UserError
+from livetalk_ref.files import blame, placed
+from livetalk_ref.judge import metrics
+from livetalk_ref.judge.lips import sync
+from livetalk_ref.judge.panel import Judges
+from livetalk_ref.load import load
+from livetalk_ref.media import to_bytes
+from livetalk_ref.portrait import portrait_of
+from livetalk_ref.stream import FRAMES, AvatarSession
+from livetalk_ref.studies.work import Job, Study
+from livetalk_ref.train import read, save
+from livetalk_ref.world.prompts import parse
+from livetalk_ref.world.speech import list_spoken, load_spoken
+from livetalk_ref.world.state import EXPRESSIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from livetalk_ref.world.visemes import visemes
+
+RESULT, STUDENT = "policies", "student"
+PROMPT = "a happy person smiles and nods while speaking"
+MINUTES, SPLIT = 10.0, 0.3      # of a stream; share of it that a split's stream lasts
+BUDGET = 5                      # blocks that all splits keep
+IDENTITIES = 3
+MARKS = (0, 10, 60, 300, 600)   # seconds of the filmstrips
+STREAMS = {
+    "full": FULL,
+    "window only": Policy(window=BUDGET * BLOCK),
+    "AHIS 3 + 2": Policy(3 * BLOCK, 2 * BLOCK),
+    "AHIS 3 + 2, absolute": Policy(3 * BLOCK, 2 * BLOCK, relative=False),
+    "released 3 + 1": Policy(3 * BLOCK, BLOCK),
+    "released 3 + 1, absolute": Policy(3 * BLOCK, BLOCK, relative=False)}
+SPLITS = {f"{sinks} + {BUDGET - sinks}": Policy(sinks * BLOCK, (BUDGET - sinks) * BLOCK)
+          for sinks in range(BUDGET + 1)}
+PART = 10                       # seconds that one line of numbers stands for
+PAUSE = (0.4, 1.6)              # seconds between two sentences, from .. to
+REACH = 1.0                     # seconds around a part whose phones still shape the mouth
+BORDER = 0.12                   # of the picture: the rim at the top and the sides, where no face is
+
+
+class Streams(Study):
+    """All streams of the shipped student, a job each."""
+
+    name, model = "streams", STUDENT
+
+    def __init__(self, quick=False, compiled=False, seconds=None, identities=None, **where):
+        super().__init__(quick, compiled, **where)
+        self.seconds = seconds or (12.0 if quick else 60 * MINUTES)
+        self.seeds = range(identities or (1 if quick else IDENTITIES))
+
+    @cached_property
+    def avatar(self):
+        avatar = load(self.model)
+        if not avatar.is_student:
+            raise UserError(f"{self.model} is a teacher, which keeps no cache: give a student.")
+        return avatar
+
+    @cached_property
+    def judges(self):
+        return Judges.load()
+
+    def key(self):
+        return self.judges.key(self.avatar.model, self.avatar.codec)
+
+    def jobs(self):
+        made = []
+        for identity in self.seeds:
+            for kind, policies, share in (("stream", STREAMS, 1), ("split", SPLITS, SPLIT)):
+                made += [Job(f"{kind}-{label(name)}-{share * self.seconds:.0f}s-{identity}",
+                             (RESULT,), partial(self.stream, kind, name, policy,
+                                                share * self.seconds, identity))
+                         for name, policy in policies.items()]
+        return [*made, Job("filmstrips", (), self.draw)]
+
+    def shown(self, name, identity=0):
+        """Where the moments of a stream are kept."""
+        return self.folder / "shown" / f"{label(name)}-{identity}.safetensors"
+
+    def stream(self, kind, name, policy, seconds, identity):
+        """Run one stream, holding ten seconds of pictures at a time."""
+        talk, picture = Talk.of(seconds, identity), portrait_of(identity)
+        watcher = Watcher(self.judges, picture, PROMPT, talk)
+        rows, marks, ends = [], {}, None
+        try:
+            for frames in parts(self.avatar, picture, PROMPT, talk, policy, identity):
+                yield
+                for mark in MARKS:
+                    index = mark * FPS - watcher.first
+                    if 0 <= index < len(frames):
+                        marks[mark] = to_bytes(frames[index])
+                last = to_bytes(frames[-1])
+                rows.append(watcher(frames))
+        except UserError:
+            if policy.relative:
+                raise
+            ends = TABLE_END / 4                            # of absolute positions, in seconds
+        if kind == "stream":
+            marks |= {} if ends else {round(seconds): last}
+            save(self.shown(name, identity), {str(mark): frame for mark, frame in marks.items()})
+        return {RESULT: [{"study": kind, "policy": name, "ends": ends, "parts": rows}]}
+
+    def combine(self, result, rows):
+        """Means over people, the paper's claim, and the order of the splits."""
+        found = {}
+        for row in rows:
+            found.setdefault((row["study"], row["policy"]), []).append(row)
+        rows = [line(kind, name, (STREAMS | SPLITS)[name], some[0]["ends"],
+                     [one["parts"] for one in some]) for (kind, name), some in found.items()]
+        return [*rows, claim(rows), best_split(rows)]
+
+    def draw(self):
+        """The filmstrips of the first person, a row a policy; white where a stream has ended."""
+        yield
+        from livetalk_ref import viz
+
+        marks = [mark for mark in MARKS if mark <= self.seconds]
+        white = torch.full((3, 8, 8), 255, dtype=torch.uint8)
+        strips = [read(self.shown(name))[0] for name in STREAMS]
+        tiles = [strip.get(str(mark), white) / 127.5 - 1 for strip in strips for mark in marks]
+        sheet = viz.sheet(tiles, len(marks), 96, list(STREAMS), [f"{mark} s" for mark in marks])
+        picture = self.results.parent / "pictures" / "policies.png"
+        with placed(picture) as temporary, blame(picture):
+            sheet.save(temporary, "PNG", optimize=True)
+        return {}
+
+
+def label(name):
+    """A policy's name as a file's."""
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+def line(kind, name, policy, ends, streams):
+    """One policy: for every part the mean over identities, and each one's likeness at the end."""
+    row = {"study": kind, "policy": name, "sinks": policy.sinks, "window": policy.window,
+           "relative": policy.relative, "ends": ends, "identities": len(streams),
+           "seconds": [part["seconds"] for part in streams[0]]}
+    for key in streams[0][0].keys() - {"seconds"}:
+        columns = zip(*([part.get(key) for part in stream] for stream in streams))
+        row[key] = [mean(column) for column in columns]
+    row["last minute"] = [mean([part["identity"] for part in last_minute(stream)])
+                          for stream in streams]
+    return row
+
+
+def last_minute(stream):
+    """The parts of a stream's last minute, or of the last third of a shorter one."""
+    return stream[-max(1, min(60 // PART, len(stream) // 3)):]
+
+
+def mean(values):
+    values = [v for v in values if v is not None]
+    return round(sum(values) / len(values), 4) if values else None
+
+
+def claim(rows):
+    """The paper's: anchors keep the face. The likeness in the last minute, person by person."""
+    last = {row["policy"]: row["last minute"] for row in rows if row["study"] == "stream"}
+    gain = [round(a - b, 4) for a, b in zip(last["AHIS 3 + 2"], last["window only"])]
+    return {"study": "claim", "claim": "AHIS 3 + 2 keeps the face better than a window alone",
+            "gain in likeness": gain, "holds for": sum(g > 0 for g in gain), "of": len(gain)}
+
+
+def best_split(rows):
+    """The split of the budget with the highest likeness in the last minute, and the runner-up."""
+    ranked = sorted((row for row in rows if row["study"] == "split"),
+                    key=lambda row: -mean(row["last minute"]))
+    return {"study": "best split", "policies": [row["policy"] for row in ranked],
+            "likeness": [mean(row["last minute"]) for row in ranked],
+            "freeze": [row["freeze"][-1] for row in ranked],
+            "mouth": [mean(row["mouth"]) for row in ranked]}
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Speech without end: samples (N,), and phones [(IPA symbol, start s, end s)]."""
+
+    samples: torch.Tensor
+    phones: list
+
+    @staticmethod
+    def of(seconds, seed):
+        """At least so many seconds; seed: of the order and of the pauses."""
+        g, pieces, phones, at = torch.Generator().manual_seed(seed), [], [], 0
+        clips = [i for i, clip in enumerate(list_spoken()) if clip["split"] == "held_out"]
+        while at < seconds * SAMPLE_RATE:
+            for i in torch.randperm(len(clips), generator=g).tolist():
+                spoken = load_spoken(clips[i])
+                low, high = PAUSE
+                pause = low + (high - low) * torch.rand((), generator=g).item()
+                samples = F.pad(spoken.samples, (0, round(pause * SAMPLE_RATE)))
+                begin = at / SAMPLE_RATE
+                phones += [(p, begin + start, begin + end) for p, start, end in spoken.phones]
+                at += len(samples)
+                phones.append(("", phones[-1][2], at / SAMPLE_RATE))
+                pieces.append(samples)
+        return Talk(torch.cat(pieces)[:round(seconds * SAMPLE_RATE)], phones)
+
+    def mouth(self, first, frames):
+        """The mouth's opening that the sound asks for, from a frame on: (T,)."""
+        begin, end = first / FPS, (first + frames) / FPS
+        near = [(p, start - begin, stop - begin) for p, start, stop in self.phones
+                if stop > begin - REACH and start < end + REACH]
+        return visemes(near, frames)[:, 0]
+
+
+def parts(avatar, picture, prompt, talk, policy, seed):
+    """Yield the frames (160, 3, H, W) of every ten seconds of a stream, the rest at its end.
+
+    UserError where the policy's positions end; what was made before it has come by then.
+    """
+    session = AvatarSession(avatar, picture, prompt, torch.Generator().manual_seed(seed), policy,
+                            undo=0)
+    waiting, end, size = torch.zeros(0, *picture.shape), None, PART * FPS
+    for samples in talk.samples.split(FRAMES * SAMPLES_PER_FRAME):
+        try:
+            waiting = torch.cat([waiting, session.push(samples).pictures])
+        except UserError as error:
+            end = error
+            break
+        if len(waiting) >= size:
+            yield waiting[:size]
+            waiting = waiting[size:].clone()
+    if len(waiting) >= FPS:                         # less would say nothing
+        yield waiting
+    if end:
+        raise end
+
+
+class Watcher:
+    """Judges the parts of one stream in their order."""
+
+    def __init__(self, judges, picture, prompt, talk):
+        self.judges, self.picture, self.talk = judges, picture, talk
+        self.face = judges.reader.read(picture[None]).identity[0]
+        self.asked = EXPRESSIONS.index(parse(prompt).expression)
+        self.usual, self.first = None, 0
+
+    @torch.inference_mode()
+    def __call__(self, frames):
+        """The numbers of the next frames (T, 3, H, W), a dict; None what does not apply."""
+        reading, moves = self.judges.reader.read(frames), metrics.movement(frames)
+        self.usual = moves.median() if self.usual is None else self.usual
+        mouth = self.talk.mouth(self.first, len(frames))
+        row = {"seconds": self.first / FPS,
+               "identity": (reading.identity @ self.face).mean().item(),
+               "colour drift": colour_drift(frames, self.picture),
+               "sharpness": metrics.sharpness(frames),
+               "mouth": metrics.mouth_correlation(reading.column("mouth_open"), mouth),
+               "freeze": (moves < metrics.HELD * self.usual).float().mean().item(),
+               "expression": (reading.expression() == self.asked).float().mean().item()}
+        if self.judges.syncnet is not None and len(frames) == PART * FPS:
+            start = self.first * SAMPLES_PER_FRAME
+            heard = self.talk.samples[start:start + len(frames) * SAMPLES_PER_FRAME]
+            row["sync"] = sync(self.judges.syncnet, frames, heard).confidence
+        self.first += len(frames)
+        return row
+
+
+def colour_drift(frames, picture):
+    """How far the usual colour of the rim has gone from the reference's, in 1/255.
+
+    The median over time, so that a passing hand or lamp does not count, and the mean over the
+    places, so that lost detail does not.
+    """
+    rim = torch.zeros(picture.shape[1:], dtype=torch.bool)
+    width = round(BORDER * picture.shape[-1])
+    rim[:width] = rim[:2 * len(rim) // 3, :width] = rim[:2 * len(rim) // 3, -width:] = True
+    usual = frames.median(dim=0).values                                  # (3, H, W)
+    return (usual - picture)[:, rim].mean(1).norm().item() * metrics.LEVELS
+
+
+STUDY = Streams
