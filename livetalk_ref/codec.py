@@ -134,10 +134,10 @@ class Encoder(nn.Module):
         super().__init__()
         a, b, d = c.encoder
         self.per_frame = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, a, 3, padding=1),
-                                       Light(a), Down(a, b), Light(b))
-        self.merge = nn.Sequential(Channels(GROUP * b, d), Residual(d), Down(d, d))
+                                       Light(a), Down(a, b), Light(b), Light(b))
+        self.merge = nn.Sequential(Channels(GROUP * b, d), Residual(d), Residual(d), Down(d, d))
         self.mix = CausalMix(d)
-        self.out = nn.Sequential(Residual(d), Channels(d, c.latent_channels))
+        self.out = nn.Sequential(Residual(d), Residual(d), Channels(d, c.latent_channels))
         self.width = d
 
     def forward(self, x, before):

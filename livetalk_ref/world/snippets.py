@@ -76,7 +76,7 @@ def detail(box, eyes, size):
     face = torch.stack([x0, y0 - 1.1 * (y1 - y0), x1, y1], -1)
     reach = eyes.new_tensor(EYE)
     around = box_mask(torch.cat([eyes - reach, eyes + reach], -1), size).amax(-4)
-    return 1 + box_mask(face, size) + box_mask(box, size) + 2 * around
+    return 1 + box_mask(face, size) + 2 * box_mask(box, size) + 2 * around
 
 
 def box_mask(box, size):
