@@ -29,7 +29,7 @@ def listen(sounds):
         if chunk.square().mean().sqrt() > LOUD:
             before, loud, quiet, voiced = loud, loud + len(chunk), 0, time.monotonic()
             if before < VOICED <= loud:
-                yield Onset(voiced)
+                yield Onset()
         else:
             quiet += len(chunk)
         said.append(chunk)
@@ -68,5 +68,6 @@ def small():
 
 
 def maker(avatar):
-    """make(identity) -> a conversation, as sessions want it."""
-    return lambda identity: Conversation(avatar, portrait_of(identity), listen, think, speak)
+    """make(identity, show) -> a conversation, as sessions want it."""
+    return lambda identity, show=None: Conversation(avatar, portrait_of(identity), listen, think,
+                                                    speak, show)

@@ -3,29 +3,26 @@
 //
 // A message is an object and, where it carries sound or a picture, bytes. Pictures wait for the
 // sample that they belong to, and sound waits until its picture is there: so they stay in step.
-import {SocketLink, WidgetLink} from "./link.js";
 import {Ear, RATE, Speaker} from "./sound.js";
 import {SIDE, View} from "./view.js";
 
 const FRAME = 1000;                     // samples while which a picture is shown
-const MOST = 96;                        // pictures that may wait
 const LARGE = {resizeWidth: SIDE, resizeHeight: SIDE, resizeQuality: "high"};
-const TELL = 60, SHOW = 250;            // ms between two words to the server, two to the reader
+const TELL = 60;                        // ms between two words to the server about the clock
 const HIDDEN = 200;                     // ms between two looks at the clock of a hidden page
-const HOLD = {first: RATE / 10, more: RATE / 10, most: RATE * 0.6};   // samples, after a wait
 
 class Live {
   constructor(root, link) {
     this.link = link;
-    this.face = this.mood = "";
+    this.face = this.prompt = "";
     this.running = false;
+    this.wanted = true;                 // the microphone
     this.begin = 0;                     // counts conversations; what belongs to an old one is late
     this.view = new View(root, {
       start: () => this.start(), end: () => this.finish(), stop: () => this.tell("interrupt"),
-      ask: text => this.tell("ask", {text}), mic: () => this.toggle(),
-      mood: name => { this.mood = name; this.tell("emotion", {name}); },
+      ask: text => this.tell("ask", {text}), mic: () => { this.wanted = !this.ear; this.toggle(); },
+      prompt: text => { this.prompt = text; this.tell("prompt", {text}); },
       face: seed => this.choose(seed)});
-    this.loudness = 0;                  // of the microphone
     this.reset();
     link.onmessage = (message, bytes) => this.take(message, bytes);
     link.onopen = () => link.send({type: "hello"});
@@ -42,9 +39,8 @@ class Live {
     this.sounds = [];                   // {sample, samples}, until their pictures are there
     this.seen = 0;                      // one past the last sample that has its picture
     this.due = [];                      // {sample, act, cut}, what happens with the sound
-    this.cuts = 0;
+    this.cuts = this.told = 0;
     this.drawn = [];                    // {number, sample, heard}: the last pictures shown
-    this.waited = this.told = this.showed = 0;
   }
 
   tell(type, more = {}, bytes) { if (this.running) this.link.send({type, ...more}, bytes); }
@@ -52,8 +48,7 @@ class Live {
   // The beginning and the end.
 
   async start() {
-    this.reset();
-    this.begin++;
+    this.quiet();
     this.view.complain("");
     this.view.state("loading");
     try {
@@ -63,13 +58,17 @@ class Live {
       this.fail(error.message);
       return;
     }
+    this.link.send({type: "start", identity: this.face, prompt: this.prompt});
+  }
+
+  started() {                           // what came before belongs to an older conversation
+    this.reset();
     this.running = true;
-    this.tell("start", {identity: this.face, emotion: this.mood});
-    this.toggle(false);
+    if (this.wanted && !this.ear) this.toggle(false);
   }
 
   finish() {
-    if (this.running) this.link.send({type: "stop"});
+    this.link.send({type: "stop"});
     this.quiet();
     this.view.state("ready");
   }
@@ -97,10 +96,9 @@ class Live {
     this.link.close();
   }
 
-  choose(seed) {
+  choose(seed) {                        // another face is another conversation
     this.face = seed;
-    this.tell("identity", {seed});
-    if (!this.running) this.portrait(seed);
+    if (this.running) this.start(); else this.portrait(seed);
   }
 
   portrait(seed) {
@@ -112,7 +110,7 @@ class Live {
   async toggle(asked = true) {          // the microphone; without it, there is text
     if (this.ear) { this.mute(); return; }
     const ear = this.ear = new Ear((samples, level) => {
-      this.loudness = level;
+      this.view.hears(Math.min(1, 6 * level));
       this.tell("sound", {}, samples);
     });
     try {
@@ -129,31 +127,30 @@ class Live {
   mute() {
     this.ear?.close();
     this.ear = null;
-    this.loudness = 0;
     this.view.listens(false);
   }
 
-  // What comes: every type of message has its function.
+  // What comes: every type of message has its function; most count only in a conversation.
 
   take(message, bytes) {
-    const act = Live.TAKES[message.type];
-    if (act && (this.running || !act.live)) act.call(this, message, bytes);
+    const {type} = message;
+    if (this.running || ["hello", "offer", "started", "error"].includes(type))
+      this[type]?.(message, bytes);
   }
 
   hello({faces, identity, words}) {
     this.view.words.textContent = words;
     this.faces = new Map();
-    this.face = String(identity);
-    this.view.faces.list.replaceChildren();
+    this.face = identity;
+    this.view.faces.replaceChildren();
     this.expected = faces;
   }
 
-  portraitOf({seed}, bytes) {
+  offer({seed}, bytes) {                // a face to choose from
     const url = URL.createObjectURL(new Blob([bytes], {type: "image/jpeg"}));
-    this.faces.set(String(seed), url);
-    const chosen = String(seed) === this.face;
-    this.view.face(seed, url, chosen, value => this.choose(value));
-    if (chosen) this.portrait(this.face);
+    this.faces.set(seed, url);
+    this.view.offer(seed, url, seed === this.face, value => this.choose(value));
+    if (seed === this.face) this.portrait(seed);
     if (this.faces.size === this.expected) this.view.start.disabled = false;
   }
 
@@ -167,10 +164,9 @@ class Live {
     const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/jpeg"}), LARGE);
     const stale = begin !== this.begin || (cuts !== this.cuts && sample >= this.edge);
     if (stale) { bitmap.close(); return; }
-    let i = this.pictures.length;
+    let i = this.pictures.length;       // decoded in any order
     while (i && this.pictures[i - 1].sample > sample) i--;
     this.pictures.splice(i, 0, {sample, number, bitmap});
-    if (this.pictures.length > MOST) this.pictures.shift().bitmap.close();
     this.seen = Math.max(this.seen, sample + FRAME);
     this.release();
   }
@@ -194,16 +190,17 @@ class Live {
     this.speaker.cut(sample);
   }
 
-  state({name, sample}) { this.later(sample, true, () => this.view.state(name)); }
+  state({name, sample}) {
+    this.due.push({sample, cut: true, act: () => this.view.state(name)});
+  }
 
   said(line) {
     if (line.role === "user") this.view.complain("");       // of the turn before
-    this.later(line.sample, line.role === "avatar", () => this.view.say(line));
+    this.due.push({sample: line.sample, cut: line.role === "avatar",
+                   act: () => this.view.say(line)});
   }
 
-  later(sample, cut, act) { this.due.push({sample, cut, act}); }
-
-  meter(facts) { this.view.measured(facts); }
+  meter(facts) { this.view.measured(facts, this.speaker.waits); }
 
   error({sentence, fatal}) {
     if (fatal) this.fail(sentence); else this.view.complain(sentence);
@@ -218,8 +215,10 @@ class Live {
 
   show() {                              // a hidden page paints no more, and must still be heard
     if (!this.running || !this.speaker?.player) return;
-    const heard = this.speaker.heard();
-    this.happen(heard);
+    const heard = this.speaker.heard(), now = performance.now();
+    const acts = this.due.filter(d => d.sample <= heard + 1);
+    this.due = this.due.filter(d => d.sample > heard + 1);
+    for (const {act} of acts) act();
     let shown = null;
     while (this.pictures.length && this.pictures[0].sample <= heard) {
       shown?.bitmap.close();
@@ -231,42 +230,54 @@ class Live {
       this.view.draw(shown.bitmap);
       shown.bitmap.close();
     }
-    this.view.levels(this.speaker.level(), Math.min(1, 6 * this.loudness));
-    this.time(heard);
-  }
-
-  happen(heard) {
-    const now = this.due.filter(d => d.sample <= heard + 1);
-    this.due = this.due.filter(d => d.sample > heard + 1);
-    for (const {act} of now) act();
-  }
-
-  time(heard) {
-    const {waits, end} = this.speaker;
-    if (waits > this.waited) {          // it ran dry: begin again with a little more at hand
-      this.waited = waits;
-      this.speaker.hold(Math.min(HOLD.most, HOLD.first + HOLD.more * waits));
-    }
-    const now = performance.now();
-    if (now >= this.told + TELL) {      // what may be made next depends on what was heard
-      this.told = now;
-      this.tell("heard", {sample: Math.floor(heard)});
-    }
-    if (now < this.showed + SHOW) return;
-    this.showed = now;
-    const behind = this.drawn.slice(-64).map(d => (d.heard - d.sample) / RATE * 1000);
-    this.view.timed({buffer: (end - heard) / RATE * 1000, waits,
-                     behind: behind.reduce((a, b) => a + b, 0) / behind.length,
-                     worst: Math.max(...behind)});
+    this.view.speaks(this.speaker.level());
+    if (now < this.told + TELL) return; // what may be made next depends on what was heard
+    this.told = now;
+    this.tell("heard", {sample: Math.floor(heard)});
   }
 }
 
-const live = act => Object.assign(act, {live: true});       // only while a conversation runs
-Live.TAKES = {
-  hello: Live.prototype.hello, face: Live.prototype.portraitOf, error: Live.prototype.error,
-  sound: live(Live.prototype.sound), picture: live(Live.prototype.picture),
-  cut: live(Live.prototype.cut), state: live(Live.prototype.state),
-  said: live(Live.prototype.said), meter: live(Live.prototype.meter)};
+// The two roads to a conversation. On a socket a message is laid out as the length of the JSON
+// (4 bytes, little end first), the JSON, the bytes; anywidget has its own binary buffers.
+
+class SocketLink {
+  constructor(url) { this.url = url; }
+
+  open() {
+    this.socket = new WebSocket(this.url);
+    this.socket.binaryType = "arraybuffer";
+    this.socket.onopen = () => this.onopen();
+    this.socket.onclose = () => this.onclose();
+    this.socket.onmessage = ({data}) => {
+      const end = 4 + new DataView(data).getUint32(0, true);
+      const json = new TextDecoder().decode(new Uint8Array(data, 4, end - 4));
+      this.onmessage(JSON.parse(json), data.slice(end));
+    };
+  }
+
+  send(message, {buffer} = new Int16Array(0)) {
+    if (this.socket.readyState !== WebSocket.OPEN) return;
+    const json = new TextEncoder().encode(JSON.stringify(message));
+    const head = new Uint8Array(Uint32Array.of(json.length).buffer);
+    this.socket.send(new Uint8Array([...head, ...json, ...new Uint8Array(buffer)]));
+  }
+
+  close() { this.socket.onclose = null; this.socket.close(); }
+}
+
+class WidgetLink {
+  constructor(model) {
+    this.model = model;
+    this.hear = (message, [view] = []) => this.onmessage(message,
+      view?.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+  }
+
+  open() { this.model.on("msg:custom", this.hear); this.onopen(); }
+
+  send(message, bytes) { this.model.send(message, undefined, bytes ? [bytes.buffer] : []); }
+
+  close() { this.send({type: "stop"}); this.model.off("msg:custom", this.hear); }
+}
 
 function render({model, el}) {
   const place = document.createElement("div");

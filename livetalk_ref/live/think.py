@@ -19,16 +19,8 @@ import torch
 
 from livetalk_ref import DATA
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import language
 from livetalk_ref.live.events import EMOTIONS, LANGUAGE_MODEL, RETRIEVAL, Sentence
-from livetalk_ref.world.prompts import (
-    AFTER,
-    DEGREES,
-    EXPRESSION_WORDS,
-    MAX_WORDS,
-    is_held_out,
-    words,
-)
+from livetalk_ref.world.prompts import is_held_out
 
 # How a sentence is performed.
 
@@ -70,24 +62,6 @@ def perform(text, emotion=None):
         if not is_held_out(prompt):         # a pair that no training clip ever showed
             return prompt
     return prompt
-
-
-def with_emotion(prompt, emotion):
-    """The same prompt with another emotion; None changes nothing. A prompt in free words, of an
-    avatar that reads such, gets it appended."""
-    if emotion is None:
-        return prompt
-    try:
-        said = words(prompt)
-    except UserError:
-        return f"{prompt}, {emotion}"
-    kept = []
-    for word in said:
-        if word not in EXPRESSION_WORDS:
-            kept.append(word)
-        elif kept and kept[-1] in DEGREES and kept[-1] not in AFTER:
-            kept.pop()                      # "very sad" goes as a whole
-    return " ".join([*kept[:MAX_WORDS - 1], emotion])
 
 
 # Retrieval.
@@ -215,7 +189,6 @@ def shipped():
 
 NOTICE = "notice"           # the source of a sentence about the system itself
 UNHEARD = "I heard you, but I could not make out the words. Please type your question."
-LATER = "For that I need my language model, and it is still being loaded. Ask me again in a minute."
 UNKNOWN = "I know no passage about that. Please ask me about avatars, diffusion or this course."
 SYSTEM = ("You are a helpful AI assistant. You are a talking avatar. Answer in one or two short "
           "sentences.")
@@ -251,12 +224,12 @@ def performed(texts, source):
 
 
 class Thinker:
-    """A `think` function. model: () -> (model, tokenizer), called when no passage answers a
-    question; None for retrieval alone. ready() -> can it be called without waiting?"""
+    """A `think` function. model: of `language.load`, which writes where no passage answers; None
+    for retrieval alone."""
 
-    def __init__(self, model=language.load, known=None, seed=0, ready=lambda: True):
-        self.model, self.topic, self.ready = model, known or shipped(), ready
-        self.generator, self.system = torch.Generator().manual_seed(seed), None
+    def __init__(self, model=None, seed=0):
+        self.model, self.topic = model, shipped()
+        self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, dialogue):
         question = dialogue.turn.text
@@ -269,8 +242,6 @@ class Thinker:
                 yield Sentence(text, perform(text, hit.passage.emotion), RETRIEVAL)
         elif self.model is None:
             yield Sentence(UNKNOWN, perform(UNKNOWN, "sad"), NOTICE)
-        elif not self.ready():
-            yield from (Sentence(text, perform(text), NOTICE) for text in sentences(LATER))
         else:
             yield from self.write(dialogue)
 
@@ -281,11 +252,7 @@ class Thinker:
 
     def write(self, dialogue):
         """The language model's sentences; None after a token, "" after a piece of the prompt."""
-        model, tokenizer = self.model()
-        self.system = self.system or language.read_system(model, tokenizer, SYSTEM)
-        tokens = language.encode_chat(tokenizer, SYSTEM, joined(dialogue.said)[-LINES:])
-        steps = language.generate(model, tokenizer, tokens, self.generator, TOKENS,
-                                  prefix=self.system)
+        steps = self.model.write(SYSTEM, joined(dialogue.said)[-LINES:], self.generator, TOKENS)
         count = 0
         for sentence in performed(steps, LANGUAGE_MODEL):
             yield sentence

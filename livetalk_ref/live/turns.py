@@ -102,7 +102,7 @@ class Listener:
                 run = run + 1 if chance >= BEGIN else 0
                 if run == VOICED:
                     heard, quiet = list(recent), 0
-                    yield Onset(time.monotonic())
+                    yield Onset()
                     self.recognise(torch.cat(heard))
                 continue
             heard.append(chunk)
