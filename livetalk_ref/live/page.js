@@ -1,23 +1,20 @@
 // page.js: a conversation in the browser. One module for the stand-alone page (through a
 // WebSocket) and for notebooks (through anywidget's channel); only the link differs.
-//
-// A message is an object and, where it carries sound or a picture, bytes. Pictures wait for the
-// sample that they belong to, and sound waits until its picture is there: so they stay in step.
+// Pictures wait for the sample that they belong to, and sound for its pictures: they stay in step.
 import {Ear, RATE, Speaker} from "./sound.js";
-import {SIDE, View} from "./view.js";
+import {View} from "./view.js";
 
 const FRAME = 1000;                     // samples while which a picture is shown
-const LARGE = {resizeWidth: SIDE, resizeHeight: SIDE, resizeQuality: "high"};
-const TELL = 60;                        // ms between two words to the server about the clock
-const HIDDEN = 200;                     // ms between two looks at the clock of a hidden page
+const LOOK = 15, TELL = 60;             // ms between two looks at the clock, two words about it
 
 class Live {
   constructor(root, link) {
     this.link = link;
-    this.face = this.prompt = "";
+    this.prompt = "";
     this.running = false;
     this.wanted = true;                 // the microphone
-    this.begin = 0;                     // counts conversations; what belongs to an old one is late
+    this.begin = 0;                     // counts conversations: an old one's pictures are void
+    this.portraits = new Map();         // {seed: address of the picture}
     this.view = new View(root, {
       start: () => this.start(), end: () => this.finish(), stop: () => this.tell("interrupt"),
       ask: text => this.tell("ask", {text}), mic: () => { this.wanted = !this.ear; this.toggle(); },
@@ -27,18 +24,15 @@ class Live {
     link.onmessage = (message, bytes) => this.take(message, bytes);
     link.onopen = () => link.send({type: "hello"});
     link.onclose = () => this.fail("The connection is closed. Reload the page to go on.", true);
-    link.open();
     root.livetalk = this;               // for whoever wants to look inside
-    this.frame = requestAnimationFrame(() => this.paint());
-    this.hidden = setInterval(() => { if (document.hidden) this.show(); }, HIDDEN);
+    this.looks = setInterval(() => this.show(), LOOK);      // a hidden page must be heard, too
   }
 
   reset() {
-    this.pictures?.forEach(p => p.bitmap.close());
     this.pictures = [];                 // {sample, number, bitmap}, by sample
     this.sounds = [];                   // {sample, samples}, until their pictures are there
     this.seen = 0;                      // one past the last sample that has its picture
-    this.due = [];                      // {sample, act, cut}, what happens with the sound
+    this.due = [];                      // {sample, act}, what happens with the sound
     this.cuts = this.told = 0;
     this.drawn = [];                    // {number, sample, heard}: the last pictures shown
   }
@@ -54,11 +48,10 @@ class Live {
     try {
       this.speaker = new Speaker();
       await this.speaker.open();
+      this.link.send({type: "start", identity: this.face, prompt: this.prompt});
     } catch (error) {
       this.fail(error.message);
-      return;
     }
-    this.link.send({type: "start", identity: this.face, prompt: this.prompt});
   }
 
   started() {                           // what came before belongs to an older conversation
@@ -89,9 +82,7 @@ class Live {
   }
 
   destroy() {
-    cancelAnimationFrame(this.frame);
-    clearInterval(this.hidden);
-    this.view.destroy();
+    clearInterval(this.looks);
     this.quiet();
     this.link.close();
   }
@@ -104,7 +95,7 @@ class Live {
   portrait(seed) {
     const image = new Image();
     image.onload = () => { if (!this.running && this.face === seed) this.view.draw(image); };
-    image.src = this.faces.get(seed);
+    image.src = this.portraits.get(seed);
   }
 
   async toggle(asked = true) {          // the microphone; without it, there is text
@@ -133,25 +124,21 @@ class Live {
   // What comes: every type of message has its function; most count only in a conversation.
 
   take(message, bytes) {
-    const {type} = message;
-    if (this.running || ["hello", "offer", "started", "error"].includes(type))
-      this[type]?.(message, bytes);
+    if (this.running || ["hello", "offer", "started", "error"].includes(message.type))
+      this[message.type](message, bytes);
   }
 
-  hello({faces, identity, words}) {
-    this.view.words.textContent = words;
-    this.faces = new Map();
+  hello({identity, words}) {
+    this.view.known.textContent = words.replaceAll("; ", "\n");
     this.face = identity;
-    this.view.faces.replaceChildren();
-    this.expected = faces;
   }
 
-  offer({seed}, bytes) {                // a face to choose from
+  offer({seed, last}, bytes) {          // a face to choose from
     const url = URL.createObjectURL(new Blob([bytes], {type: "image/jpeg"}));
-    this.faces.set(seed, url);
-    this.view.offer(seed, url, seed === this.face, value => this.choose(value));
+    this.portraits.set(seed, url);
+    this.view.offer(seed, url, seed === this.face);
     if (seed === this.face) this.portrait(seed);
-    if (this.faces.size === this.expected) this.view.start.disabled = false;
+    if (last) this.view.start.disabled = false;
   }
 
   sound({sample}, bytes) {
@@ -161,12 +148,10 @@ class Live {
 
   async picture({sample, number}, bytes) {
     const {begin, cuts} = this;
-    const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/jpeg"}), LARGE);
-    const stale = begin !== this.begin || (cuts !== this.cuts && sample >= this.edge);
-    if (stale) { bitmap.close(); return; }
-    let i = this.pictures.length;       // decoded in any order
-    while (i && this.pictures[i - 1].sample > sample) i--;
-    this.pictures.splice(i, 0, {sample, number, bitmap});
+    const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/jpeg"}));
+    if (begin !== this.begin || (cuts !== this.cuts && sample >= this.edge)) return;    // void
+    this.pictures.push({sample, number, bitmap});
+    this.pictures.sort((a, b) => a.sample - b.sample);      // decoded in any order
     this.seen = Math.max(this.seen, sample + FRAME);
     this.release();
   }
@@ -184,20 +169,16 @@ class Live {
     this.cuts++;
     this.edge = sample;
     this.seen = Math.min(this.seen, sample);
-    this.pictures = this.pictures.filter(p => p.sample < sample || p.bitmap.close());
-    this.sounds = this.sounds.filter(s => s.sample < sample);
-    this.due = this.due.filter(d => d.sample < sample || !d.cut);
+    for (const list of ["pictures", "sounds", "due"])
+      this[list] = this[list].filter(item => item.sample < sample);
     this.speaker.cut(sample);
   }
 
-  state({name, sample}) {
-    this.due.push({sample, cut: true, act: () => this.view.state(name)});
-  }
+  state({name, sample}) { this.due.push({sample, act: () => this.view.state(name)}); }
 
   said(line) {
     if (line.role === "user") this.view.complain("");       // of the turn before
-    this.due.push({sample: line.sample, cut: line.role === "avatar",
-                   act: () => this.view.say(line)});
+    this.due.push({sample: line.sample, act: () => this.view.say(line)});
   }
 
   meter(facts) { this.view.measured(facts, this.speaker.waits); }
@@ -208,27 +189,17 @@ class Live {
 
   // What is shown: the newest picture whose first sample has been heard.
 
-  paint() {
-    this.frame = requestAnimationFrame(() => this.paint());
-    this.show();
-  }
-
-  show() {                              // a hidden page paints no more, and must still be heard
+  show() {
     if (!this.running || !this.speaker?.player) return;
     const heard = this.speaker.heard(), now = performance.now();
     const acts = this.due.filter(d => d.sample <= heard + 1);
     this.due = this.due.filter(d => d.sample > heard + 1);
     for (const {act} of acts) act();
-    let shown = null;
-    while (this.pictures.length && this.pictures[0].sample <= heard) {
-      shown?.bitmap.close();
-      shown = this.pictures.shift();
-    }
+    const shown = this.pictures.findLast(p => p.sample <= heard);
     if (shown) {
-      this.drawn.push({number: shown.number, sample: shown.sample, heard});
-      if (this.drawn.length > 4096) this.drawn.shift();
+      this.drawn = [...this.drawn.slice(-999), {...shown, heard, bitmap: null}];
       this.view.draw(shown.bitmap);
-      shown.bitmap.close();
+      this.pictures = this.pictures.filter(p => p.sample > heard || p.bitmap.close());
     }
     this.view.speaks(this.speaker.level());
     if (now < this.told + TELL) return; // what may be made next depends on what was heard
@@ -240,53 +211,43 @@ class Live {
 // The two roads to a conversation. On a socket a message is laid out as the length of the JSON
 // (4 bytes, little end first), the JSON, the bytes; anywidget has its own binary buffers.
 
-class SocketLink {
-  constructor(url) { this.url = url; }
-
-  open() {
-    this.socket = new WebSocket(this.url);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onopen = () => this.onopen();
-    this.socket.onclose = () => this.onclose();
-    this.socket.onmessage = ({data}) => {
-      const end = 4 + new DataView(data).getUint32(0, true);
-      const json = new TextDecoder().decode(new Uint8Array(data, 4, end - 4));
-      this.onmessage(JSON.parse(json), data.slice(end));
-    };
-  }
-
-  send(message, {buffer} = new Int16Array(0)) {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
+function socketLink(url) {
+  const socket = new WebSocket(url), link = {close: () => socket.close()};
+  socket.binaryType = "arraybuffer";
+  socket.onopen = () => link.onopen();
+  socket.onclose = () => link.onclose();
+  socket.onmessage = ({data}) => {
+    const end = 4 + new DataView(data).getUint32(0, true);
+    link.onmessage(JSON.parse(new TextDecoder().decode(data.slice(4, end))), data.slice(end));
+  };
+  link.send = (message, {buffer} = new Int16Array(0)) => {
+    if (socket.readyState !== WebSocket.OPEN) return;
     const json = new TextEncoder().encode(JSON.stringify(message));
     const head = new Uint8Array(Uint32Array.of(json.length).buffer);
-    this.socket.send(new Uint8Array([...head, ...json, ...new Uint8Array(buffer)]));
-  }
-
-  close() { this.socket.onclose = null; this.socket.close(); }
+    socket.send(new Uint8Array([...head, ...json, ...new Uint8Array(buffer)]));
+  };
+  return link;
 }
 
-class WidgetLink {
-  constructor(model) {
-    this.model = model;
-    this.hear = (message, [view] = []) => this.onmessage(message,
-      view?.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
-  }
-
-  open() { this.model.on("msg:custom", this.hear); this.onopen(); }
-
-  send(message, bytes) { this.model.send(message, undefined, bytes ? [bytes.buffer] : []); }
-
-  close() { this.send({type: "stop"}); this.model.off("msg:custom", this.hear); }
+function widgetLink(model) {
+  const hear = (message, [view] = []) => link.onmessage(message,
+    view?.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+  const link = {
+    send: (message, bytes) => model.send(message, undefined, bytes ? [bytes.buffer] : []),
+    close: () => { link.send({type: "stop"}); model.off("msg:custom", hear); }};
+  model.on("msg:custom", hear);
+  queueMicrotask(() => link.onopen());
+  return link;
 }
 
 function render({model, el}) {
   const place = document.createElement("div");
   el.append(place);
-  const made = new Live(place, new WidgetLink(model));
+  const made = new Live(place, widgetLink(model));
   return () => made.destroy();
 }
 
 export default {render};
 
 const page = document.getElementById("livetalk-page");
-if (page) new Live(page, new SocketLink(`ws://${location.host}/stream`));
+if (page) new Live(page, socketLink(`ws://${location.host}/stream`));

@@ -84,9 +84,9 @@ class Stream(websocket.WebSocketHandler, Guarded):
         self.settings["open"].discard(self)
         self.session.stop()
 
-    def emit(self, message, data):
+    async def emit(self, message, data):
         with suppress(websocket.WebSocketClosedError):      # the page has left
-            self.write_message(page.pack(message, data), binary=True)
+            await self.write_message(page.pack(message, data), binary=True)
 
 
 def application(make, identity, port):
