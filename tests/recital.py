@@ -2,7 +2,6 @@
 reciting shipped sentences with the avatar's own weights. For tests of what lies around it."""
 
 import time
-from dataclasses import replace
 
 import torch
 from tiny import shake
@@ -10,7 +9,7 @@ from tiny import shake
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.events import Onset, Sentence, Turn
-from livetalk_ref.load import Avatar, load
+from livetalk_ref.load import Avatar
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import text
@@ -52,11 +51,6 @@ def think(dialogue):
 def speak(sentence):
     """The recording of a recited sentence."""
     yield from load_spoken(RECORDED[sentence.text]).samples.split(8_000)
-
-
-def performer():
-    """The teacher's weights, used as a causal student. Its pictures are poor, and real."""
-    return replace(load("teacher"), sampler="rollout")
 
 
 def small():

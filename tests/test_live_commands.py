@@ -35,20 +35,15 @@ def test_it_serves_until_it_is_stopped():
     assert running.returncode == 130 and err.endswith("Stopped.\n"), err
 
 
-def refused(*words):
-    running = run(*words)
-    out, err = running.communicate(timeout=120)
-    assert running.returncode == 2 and not out and err.startswith("error: ")
-    assert len(err.splitlines()) == 1
-    return err
-
-
 def test_a_taken_port_is_one_sentence():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        assert f"Port {port} cannot be used" in refused("--port", str(port))
+        running = run("--port", str(port))
+        out, err = running.communicate(timeout=120)
+    assert running.returncode == 2 and not out and len(err.splitlines()) == 1
+    assert err.startswith(f"error: Port {port} cannot be used")
 
 
 def test_an_unknown_thinker_is_one_sentence():

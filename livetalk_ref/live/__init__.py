@@ -3,22 +3,12 @@
 Three generator functions make a system, and anybody can write others:
 
     listen(sounds)   sound chunks (n,) float32, 16 kHz  ->  yields `Onset`s and `Turn`s
-    think(dialogue)  a `Dialogue` whose last turn is the user's  ->  yields `Sentence`s, None
-                     after a token of its own, and "" after other work: at both the performer
-                     may go first
+    think(dialogue)  a `Dialogue`  ->  yields `Sentence`s, None after a token of its own, and ""
+                     after other work: at both the performer may go first
     speak(sentence)  a `Sentence`  ->  yields sound chunks (n,) float32, 16 kHz
 
-`Conversation` joins them with the performer, one `AvatarSession` for a whole dialogue:
-
-    talk = Conversation(avatar, picture, listen, think, speak)
-    talk.ask("What is a block?")        # or talk.hear(samples), from a microphone
-    for event in talk.events():         # of events.py; ends behind talk.close() or an `Error`
-        show(event)
-        talk.played(sample)             # the clock: pictures come a little ahead of it
-
-Picture number i belongs to the samples 1000 i .. 1000 i + 999, and silence counts: one clock for
-both. Each `Sound` comes in front of its pictures. A `Cut` says that all from a sample on is void
-and comes anew: an interruption, or an answer in the place of idle pictures made in advance.
+`Conversation` joins them with the `Performer`. Picture number i belongs to the samples 1000 i ..
+1000 i + 999 of the sound, silence counts, and that is the one clock.
 """
 
 from livetalk_ref.errors import warn

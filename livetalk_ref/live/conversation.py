@@ -7,7 +7,9 @@ speaks, for a thinker may compute or wait for seconds; one makes picture after p
 LiveTalk section 4.
 """
 
+import sys
 import time
+import traceback
 from dataclasses import replace
 from queue import SimpleQueue
 from threading import Thread
@@ -25,16 +27,22 @@ MEMORY = 20             # lines of the dialogue that the thinker sees
 
 
 def told(error):
-    """An exception as one sentence."""
-    return str(error) if isinstance(error, UserError) else \
-        f"Something broke: {type(error).__name__}: {error}."
+    """An exception as one sentence; what is not the user's doing is printed as well."""
+    if isinstance(error, UserError):
+        return str(error)
+    traceback.print_exception(error, file=sys.stderr)
+    return f"Something broke: {type(error).__name__}: {error}."
 
 
 class Conversation:
     """One dialogue with one avatar, whose picture is (3, H, W) in [-1, 1].
 
     listen, think, speak: see __init__.py; without listen, text is all there is. show(event) is
-    called from any thread and must not wait; without it, iterate over `events()`.
+    called from any thread and must not wait; without it, iterate over `events()`:
+
+        talk.ask("What is a block?")        # or talk.hear(samples), from a microphone
+        for event in talk.events():         # of events.py; ends behind talk.close() or an `Error`
+            talk.played(sample)             # the clock: pictures come a little ahead of it
     """
 
     def __init__(self, avatar, picture, listen, think, speak, show=None):
@@ -143,7 +151,7 @@ class Conversation:
             except Exception as error:      # of a thinker or talker: this answer is lost
                 self.emit(Error(told(error), fatal=False))
             self.answering = False
-            self.deliver(number, event=State("listening"))
+            self.deliver(number, State("listening"))
 
     def begin(self, number, turn):
         """State what the user said -> the dialogue up to it."""
@@ -162,23 +170,19 @@ class Conversation:
         """Think, and queue the answer's sound sentence by sentence, as it comes."""
         opened = False
         for sentence in self.sentences(number, dialogue, parts):
-            event = Said("avatar", sentence.text, sentence.source)
-            for chunk in self.chunks(sentence, parts):
-                with self.lock:
-                    if not opened and number == self.wanted:
-                        self.performer.open(State("speaking"), dialogue.turn.voiced, parts)
-                        opened = True
-                    if not self.deliver(number, chunk, sentence.prompt, event, more=True):
-                        return
-                event = None
-            self.deliver(number)            # its end
+            samples = self.spoken(sentence, parts)
+            with self.lock:
+                if number == self.wanted and not opened:
+                    self.performer.open(State("speaking"), dialogue.turn.voiced, parts)
+                    opened = True
+                self.deliver(number, Said("avatar", sentence.text, sentence.source), samples,
+                             sentence.prompt)
 
-    def deliver(self, number, *speech, **more):
+    def deliver(self, number, *speech):
         """Hand speech to the performer, if this answer is still wanted."""
         with self.lock:
             if number == self.wanted:
-                self.performer.say(*speech, **more)
-            return number == self.wanted
+                self.performer.say(*speech)
 
     def emit(self, event):
         with self.lock:
@@ -220,12 +224,11 @@ class Conversation:
                             fatal=False))
             return known
 
-    def chunks(self, sentence, parts):
-        """The talker's sound, chunk by chunk."""
+    def spoken(self, sentence, parts):
+        """The talker's sound of a sentence (n,): whole, for silence within words would be heard."""
         start = time.monotonic()
-        for chunk in self.speak(sentence):
-            now = time.monotonic()
-            parts.setdefault("speech", now - start)
-            self.spans.append(Span("speak", sentence.text, start, now))
-            yield sound(torch.as_tensor(chunk))
-            start = time.monotonic()
+        chunks = [torch.as_tensor(chunk) for chunk in self.speak(sentence)]
+        now = time.monotonic()
+        parts.setdefault("speech", now - start)
+        self.spans.append(Span("speak", sentence.text, start, now))
+        return sound(torch.cat([torch.zeros(0), *chunks]))

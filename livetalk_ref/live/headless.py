@@ -78,8 +78,7 @@ def hold(talk, turns, realtime=False, idle=1.0):
     """Hold a dialogue to its end -> `Played`, and close it. UserError for a fatal `Error`.
 
     turns: what the user says, one after the other, each `idle` seconds of the clock after the
-    avatar has come to listen: text, or sound (n,) of a microphone, or a function of the
-    conversation that does what it likes.
+    avatar has come to listen: text, or a function of the conversation that does what it likes.
     """
     played, waiting, last = Played(), list(turns), time.monotonic()
     free = None         # the sample at which the user may speak; None while the avatar answers
@@ -101,16 +100,6 @@ def hold(talk, turns, realtime=False, idle=1.0):
             talk.played(int(played.position))
             if free is not None and waiting and played.position >= free:
                 free = None
-                say(talk, waiting.pop(0))
+                turn = waiting.pop(0)
+                turn(talk) if callable(turn) else talk.ask(turn)
     return played
-
-
-def say(talk, turn):
-    """Let the user say one thing."""
-    if isinstance(turn, str):
-        talk.ask(turn)
-    elif callable(turn):
-        turn(talk)
-    else:
-        for chunk in turn.split(512):
-            talk.hear(chunk)

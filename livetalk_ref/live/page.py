@@ -8,8 +8,6 @@ import io
 import json
 import re
 import struct
-import sys
-import traceback
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from PIL import Image
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.live.conversation import told
 from livetalk_ref.live.events import Error, Picture, Sound
 from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
@@ -27,7 +26,6 @@ PARTS = ("sound.js", "view.js", "page.js")                 # of the one module, 
 QUALITY = 92                    # of JPEG pictures: 3 to 4 kB for 96x96
 SHOWN = 192                     # pixels of a portrait to choose from
 OTHERS = (2, 3, 5, 8, 18, 21)   # seeds of faces to choose from: the student keeps them well
-BROKEN = "The conversation broke down; why is written where this program was started."
 
 
 def module():
@@ -89,14 +87,6 @@ def unpack(block):
     return json.loads(block[4:4 + length]), bytes(block[4 + length:])
 
 
-def sentence_of(error):
-    """What a page is told of an exception; what is not the user's doing is printed as well."""
-    if isinstance(error, UserError):
-        return str(error)
-    traceback.print_exception(error, file=sys.stderr)
-    return BROKEN
-
-
 @cache
 def portrait(seed):
     """A face to choose from, as a JPEG file's bytes."""
@@ -126,7 +116,7 @@ class Session:
             elif self.talk:                     # what comes too early or too late is nothing
                 ACTS[kind](self.talk, message, data)
         except Exception as error:              # a notebook would not tell of it
-            self.send(*message_of(Error(sentence_of(error), fatal=self.talk is None)))
+            self.send(*message_of(Error(told(error), fatal=self.talk is None)))
 
     def greet(self):
         """Send the faces to choose from; seeds as text, JavaScript's numbers are too short."""

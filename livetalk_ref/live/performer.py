@@ -30,7 +30,6 @@ MARGIN = 2_400                              # what the listener may have heard u
 UNDO = 6                                    # blocks: those of the lead, the margin's, and spare
 TAPE = (UNDO + 1) * BLOCK                   # samples kept, so that a cut finds them
 DEADLINE = BLOCK / RATE                     # seconds a block may take
-MOMENT = 0.1                                # seconds: a chunk may be on its way
 SPANS = 4_000                               # stretches of work that are kept for a chart
 NOTHING = torch.zeros(0)
 
@@ -62,19 +61,14 @@ class Performer:
         self.working, self.closed = False, False
         self.done, self.took = 0, DEADLINE / 2  # blocks ever made; seconds until one is out
         self.spoken, self.opening = 0, None     # the end of speech taken; an answer begun
-        self.talking = False                    # more of a queued sentence's sound will come
         self.tokens_per_s, self.first_frame, self.spans = None, {}, deque(maxlen=SPANS)
 
     # For the conversation, from any thread.
 
-    def say(self, samples=NOTHING, prompt=None, event=None, more=False):
-        """Queue speech (n,). The event is shown with its sound, `first_sample` filled in.
-
-        more: the sentence goes on; its next block waits for the rest as long as it can.
-        """
+    def say(self, event, samples=NOTHING, prompt=None):
+        """Queue speech (n,). The event is shown with it, `first_sample` filled in."""
         with self.lock:
             self.speech.append((samples, prompt, event))
-            self.talking = more
             self.lock.notify_all()
 
     def open(self, event, since, parts):
@@ -85,7 +79,7 @@ class Performer:
         with self.lock:
             self.back = self.took, None         # what is on show when a new block is out, stays
             self.opening = Opening(since, time.monotonic(), parts)
-            self.say(event=event)
+            self.say(event)
 
     def busy(self):
         """Tell whether there is speech that has not been played."""
@@ -95,7 +89,7 @@ class Performer:
         """Drop all that is queued or made and not yet shown; the event follows there."""
         with self.lock:
             self.speech.clear()
-            self.talking, self.opening, self.back = False, None, (0.0, event)
+            self.opening, self.back = None, (0.0, event)
             self.lock.notify_all()
 
     def played(self, sample):
@@ -148,19 +142,6 @@ class Performer:
             self.emit(replace(event, first_sample=self.cut))
         self.lock.notify_all()
 
-    def wanted(self):
-        """Samples that complete the next block."""
-        return samples_for(self.made + 1, self.session.ahead) - self.pushed
-
-    def short(self):
-        """Tell whether the sentence under way lacks sound for the next block."""
-        return self.talking and sum(len(samples) for samples, _, _ in self.speech) < self.wanted()
-
-    def slack(self):
-        """Seconds that the rest of a sentence is waited for: until work on the next block must
-        begin, lest the pictures run out, and a moment at least."""
-        return max(MOMENT, (self.end() - self.position) / RATE - self.took)
-
     def may_begin(self):
         """Tell whether the clock lets one more block be made, or there is other work."""
         return self.closed or self.back or self.end() - self.position < LEAD
@@ -212,17 +193,13 @@ class Performer:
     def next_sound(self):
         """Wait until one more block may begin; its samples and prompt, or None when closed."""
         with self.lock:
-            while True:
-                self.lock.wait_for(self.may_begin)
-                if not self.back and self.short():      # no silence within words
-                    self.lock.wait_for(lambda: self.closed or self.back or not self.short(),
-                                       self.slack())
-                if self.closed:
-                    return None
-                if not self.back:
-                    break
+            self.lock.wait_for(self.may_begin)
+            while self.back:
                 self.take_back()
-            sound, prompt = self.take(self.wanted())
+                self.lock.wait_for(self.may_begin)
+            if self.closed:
+                return None
+            sound, prompt = self.take(samples_for(self.made + 1, self.session.ahead) - self.pushed)
             self.tape = torch.cat([self.tape, sound])[-TAPE:]
             self.pushed, self.working = self.pushed + len(sound), True
             return sound, prompt

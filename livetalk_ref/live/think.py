@@ -18,7 +18,6 @@ from functools import cache
 import torch
 
 from livetalk_ref import DATA
-from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import EMOTIONS, LANGUAGE_MODEL, RETRIEVAL, Sentence
 from livetalk_ref.world.prompts import is_held_out
 
@@ -66,7 +65,6 @@ def perform(text, emotion=None):
 
 # Retrieval.
 
-TOPIC = DATA / "topic.json"
 K1, B = 1.2, 0.3            # BM25's: how fast a repeated word stops to count, the length's weight
 ANSWER = 0.3                # of a word that is in the answer and in no question
 BEFORE = 0.15               # of the words of the passage before, in a follow-up
@@ -118,29 +116,20 @@ def every_word(text):
 def terms(text):
     """The stems that count; all of them where only stop words are there, as in "who are you"."""
     words = every_word(text)
-    return [stem(w) for w in words if w not in STOP] or words
+    return {stem(w) for w in words if w not in STOP} or set(words)
 
 
 class Topic:
-    """Passages and the counts behind their ranking."""
+    """Passages, and the counts behind their ranking."""
 
     def __init__(self, passages):
         self.passages = passages
-        self.counts = [self.count(p) for p in passages]
         self.exact = {" ".join(every_word(q)): p for p in passages for q in p.ask}
-        self.lengths = [sum(c.values()) for c in self.counts]
-        self.mean = sum(self.lengths) / len(passages)
+        self.counts = [Counter(term for q in p.ask for term in terms(q)) for p in passages]
+        for passage, counts in zip(passages, self.counts):
+            counts |= dict.fromkeys(terms(passage.answer) - set(counts), ANSWER)
+        self.mean = sum(c.total() for c in self.counts) / len(passages)
         self.found_in = Counter(term for c in self.counts for term in c)
-
-    @staticmethod
-    def count(passage):
-        """Weighted counts of a passage's terms."""
-        counts = Counter()
-        for question in passage.ask:
-            counts.update(set(terms(question)))
-        for term in set(terms(passage.answer)) - set(counts):
-            counts[term] = ANSWER
-        return counts
 
     def rarity(self, term):
         n = self.found_in[term]
@@ -148,41 +137,32 @@ class Topic:
 
     def find(self, question, before=None):
         """The best `Hit` for a question; before: the `Passage` of the answer before, or None."""
-        same = self.exact.get(" ".join(every_word(question)))
-        if same:
+        words = every_word(question)
+        if same := self.exact.get(" ".join(words)):
             return Hit(same, math.inf, 1.0)
-        asked = Counter(dict.fromkeys(terms(question), 1.0))
-        if before and self.follows(question):
-            for term in {t for q in before.ask for t in terms(q)} - set(asked):
-                asked[term] = BEFORE
-        return max((self.rate(i, asked) for i in range(len(self.passages))),
+        asked = dict.fromkeys(terms(question), 1.0)
+        # A follow-up leans on the question before: by a pronoun, or for it is so short.
+        if before and (len(words) <= 2 or FOLLOW_UP & set(words)):
+            asked = dict.fromkeys(terms(" ".join(before.ask)), BEFORE) | asked
+        weights = {term: weight * self.rarity(term) for term, weight in asked.items()}
+        return max((self.rate(passage, counts, weights)
+                    for passage, counts in zip(self.passages, self.counts)),
                    key=lambda hit: (hit.score, hit.share))
 
-    @staticmethod
-    def follows(question):
-        """Whether a question leans on the one before: by a pronoun, or for it is so short."""
-        words = every_word(question)
-        return len(words) <= 2 or bool(FOLLOW_UP & set(words))
-
-    def rate(self, index, asked):
-        counts, score, covered = self.counts[index], 0.0, 0.0
-        scale = K1 * (1 - B + B * self.lengths[index] / self.mean)
-        for term, weight in asked.items():
-            n, rarity = counts[term], self.rarity(term)
-            score += weight * rarity * n * (K1 + 1) / (n + scale) if n else 0
-            covered += weight * rarity * min(n, 1)
-        whole = sum(weight * self.rarity(term) for term, weight in asked.items())
-        return Hit(self.passages[index], score, covered / whole if whole else 0.0)
+    def rate(self, passage, counts, weights):
+        """BM25: how often the question's terms are in a passage, by their weights."""
+        scale = K1 * (1 - B + B * counts.total() / self.mean)
+        score = sum(weight * counts[term] * (K1 + 1) / (counts[term] + scale)
+                    for term, weight in weights.items())
+        covered = sum(weight * min(counts[term], 1) for term, weight in weights.items())
+        return Hit(passage, score, covered / (sum(weights.values()) or 1.0))
 
 
 @cache
 def shipped():
-    """The topic of data/topic.json. UserError where it is missing or is not one."""
-    try:
-        entries = json.loads(TOPIC.read_text(encoding="utf-8"))["passages"]
-        return Topic([Passage(**e | {"ask": tuple(e["ask"])}) for e in entries])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{TOPIC.name} is not a topic: {error}.") from error
+    """The topic of data/topic.json."""
+    entries = json.loads((DATA / "topic.json").read_text(encoding="utf-8"))["passages"]
+    return Topic([Passage(**e | {"ask": tuple(e["ask"])}) for e in entries])
 
 
 # The thinker.

@@ -12,7 +12,6 @@ import http.client
 import io
 import json
 import os
-import urllib.error
 import urllib.request
 import wave
 
@@ -21,7 +20,7 @@ from livetalk_ref.live.events import Sentence
 from livetalk_ref.live.think import LINES, NOTICE, UNHEARD, joined, perform, performed
 
 SYSTEM = "You are a friendly talking avatar. Answer in one to three short spoken sentences."
-TIMEOUT, TOKENS, LINE, LETTERS = 30, 200, 100_000, 2_000    # seconds; bounds of an answer
+TIMEOUT, TOKENS = 30, 200   # seconds; bound of an answer
 RATE = 16_000
 SPOKEN = "(spoken)"         # stands for the words of a question that only its sound says
 
@@ -47,16 +46,14 @@ def messages(dialogue):
     return made
 
 
-def deltas(lines):
-    """The text parts of server-sent events: lines of bytes."""
+def texts(lines):
+    """The growing answer of server-sent events, lines of bytes."""
+    text = ""
     for line in lines:
-        if not line.startswith(b"data:"):
-            continue
-        data = line.removeprefix(b"data:").strip()
-        if data == b"[DONE]":
-            return
-        for choice in json.loads(data).get("choices", [])[:1]:
-            yield (choice.get("delta") or {}).get("content") or ""
+        if line.startswith(b"data:") and b"[DONE]" not in line:
+            for choice in json.loads(line.removeprefix(b"data:"))["choices"][:1]:
+                text += choice["delta"].get("content") or ""
+                yield text
 
 
 class Endpoint:
@@ -68,15 +65,12 @@ class Endpoint:
     def __call__(self, dialogue):
         try:
             with urllib.request.urlopen(self.request(dialogue), timeout=TIMEOUT) as answer:
-                lines = iter(lambda: answer.readline(LINE), b"")
-                yield from performed(self.texts(lines), self.name)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError,
-                http.client.HTTPException) as error:
+                yield from performed(texts(answer), self.name)
+        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
             if not dialogue.turn.text and getattr(error, "code", 500) < 500:
                 yield Sentence(UNHEARD, perform(UNHEARD, "sad"), NOTICE)    # it takes no sound
                 return
-            said = f"The chat endpoint {self.url} gave no answer: {reason(error)}."
-            raise UserError(said) from error
+            raise UserError(f"The chat endpoint {self.url} gave no answer: {error}.") from error
 
     def request(self, dialogue):
         body = {"model": self.name, "stream": True, "max_tokens": TOKENS,
@@ -85,22 +79,3 @@ class Endpoint:
         if os.environ.get("LIVETALK_API_KEY"):
             headers["Authorization"] = f"Bearer {os.environ['LIVETALK_API_KEY']}"
         return urllib.request.Request(self.url, json.dumps(body).encode(), headers)
-
-    @staticmethod
-    def texts(lines):
-        """The growing answer, no longer than LETTERS."""
-        text = ""
-        for delta in deltas(lines):
-            text = (text + delta)[:LETTERS]
-            yield text
-            if len(text) == LETTERS:
-                return
-
-
-def reason(error):
-    """In a few words what went wrong."""
-    if isinstance(error, urllib.error.HTTPError):
-        return f"status {error.code} {error.reason}"
-    if isinstance(error, TimeoutError):
-        return "it took too long"
-    return str(getattr(error, "reason", error)) or type(error).__name__
