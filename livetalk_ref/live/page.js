@@ -45,13 +45,12 @@ class Live {
     this.quiet();
     this.view.complain("");
     this.view.state("loading");
-    try {
-      this.speaker = new Speaker();
-      await this.speaker.open();
-      this.link.send({type: "start", identity: this.face, prompt: this.prompt});
-    } catch (error) {
-      this.fail(error.message);
+    this.speaker = new Speaker();
+    try { await this.speaker.open(); } catch (error) {
+      this.fail(`Sound needs https or an address on localhost (${error.message}).`);
+      return;
     }
+    this.link.send({type: "start", identity: this.face, prompt: this.prompt});
   }
 
   started() {                           // what came before belongs to an older conversation
@@ -81,12 +80,6 @@ class Live {
     this.view.complain(sentence);
   }
 
-  destroy() {
-    clearInterval(this.looks);
-    this.quiet();
-    this.link.close();
-  }
-
   choose(seed) {                        // another face is another conversation
     this.face = seed;
     if (this.running) this.start(); else this.portrait(seed);
@@ -99,7 +92,7 @@ class Live {
   }
 
   async toggle(asked = true) {          // the microphone; without it, there is text
-    if (this.ear) { this.mute(); return; }
+    if (this.ear) return this.mute();
     const ear = this.ear = new Ear((samples, level) => {
       this.view.hears(Math.min(1, 6 * level));
       this.tell("sound", {}, samples);
@@ -109,9 +102,8 @@ class Live {
       if (this.ear === ear) this.view.listens(true); else ear.close();
     } catch (error) {
       this.mute();
-      if (asked) this.view.complain(error.name === "NotAllowedError" ?
-        "The microphone is not allowed; type instead, or allow it for this page." :
-        `The microphone cannot be used (${error.message}); type instead.`);
+      if (asked) this.view.complain(
+        `The microphone cannot be used (${error.message}); type instead, or allow it.`);
     }
   }
 
@@ -128,17 +120,13 @@ class Live {
       this[message.type](message, bytes);
   }
 
-  hello({identity, words}) {
-    this.view.known.textContent = words.replaceAll("; ", "\n");
-    this.face = identity;
-  }
+  hello({words}) { this.view.known.textContent = words.replaceAll("; ", "\n"); }
 
-  offer({seed, last}, bytes) {          // a face to choose from
+  offer({seed}, bytes) {                // a face to choose from; the first one is shown
     const url = URL.createObjectURL(new Blob([bytes], {type: "image/jpeg"}));
     this.portraits.set(seed, url);
-    this.view.offer(seed, url, seed === this.face);
-    if (seed === this.face) this.portrait(seed);
-    if (last) this.view.start.disabled = false;
+    this.view.offer(seed, url);
+    if (this.portraits.size === 1) this.choose(seed);
   }
 
   sound({sample}, bytes) {
@@ -147,9 +135,9 @@ class Live {
   }
 
   async picture({sample, number}, bytes) {
-    const {begin, cuts} = this;
+    const {begin, cuts} = this;         // what is void meanwhile is dropped
     const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/jpeg"}));
-    if (begin !== this.begin || (cuts !== this.cuts && sample >= this.edge)) return;    // void
+    if (begin !== this.begin || (cuts !== this.cuts && sample >= this.edge)) return;
     this.pictures.push({sample, number, bitmap});
     this.pictures.sort((a, b) => a.sample - b.sample);      // decoded in any order
     this.seen = Math.max(this.seen, sample + FRAME);
@@ -182,10 +170,7 @@ class Live {
   }
 
   meter(facts) { this.view.measured(facts, this.speaker.waits); }
-
-  error({sentence, fatal}) {
-    if (fatal) this.fail(sentence); else this.view.complain(sentence);
-  }
+  error({sentence, fatal}) { if (fatal) this.fail(sentence); else this.view.complain(sentence); }
 
   // What is shown: the newest picture whose first sample has been heard.
 
@@ -240,14 +225,12 @@ function widgetLink(model) {
   return link;
 }
 
-function render({model, el}) {
+export default {render({model, el}) {
   const place = document.createElement("div");
   el.append(place);
   const made = new Live(place, widgetLink(model));
-  return () => made.destroy();
-}
-
-export default {render};
+  return () => { made.quiet(); made.link.close(); clearInterval(made.looks); };
+}};
 
 const page = document.getElementById("livetalk-page");
 if (page) new Live(page, socketLink(`ws://${location.host}/stream`));

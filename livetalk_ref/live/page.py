@@ -121,10 +121,9 @@ class Session:
     def greet(self):
         """Send the faces to choose from; seeds as text, JavaScript's numbers are too short."""
         faces = [self.identity, *(seed for seed in OTHERS if seed != self.identity)][:6]
-        self.send({"type": "hello", "identity": str(self.identity), "words": list_words()}, b"")
+        self.send({"type": "hello", "words": list_words()}, b"")
         for seed in faces:
-            self.send({"type": "offer", "seed": str(seed), "last": seed == faces[-1]},
-                      portrait(seed))
+            self.send({"type": "offer", "seed": str(seed)}, portrait(seed))
 
     def start(self, identity, prompt):
         """Begin a conversation in place of the one before."""

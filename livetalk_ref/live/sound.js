@@ -84,18 +84,15 @@ class Microphone extends AudioWorkletProcessor {   // any rate to 16 kHz: a wind
 registerProcessor("livetalk-microphone", Microphone);
 `;
 
-export async function addWorklets(context) {
-  const url = URL.createObjectURL(new Blob([WORKLETS], {type: "text/javascript"}));
-  try { await context.audioWorklet.addModule(url); } finally { URL.revokeObjectURL(url); }
-}
+const MODULE = URL.createObjectURL(new Blob([WORKLETS], {type: "text/javascript"}));
+export const addWorklets = context => context.audioWorklet.addModule(MODULE);
 
 // The clock: `heard()` is the number of the sample at the loudspeaker, as a fraction.
 export class Speaker {
   constructor() {
     this.context = new AudioContext({sampleRate: RATE, latencyHint: "interactive"});
     this.marks = [{at: 0, sample: 0, playing: false}];  // where playing began and stopped
-    this.end = 0;                       // one past the last sample given to the player
-    this.waits = 0;                     // how often it ran dry
+    this.end = this.waits = 0;          // one past the last sample; how often it ran dry
   }
 
   async open() {
@@ -111,8 +108,7 @@ export class Speaker {
 
   mark(mark) {
     if (this.marks.at(-1).playing && !mark.playing) this.waits++;
-    this.marks.push(mark);
-    if (this.marks.length > 64) this.marks.shift();
+    this.marks = [...this.marks.slice(-63), mark];
   }
 
   play(first, samples) {                // samples: Int16Array
@@ -135,7 +131,7 @@ export class Speaker {
 
   level() {                             // loudness of what is heard, 0 to 1
     this.meter.getFloatTimeDomainData(this.wave);
-    return Math.min(1, 4 * Math.hypot(...this.wave) / Math.sqrt(this.wave.length));
+    return Math.min(1, 0.18 * Math.hypot(...this.wave));
   }
 
   close() { this.context.close(); }
@@ -154,9 +150,8 @@ export function microphone(context, hear) {
 export class Ear {
   constructor(listen) { this.listen = listen; }
 
-  async open() {
-    this.stream = await navigator.mediaDevices.getUserMedia({audio: {
-      channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true}});
+  async open() {                        // without the avatar's own voice
+    this.stream = await navigator.mediaDevices.getUserMedia({audio: {echoCancellation: true}});
     this.context = new AudioContext({latencyHint: "interactive"});
     await addWorklets(this.context);
     this.context.createMediaStreamSource(this.stream)

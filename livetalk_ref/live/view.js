@@ -102,16 +102,17 @@ export class View {
     if (name === "listening" && document.activeElement === document.body) this.text.focus();
   }
 
-  offer(seed, url, chosen) {            // native radio buttons, so that arrows and Tab work
+  offer(seed, url) {                    // native radio buttons, so that arrows and Tab work
     const label = document.createElement("label");
     label.className = "lt-face";
     label.innerHTML = `<input type="radio" name="${this.group}"><img alt="">`;
     const [input, image] = label.children;
     input.ariaLabel = label.title = `Face ${seed}`;
-    input.checked = chosen;
+    input.checked = !this.faces.querySelector("input");
     input.onchange = () => this.on.face(seed);
     image.src = url;
     this.faces.append(label);
+    this.start.disabled = false;
   }
 
   draw(picture) { this.paper.drawImage(picture, 0, 0, SIDE, SIDE); }
@@ -142,11 +143,7 @@ export class View {
     this.alert.hidden = !sentence;
   }
 
-  listens(on) {
-    this.mic.ariaPressed = on;
-    this.hears(0);
-  }
-
+  listens(on) { this.mic.ariaPressed = on; this.hears(0); }
   hears(level) { this.mic.style.setProperty("--ear", level.toFixed(3)); }
   speaks(level) { this.stage.style.setProperty("--voice", level.toFixed(3)); }
 
