@@ -193,17 +193,3 @@ def test_it_works_by_keyboard_and_has_names(served, browser):
         page.keyboard.press("Enter")
         page.wait_for_selector(STATE.format("listening"))
         assert page.evaluate("document.activeElement.ariaLabel") == "Your message"
-
-
-def test_a_hidden_page_is_heard_to_the_end_and_forgets_an_old_complaint(served, browser):
-    """Nothing is painted any more, as in a tab behind another one."""
-    with opened(browser, served.url) as page:
-        begin(page)
-        page.evaluate("window.requestAnimationFrame = () => 0")
-        page.evaluate(f"{LIVE}.link.send({{type: 'ask', text: ' '}})")
-        page.wait_for_selector(".lt-alert:not([hidden])")
-        ask(page, "What is a block?")
-        page.wait_for_selector(STATE.format("speaking"))
-        assert not page.locator(".lt-alert").is_visible()
-        page.wait_for_selector(STATE.format("listening"))
-        assert page.locator(".lt-log li").count() == 3
