@@ -18,7 +18,6 @@ from livetalk_ref.live.events import (
     Said,
     Sentence,
     Sound,
-    State,
     Turn,
 )
 from livetalk_ref.live.headless import Played, hold
@@ -91,30 +90,35 @@ def test_the_whole_dialogue_is_one_stream_bit_for_bit():
     assert len(made) > len(played.pictures) - 12 and torch.equal(made, played.frames()[:len(made)])
 
 
+def watch(asked, played):
+    """Events of a conversation, as a listener takes them that keeps the clock."""
+    for event in asked.events():
+        played.add(event)
+        if isinstance(event, Picture):
+            asked.played(event.first_sample)
+        yield event
+
+
 def test_an_interruption_rolls_back_to_what_was_shown():
     """Pictures and sound are those of the sound that stayed; unheard lines are forgotten."""
-    heard = []
+    heard, played, stop = [], Played(), None
 
     def remember(dialogue):
         heard.append(dialogue.said)
         yield from think(dialogue)
 
     asked = talk(remember)
-    events, played, stop = asked.events(), Played(), None
     asked.ask("long")
-    for event in events:
-        played.add(event)
-        if isinstance(event, Picture):
-            asked.played(event.first_sample)
-            line = [e for e in played.lines if e.text == "long 1"]
-            if line and stop is None and event.first_sample >= line[0].first_sample + 4_000:
+    for event in watch(asked, played):
+        if isinstance(event, Picture) and any(line.text == "long 1" for line in played.lines):
+            if stop is None and event.first_sample >= where(played, "long 1") + 4_000:
                 stop = event.first_sample
                 asked.interrupt()
             if stop is not None and event.first_sample >= stop + 60_000:
                 break
     asked.ask("again")
     while not heard[1:]:
-        next(events)
+        time.sleep(0.01)
     asked.close()
     cut = played.states[-1].first_sample
     assert played.states[-1].name == "listening" and stop < cut <= stop + 12_000 + 4_000
@@ -137,58 +141,43 @@ def test_a_question_over_an_answer_is_thought_about_and_answered_soon():
     asked, played, second = talk(read), Played(), None
     go.set()
     asked.ask("long")
-    for event in asked.events():
-        played.add(event)
-        if isinstance(event, Picture):
-            asked.played(event.first_sample)
-            line = [e for e in played.lines if e.text == "long 1"]
-            if line and second is None and event.first_sample >= line[0].first_sample:
-                go.clear()
-                second = event.first_sample
-                asked.ask("again")
-                shown = [e.name for e in played.states if e.first_sample <= second]
-                assert shown[-1] == "speaking" and asked.performer.tokens_per_s
-        if second and isinstance(event, State):
-            if event.name == "thinking":
-                ordered = sorted(played.states, key=lambda state: state.first_sample)
-                assert ordered[-1].name == "thinking"       # behind the cut's "listening"
-                at, hurry = asked.performer.position, asked.performer.took
-                go.set()
-                while not asked.performer.opening or asked.performer.back:  # the clock stands
-                    time.sleep(0.001)
-                hurry = max(hurry, asked.performer.took)
-            if event.name == "speaking":
-                break
+    for event in watch(asked, played):
+        if isinstance(event, Picture) and second is None and any(
+                line.text == "long 1" for line in played.lines):
+            go.clear()
+            second = event.first_sample
+            asked.ask("again")
+            assert asked.performer.tokens_per_s
+        if second and getattr(event, "name", "") == "thinking":
+            ordered = sorted(played.states, key=lambda state: state.first_sample)
+            assert ordered[-1].name == "thinking"               # behind the cut's "listening"
+            at, hurry = asked.performer.position, asked.performer.took
+            go.set()
+            while not asked.performer.opening or asked.performer.back:  # the clock stands
+                time.sleep(0.001)
+            hurry = max(hurry, asked.performer.took)
+        if second and getattr(event, "name", "") == "speaking":
+            break
     asked.close()
     assert second <= event.first_sample < at + MARGIN + 16_000 * hurry + 12_000 + 1_000
 
 
 def test_a_voice_interrupts_at_once_and_its_turn_is_answered():
     """The listener yields an onset while the avatar speaks, then a turn."""
-    noticed = threading.Event()
-
     def listen(sounds):
         for number, part in enumerate(sounds):
-            if number:                  # asked for more: the onset has done its work
-                noticed.set()
             yield Onset() if number == 0 else Turn("spoken", 0.0, 0.0, part)
-
-    def over(talk):
-        talk.hear(tone(0.1, 0.1))
-        talk.hear(tone(0.1, 0.1))
-        assert noticed.wait(PATIENCE)   # a busy machine may run the listener late
 
     asked, said = talk(listen=listen), []
     asked.ask("typed")
-    for event in asked.events():
-        if isinstance(event, Picture):
-            asked.played(event.first_sample + SAMPLES_PER_FRAME)
+    for event in watch(asked, Played()):
         if isinstance(event, Said):
             said.append((event.role, event.source, event.text))
             if event.text == "typed 1":
-                over(asked)
-        if isinstance(event, Said) and event.text == "spoken 2":
-            break
+                asked.hear(tone(0.1, 0.1))
+                asked.hear(tone(0.1, 0.1))
+            if event.text == "spoken 2":
+                break
     asked.close()
     assert ("user", "voice", "spoken") in said and ("avatar", "test", "typed 2") not in said
 

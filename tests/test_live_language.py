@@ -20,22 +20,14 @@ def asked(text):
     return Dialogue((("user", text),), Turn(text, 0.0, 0.0))
 
 
-def small_model(seed=7):
-    """A model of random weights, which `build` assembles as it does the packaged one, with a
-    tokenizer of bytes."""
-    g, (v, d, f, k) = torch.Generator().manual_seed(seed), (259, 24, 32, 12)
-    shapes = {"self_attn.q_proj": (d, d), "self_attn.k_proj": (k, d), "self_attn.v_proj": (k, d),
-              "self_attn.o_proj": (d, d), "mlp.gate_proj": (f, d), "mlp.up_proj": (f, d),
-              "mlp.down_proj": (d, f)}
-    tensors = {"model.embed_tokens.weight": torch.randn(v, d, generator=g),
-               "model.norm.weight": torch.ones(d)}
-    for layer in range(2):
-        names = {f"model.layers.{layer}.{name}.weight": shape for name, shape in shapes.items()}
-        tensors |= {name: torch.randn(shape, generator=g) / shape[1] ** 0.5
-                    for name, shape in names.items()}
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            tensors[f"model.layers.{layer}.{norm}.weight"] = torch.ones(d)
-    return language.LanguageModel(language.build(tensors, SMALL), bytes_tokenizer())
+def small_model():
+    """A model of random weights, assembled as the packaged one, with a tokenizer of bytes."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(7)
+    made = LlamaForCausalLM(LlamaConfig(**SMALL, initializer_range=0.3)).state_dict()
+    del made["lm_head.weight"]                          # it is tied
+    return language.LanguageModel(language.build(made, SMALL), bytes_tokenizer())
 
 
 def test_queries_are_turned_as_their_file_means_it():
