@@ -8,7 +8,6 @@ voice takes a fifth of the sentence's length. Both are the 'speech' extra, and G
 """
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 
@@ -21,11 +20,10 @@ from livetalk_ref.live.turns import make_listener
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world import ear
-from livetalk_ref.world.speech import VOICES, say
+from livetalk_ref.world.speech import say
 
 STUDENTS = ("student", "student_ode")       # the best that ships comes first
-CHUNK = 4_000           # samples, a quarter of a second
-PAUSE = 2_400           # behind a sentence
+PAUSE = 2_400           # samples behind a sentence
 LOUD = 0.35             # the largest sample, so that voices are equally loud
 
 
@@ -41,20 +39,16 @@ def streaming(avatar):
     return replace(avatar, sampler="rollout")
 
 
-def speak(sentence, voice):
-    """Yield the chunks of a `Sentence`, with a short pause behind it."""
-    samples = say(sentence.text, voice).samples
-    samples = samples * (LOUD / max(samples.abs().max().item(), 1e-3))
-    yield from torch.cat([samples, torch.zeros(PAUSE)]).split(CHUNK)
-
-
 def talker(voice="us"):
-    """A `speak` function of one of the world's voices. UserError for an unknown one, or where
-    its engine is missing."""
-    if voice not in VOICES:
-        raise UserError(f"No voice is called '{voice}'; choose one of {', '.join(VOICES)}.")
-    say("a", voice)                 # now, and not in the middle of a dialogue
-    return partial(speak, voice=voice)
+    """A `speak` function of one of the world's voices, with a short pause behind each sentence.
+    UserError where its engine is missing."""
+    def speak(sentence):
+        samples = say(sentence.text, voice).samples
+        yield samples * (LOUD / max(samples.abs().max().item(), 1e-3))
+        yield torch.zeros(PAUSE)
+
+    say("a", voice)                 # what is missing is said now, not in the middle of a dialogue
+    return speak
 
 
 def make_thinker(name="embedded", model=None):
