@@ -92,7 +92,7 @@ def test_the_embedded_thinker_writes_where_no_passage_answers():
     """The tiny random model stands for the small one: steps, bounds, and the mark on its words."""
     made = list(Thinker(small_model())(asked("what is the capital of france")))
     said = [s for s in made if s]
-    assert made.count(None) > 20 and len(said) <= 2
+    assert made.count(None) > 20 and said
     assert all(s.source == LANGUAGE_MODEL for s in said)
 
 

@@ -2,9 +2,6 @@
 
     talk = Maker("teacher").talk(identity=7)            # retrieval and the small language model
     talk = Maker("student", thinker="http://localhost:8000/v1").talk(7)
-
-Talkers are the world's voices: espeak-ng gives a sentence within milliseconds; piper's natural
-voice takes a fifth of the sentence's length. Both are the 'speech' extra, and GPL-3.
 """
 
 from dataclasses import replace

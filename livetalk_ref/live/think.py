@@ -1,11 +1,8 @@
 """The embedded thinker: retrieval where a passage answers, else a small language model.
 
-    think = Thinker()               # or Thinker(model=None): retrieval alone
-    for sentence in think(dialogue): ...
-
 Every sentence says where it comes from. Retrieval writes nothing: the answer is a passage of
 data/topic.json, word for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What
-the language model writes is bounded, and comes sentence by sentence while it is being written.
+the language model writes comes sentence by sentence, while it is being written.
 """
 
 import json
@@ -172,7 +169,7 @@ UNHEARD = "I heard you, but I could not make out the words. Please type your que
 UNKNOWN = "I know no passage about that. Please ask me about avatars, diffusion or this course."
 SYSTEM = ("You are a helpful AI assistant. You are a talking avatar. Answer in one or two short "
           "sentences.")
-TOKENS, SENTENCES, LINES = 60, 2, 4         # of an answer at most; lines of dialogue it sees
+TOKENS, LINES = 50, 4       # of an answer at most; lines of dialogue that it sees
 END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
 
 
@@ -207,9 +204,9 @@ class Thinker:
     """A `think` function. model: of `language.load`, which writes where no passage answers; None
     for retrieval alone."""
 
-    def __init__(self, model=None, seed=0):
+    def __init__(self, model=None):
         self.model, self.topic = model, shipped()
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(0)
 
     def __call__(self, dialogue):
         question = dialogue.turn.text
@@ -223,22 +220,14 @@ class Thinker:
         elif self.model is None:
             yield Sentence(UNKNOWN, perform(UNKNOWN, "sad"), NOTICE)
         else:
-            yield from self.write(dialogue)
+            said = joined(dialogue.said)[-LINES:]
+            steps = self.model.write(SYSTEM, said, self.generator, TOKENS)
+            yield from performed(steps, LANGUAGE_MODEL)
 
     def before(self, dialogue):
         """The passage that answered last, looked up by its own words, or None."""
         heard = [text for role, text in dialogue.said if role == "avatar"][-1:]
         return next((p for p in self.topic.passages for text in heard if text in p.answer), None)
-
-    def write(self, dialogue):
-        """The language model's sentences; None after a token, "" after a piece of the prompt."""
-        steps = self.model.write(SYSTEM, joined(dialogue.said)[-LINES:], self.generator, TOKENS)
-        count = 0
-        for sentence in performed(steps, LANGUAGE_MODEL):
-            yield sentence
-            count += bool(sentence)
-            if count == SENTENCES:
-                return
 
 
 def joined(said):

@@ -1,6 +1,4 @@
-"""A thinker elsewhere: any chat endpoint that speaks OpenAI's protocol.
-
-    think = Endpoint("http://localhost:8000/v1", "qwen2.5-omni")        # vLLM, llama.cpp, Ollama ..
+"""A thinker elsewhere: any chat endpoint that speaks OpenAI's protocol (vLLM, llama.cpp, Ollama ..)
 
 POST URL/chat/completions, streamed as server-sent events. A spoken question that was not
 recognised goes there as sound, for models that hear, as the paper's does. Words leave this

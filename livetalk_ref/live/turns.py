@@ -1,15 +1,9 @@
-"""Turns: when somebody speaks, and when they have come to an end.
+"""Turns: when somebody speaks, when they have come to an end, and what they asked.
 
-silero-vad's network (MIT; its weights come in the package) says for every 32 ms how likely they
-hold a voice. Three voiced chunks in a row are an `Onset`; a silence behind them ends the `Turn`: a
-short one where what was heard is a whole question, a longer one where more may come.
-
-    listen = Listener(recogniser)       # a `Recogniser`, or None for no text
-
-Speech recognition goes as far as it can offline: pocketsphinx (its model comes in the package;
-BSD) cannot write down free speech well enough, but it can choose among the 200 questions of
-data/topic.json. What it chooses counts if it explains the sound nearly as well as any string of
-phones does; else nothing was understood. It decodes while the user still speaks.
+silero-vad's network (MIT) says for every 32 ms how likely they hold a voice. Pocketsphinx (BSD)
+cannot write down free speech well enough offline, but it can choose among the questions of
+data/topic.json: what it chooses counts if it explains the sound nearly as well as any string of
+phones does. Both packages hold their weights.
 """
 
 import time
@@ -83,7 +77,9 @@ def chunked(sounds):
 
 
 class Listener:
-    """A `listen` function. recogniser: a `Recogniser`, or None for turns without text."""
+    """A `listen` function: three voiced chunks in a row are an `Onset`, and silence behind them
+    ends the `Turn`, sooner where what was heard is a whole question. recogniser: a `Recogniser`,
+    or None for turns without text."""
 
     def __init__(self, recogniser=None):
         self.recogniser, self.tensors = recogniser, weights()
