@@ -186,12 +186,13 @@ def test_a_second_conversation_ends_the_first(monkeypatch):
     maker, told = systems.Maker(thinker="retrieval"), []
     first = Session(maker.talk, lambda *message: told.append(message[0]), IDENTITY)
     first.take(START)
-    with maker.talk(IDENTITY) as second:
-        for thread in first.talk.threads:
-            thread.join(PATIENCE)
-        assert told[-1] == {"type": "error", "fatal": True,
-                            "sentence": "The conversation goes on in another window."}
-        assert all(thread.is_alive() for thread in second.threads)
+    second = maker.talk(IDENTITY)
+    for thread in first.talk.threads:
+        thread.join(PATIENCE)
+    assert told[-1] == {"type": "error", "fatal": True,
+                        "sentence": "The conversation goes on in another window."}
+    assert all(thread.is_alive() for thread in second.threads)
+    second.close()
 
 
 def test_a_broken_maker_is_one_sentence(capsys):

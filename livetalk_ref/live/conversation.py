@@ -51,9 +51,10 @@ class Conversation:
         self.sounds, self.turns, self.queue = SimpleQueue(), SimpleQueue(), SimpleQueue()
         self.performer = Performer(avatar, picture, LISTENING, show or self.queue.put)
         self.lock, self.spans = self.performer.lock, self.performer.spans
+        self.emit = self.performer.emit
         self.wanted = 0                     # the number of the turn whose answer is wanted
         self.answering = False
-        self.performer.emit(State("listening"))
+        self.emit(State("listening"))
         work = [self.performer.run, self.answer_turns, *([self.hear_turns] if listen else [])]
         self.threads = [Thread(target=self.guard, args=(run,), daemon=True) for run in work]
         for thread in self.threads:
@@ -107,12 +108,6 @@ class Conversation:
         for thread in self.threads if wait else ():
             thread.join()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
-
     # The threads.
 
     def guard(self, run):
@@ -123,8 +118,7 @@ class Conversation:
 
     def fail(self, error):
         """End all with one sentence."""
-        with self.lock:
-            self.performer.emit(Error(told(error)))
+        self.emit(Error(told(error)))
         self.close(wait=False)
 
     def hear_turns(self):
@@ -183,10 +177,6 @@ class Conversation:
         with self.lock:
             if number == self.wanted:
                 self.performer.say(*speech)
-
-    def emit(self, event):
-        with self.lock:
-            self.performer.emit(event)
 
     def sentences(self, number, dialogue, parts):
         """The thinker's sentences; it takes its steps when the performer can spare the time."""

@@ -7,7 +7,7 @@ stands still while nothing is there to be played, as a browser's does.
 """
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from queue import Empty
 
@@ -82,7 +82,7 @@ def hold(talk, turns, realtime=False, idle=1.0):
     """
     played, waiting, last = Played(), list(turns), time.monotonic()
     free = None         # the sample at which the user may speak; None while the avatar answers
-    with talk:
+    with closing(talk):
         while free is None or waiting or played.position < free:
             with suppress(Empty):
                 event = talk.queue.get(timeout=TICK)

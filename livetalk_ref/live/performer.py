@@ -114,12 +114,13 @@ class Performer:
             self.closed = True
             self.lock.notify_all()
 
-    # Under the lock.
-
     def emit(self, event):
         """Show an event, until all is closed."""
-        if not self.closed:
-            self.show(event)
+        with self.lock:
+            if not self.closed:
+                self.show(event)
+
+    # Under the lock.
 
     def end(self):
         """Samples whose pictures are handed out."""

@@ -89,19 +89,6 @@ class Stream(websocket.WebSocketHandler, Guarded):
             await self.write_message(page.pack(message, data), binary=True)
 
 
-def application(make, identity, port):
-    """The web application. make(identity, show) -> a new `Conversation`."""
-    html = (Path(__file__).parent / "page.html").read_text()
-    files = [("/", "text/html", lambda: html), ("/page.css", "text/css", page.style),
-             ("/page.js", "text/javascript", page.module)]
-    routes = [(path, Text, {"kind": kind, "make": text}) for path, kind, text in files]
-    return web.Application(
-        [*routes, ("/stream", Stream)], default_handler_class=Guarded, make=make,
-        identity=identity, open=set(),
-        hosts={f"{name}:{port}" for name in (ADDRESS, "localhost")},
-        websocket_max_message_size=LARGEST, log_function=lambda handler: None)
-
-
 def bind(port):
     """A listening socket on this machine's own address; port 0 is any free one. UserError."""
     try:
@@ -113,9 +100,16 @@ def bind(port):
 
 
 async def serve(make, identity, sock, ready):
-    """Serve until cancelled; `ready` hears the page's address once it answers."""
-    port = sock.getsockname()[1]
-    app = application(make, identity, port)
+    """Serve until cancelled. make(identity, show) -> a new `Conversation`; identity: the first
+    face; `ready` hears the page's address once it answers."""
+    port, here = sock.getsockname()[1], Path(__file__).parent
+    files = [("/", "text/html", (here / "page.html").read_text),
+             ("/page.css", "text/css", page.style), ("/page.js", "text/javascript", page.module)]
+    app = web.Application(
+        [*((path, Text, {"kind": kind, "make": text}) for path, kind, text in files),
+         ("/stream", Stream)], default_handler_class=Guarded, make=make, identity=identity,
+        hosts={f"{name}:{port}" for name in (ADDRESS, "localhost")}, open=set(),
+        websocket_max_message_size=LARGEST, log_function=lambda handler: None)
     server = httpserver.HTTPServer(app)
     server.add_socket(sock)
     ready(f"http://{ADDRESS}:{port}/")
