@@ -242,7 +242,7 @@ def test_prompts_are_performed_as_far_as_they_are_known(monkeypatch):
     assert asked.performer.wish == LISTENING
 
 
-def test_an_empty_question_is_a_sentence_and_many_are_answered_once():
+def test_an_empty_question_is_a_sentence_and_of_many_the_last_is_answered():
     asked = talk()
     with pytest.raises(UserError, match="Type a question"):
         asked.ask("  ")
