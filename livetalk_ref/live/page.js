@@ -95,7 +95,7 @@ class Live {
     if (this.ear) return this.mute();
     const ear = this.ear = new Ear((samples, level) => {
       this.view.hears(Math.min(1, 6 * level));
-      this.tell("sound", {}, samples);
+      if (this.drawn.length) this.tell("sound", {}, samples);     // somebody is there to hear it
     });
     try {
       await ear.open();
