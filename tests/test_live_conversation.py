@@ -10,16 +10,7 @@ from test_stream import AVATAR, PICTURE
 from livetalk_ref.cache import POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.events import (
-    Error,
-    Meter,
-    Onset,
-    Picture,
-    Said,
-    Sentence,
-    Sound,
-    Turn,
-)
+from livetalk_ref.live.events import Error, Meter, Onset, Picture, Said, Sentence, Sound, Turn
 from livetalk_ref.live.headless import Played, hold
 from livetalk_ref.live.performer import LEAD, MARGIN, to_bytes
 from livetalk_ref.live.think import LISTENING
