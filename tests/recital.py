@@ -1,14 +1,12 @@
-"""The smallest real system around a conversation: it hears loudness, and answers every turn by
-reciting shipped sentences with the avatar's own weights. For tests of what lies around it."""
+"""The smallest real system around a conversation: it answers every turn by reciting shipped
+sentences. For tests of what lies around it."""
 
-import time
-
-import torch
 from tiny import shake
 
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.events import Onset, Sentence, Turn
+from livetalk_ref.live.events import Sentence
+from livetalk_ref.live.turns import make_listener
 from livetalk_ref.load import Avatar
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.wan import Config, WanDiT
@@ -18,26 +16,7 @@ from livetalk_ref.world.speech import load_spoken
 
 RECITED = (("12-us-f5", "a happy person smiles while speaking", "retrieval"),
            ("00-us", "a surprised person speaks", "language model"))
-LOUD, VOICED, QUIET = 0.02, 3_200, 8_000     # of 16 kHz samples: when a turn begins and ends
-
-
-def listen(sounds):
-    """A turn is what is loud for long enough, up to half a second of quiet."""
-    loud, quiet, said, voiced = 0, 0, [], 0.0
-    for chunk in sounds:
-        if chunk.square().mean().sqrt() > LOUD:
-            before, loud, quiet, voiced = loud, loud + len(chunk), 0, time.monotonic()
-            if before < VOICED <= loud:
-                yield Onset()
-        else:
-            quiet += len(chunk)
-        said.append(chunk)
-        if quiet >= QUIET:
-            if loud >= VOICED:
-                yield Turn("", voiced, time.monotonic(), torch.cat(said))
-            loud, quiet, said = 0, 0, []
-
-
+LISTEN = make_listener()         # None without silero-vad
 RECORDED = {load_spoken(file).text: file for file, *_ in RECITED}
 
 
@@ -63,5 +42,5 @@ def small():
 
 def maker(avatar):
     """make(identity, show) -> a conversation, as sessions want it."""
-    return lambda identity, show=None: Conversation(avatar, portrait_of(identity), listen, think,
+    return lambda identity, show=None: Conversation(avatar, portrait_of(identity), LISTEN, think,
                                                     speak, show)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 from browser import PATIENCE, chromium, opened, require
-from recital import RECITED, maker, small
+from recital import LISTEN, RECITED, maker, small
 from served import Served
 
 from livetalk_ref.errors import UserError
@@ -84,6 +84,7 @@ def test_a_typed_question_is_answered_in_step(served, browser):
     assert all(re.fullmatch(r"[\d.]+", text) for text in measured)
 
 
+@pytest.mark.skipif(LISTEN is None, reason="needs the package silero-vad")
 def test_a_spoken_question_and_an_interruption(served, browser):
     with opened(browser, served.url, permissions=["microphone"]) as page:
         begin(page)

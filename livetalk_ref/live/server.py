@@ -118,6 +118,7 @@ async def serve(make, identity, sock, ready):
     finally:
         server.stop()
         for stream in list(app.settings["open"]):
+            stream.session.stop()
             stream.close()
 
 
