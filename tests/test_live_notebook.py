@@ -14,7 +14,6 @@ from browser import PATIENCE, chromium, require
 from repo import ROOT
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import page as messages
 from livetalk_ref.live.page import live_avatar
 
 LIVE = "document.querySelector('.livetalk').livetalk"
@@ -74,12 +73,6 @@ def test_a_conversation_in_a_notebook(lab):
         page.wait_for_selector(".livetalk[data-state=listening]")
         page.wait_for_function(f"{LIVE}.drawn.length > 20")
         assert all(d["heard"] >= d["sample"] for d in page.evaluate(f"{LIVE}.drawn"))
-
-
-def test_the_widget_is_the_pages_own_module():
-    widget = live_avatar(lambda identity: None, 3)
-    assert widget._esm == messages.module() and widget._css == messages.style()
-    widget.close()
 
 
 def test_without_anywidget_it_is_a_sentence(monkeypatch):

@@ -102,16 +102,6 @@ def test_a_spoken_question_and_an_interruption(served, browser):
         page.wait_for_selector(STATE.format("ready"))
 
 
-def test_a_reload_in_mid_sentence(served, browser):
-    with opened(browser, served.url) as page:
-        begin(page)
-        ask(page, "Go on")
-        page.wait_for_selector(STATE.format("speaking"))
-        page.reload()
-        begin(page)
-        until(page, f"{LIVE}.drawn.length > 12")
-
-
 def test_another_face_is_another_conversation_under_the_same_prompt(browser):
     """The words that a prompt may hold are listed; others cost a sentence."""
     made = []

@@ -13,7 +13,7 @@ from tornado import httpclient, websocket
 
 from livetalk_ref.live import page as wire
 from livetalk_ref.live import systems
-from livetalk_ref.live.events import Picture, Sound, State
+from livetalk_ref.live.events import Picture, Sound
 from livetalk_ref.live.page import Session
 
 IDENTITY = 3
@@ -210,7 +210,3 @@ def test_the_module_is_one_file_and_messages_keep_their_fields():
     assert torch.allclose(wire.samples_of(data), samples, atol=1e-4)
     message, data = wire.message_of(Picture(2, torch.zeros(3, 96, 96).byte(), 2_000))
     assert message == {"type": "picture", "sample": 2_000, "number": 2}
-    assert wire.message_of(State("listening", 5))[0] == {
-        "type": "state", "name": "listening", "sample": 5}
-    odd = {"type": "x", "é": "ü"}, b"12"
-    assert wire.unpack(wire.pack(*odd)) == odd
