@@ -13,7 +13,7 @@ from pathlib import Path
 
 from livetalk_ref.errors import Progress, UserError, run_program, warn
 from livetalk_ref.judge.commands import add_bench, bench, tell
-from livetalk_ref.live.commands import add_live, live
+from livetalk_ref.live import add_live, live
 from livetalk_ref.options import (
     PROMPT,
     SEED,

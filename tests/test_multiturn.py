@@ -10,8 +10,8 @@ from test_stream import AVATAR, PICTURE
 from livetalk_ref.cache import POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
-from livetalk_ref.live import scenarios
-from livetalk_ref.live.scenarios import Exchange, Line, Scenario
+from livetalk_ref.studies import scenarios
+from livetalk_ref.studies.scenarios import Exchange, Line, Scenario
 from livetalk_ref.nets.reader import READ
 from livetalk_ref.stream import SAMPLES_PER_FRAME
 from livetalk_ref.studies import dialogues

@@ -13,9 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from livetalk_ref import DATA  # noqa: E402
 from livetalk_ref.errors import UserError, run_program  # noqa: E402
-from livetalk_ref.live.commands import best_student  # noqa: E402
 from livetalk_ref.live.server import bind, run  # noqa: E402
-from livetalk_ref.live.systems import Maker  # noqa: E402
+from livetalk_ref.live.systems import Maker, best_student  # noqa: E402
 from livetalk_ref.files import blame, placed  # noqa: E402
 
 PICTURE = DATA / "pictures" / "live.jpg"

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.live import language
-from livetalk_ref.live.commands import best_student
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.headless import hold
-from livetalk_ref.live.systems import Maker
+from livetalk_ref.live.systems import Maker, best_student
 from livetalk_ref.live.think import shipped
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.speech import say

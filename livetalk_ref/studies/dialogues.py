@@ -24,13 +24,12 @@ from livetalk_ref.judge import stats, turn_latency
 from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.metrics import SETTLED, change, mouth_correlation
 from livetalk_ref.judge.panel import Judges
-from livetalk_ref.live import scenarios
-from livetalk_ref.live.commands import best_student
-from livetalk_ref.live.systems import streaming
+from livetalk_ref.live.systems import best_student, streaming
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.load import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession
+from livetalk_ref.studies import scenarios
 from livetalk_ref.studies.work import Job, Study, once
 from livetalk_ref.world.speech import say
 from livetalk_ref.world.state import EXPRESSIONS

@@ -50,7 +50,7 @@ class Scenario:
 
 
 def read(path=FILE):
-    """The scenarios of the file. UserError where it is missing or is not of this version."""
+    """Read the scenarios of a file. UserError where it is missing or is not of this version."""
     try:
         kept = json.loads(Path(path).read_text(encoding="utf-8"))
         if kept["version"] != VERSION:
