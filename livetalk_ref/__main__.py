@@ -67,7 +67,7 @@ def generate(options):
     """A video from a picture, a sound file and a prompt."""
     from livetalk_ref import generate as g
     from livetalk_ref.device import check_device
-    from livetalk_ref.load import load
+    from livetalk_ref.loading import load
     from livetalk_ref.media import is_silent, load_audio
     from livetalk_ref.portrait import blank
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.nets.restorer import spoil
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 from livetalk_ref.world import clips as clips_of
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import FRAMES

@@ -2,7 +2,7 @@
 
 from livetalk_ref import generate
 from livetalk_ref.flow import TEACHER_STEPS
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.speech import list_spoken, load_spoken
 

@@ -23,9 +23,8 @@ from livetalk_ref.flow import (
     x0_from_velocity,
 )
 from livetalk_ref.ode import ode_loss
+from livetalk_ref.runs import NotFinite, RunFolder
 from livetalk_ref.train import (
-    NotFinite,
-    RunFolder,
     autocast,
     best_precision,
     descend,

@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 
 from livetalk_ref.codec import psnr
 from livetalk_ref.errors import UserError
-from livetalk_ref.media import blame, fit, placed, to_bytes
+from livetalk_ref.files import blame, placed
+from livetalk_ref.media import fit, to_bytes
 from livetalk_ref.world.face import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import COL, SIZE

@@ -1,32 +1,23 @@
 """One training loop for every stage: AdamW and Muon, warm-up, EMA, clipping, exact resume.
 
 The loss of step n depends on the weights and on a generator seeded by (seed, n) alone, so a
-run killed at any moment continues as if nothing had happened. A checkpoint is one safetensors
-file, written beside its place and moved there, so that no half-written one exists.
+run killed at any moment continues as if nothing had happened.
 """
 
-import dataclasses
-import json
-import os
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from livetalk_ref.errors import UserError, unreadable
-from livetalk_ref.files import as_json, foreign, forget_after, half, make_folder
 from livetalk_ref.muon import Muon
+from livetalk_ref.runs import NotFinite, RunFolder
 
 SCALE = 2.0 ** 12       # of an fp16 loss
 FREE = {"steps", "compiled", "save_every", "keep", "start"}     # may change when a run goes on
-SETTINGS = {"train", "recipe"}      # facts that hold the numbers of a run
 
 
 @dataclass(frozen=True)
@@ -69,34 +60,6 @@ def pace(step, c):
 def step_generator(seed, step):
     """The randomness of one training step."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)
-
-
-def save(path, tensors, **about):
-    """Write tensors and JSON-able facts to a safetensors file, atomically."""
-    path = Path(path)
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    facts = {k: json.dumps(as_json(v)) for k, v in about.items()}
-    try:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, facts)
-        temporary.chmod(0o644)                      # safetensors makes it private
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"Could not write {path}: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read(path, device="cpu"):
-    """Tensors and facts of a file written by `save`. Raises UserError when it is not one."""
-    try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            facts = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-            return {k: file.get_tensor(k) for k in file.keys()}, facts
-    except FileNotFoundError as error:
-        raise UserError(f"There is no checkpoint {path}.") from error
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise UserError(unreadable(path, error)) from error
 
 
 def ema_update(average, model, decay):
@@ -154,11 +117,6 @@ def unpack(tensors, model, average, optimizers):
     return int(tensors["step"])
 
 
-def kept(out, step):
-    """The file of the averaged weights that a run kept after an update."""
-    return Path(out) / f"ema-{step:06d}.safetensors"
-
-
 @contextmanager
 def autocast(device, precision):
     """Mixed precision: "bf16", "fp16" or "fp32" (none).
@@ -182,10 +140,6 @@ def best_precision(device, scaled=False):
         return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else old
     fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16" if kind == "cpu" and fast else "fp32"
-
-
-class NotFinite(UserError):
-    """A loss, a gradient or a score that is no number: the run stops before the update."""
 
 
 def descend(loss, model, optimizers, clip, part, scaler=None):
@@ -249,88 +203,3 @@ def train(model, loss, config, out=None, resume=False, facts=None):
         run.after(state, average, partial(pack, model, average, optimizers, state.step),
                   last=state.step == config.steps)
         yield state
-
-
-class RunFolder:
-    """The files of a run of any stage; out None keeps nothing.
-
-        last.safetensors    everything, so that a killed run continues exactly
-        ema.safetensors     averaged weights; ema-000050.safetensors are those on the way
-        metrics.jsonl       a line for every update
-
-    about: facts of the run, one of SETTINGS among them; keep: updates whose averaged weights stay;
-    free: settings that may change when it goes on; look(update), called at the start, at every
-    kept update and at the end, before these are saved.
-    """
-
-    def __init__(self, out, about, keep=(), save_every=120.0, free=(), look=lambda update: None):
-        self.out, self.about, self.keep, self.free = out and Path(out), about, keep, free
-        self.look, self.save_every, self.saved = look, save_every, time.monotonic()
-        if self.out:
-            make_folder(self.out)
-
-    def begin(self, resume, unpack):
-        """Begin anew, or continue what is there; returns the updates already made.
-
-        unpack(tensors) puts a checkpoint back. UserError where that is another run's.
-        """
-        first = self.restore(unpack) if resume and self.out else 0
-        if self.out:
-            forget_after(self.out, first)       # later updates are made again
-        if first == 0:
-            self.look(0)
-        return first
-
-    def restore(self, unpack):
-        """Put the last checkpoint back, if there is one; returns its updates."""
-        path = self.out / "last.safetensors"
-        if not path.is_file():
-            return 0
-        # A run may go on longer, never with other data, losses or rates.
-        tensors, was = read(path)
-        now = {name: as_json(fact) for name, fact in self.about.items()}
-        if not SETTINGS & was.keys() <= now.keys():
-            raise foreign(self.out, "stage")
-        for kind in SETTINGS & was.keys():                  # an older file knows fewer of them
-            was |= usual(self.about[kind]) | was.pop(kind)
-            now |= now.pop(kind)
-        if wrong := [k for k, v in was.items() if k not in self.free and v != now.get(k)]:
-            raise foreign(self.out, " and ".join(sorted(wrong)))
-        try:
-            return unpack(tensors)
-        except (KeyError, RuntimeError) as error:
-            raise foreign(self.out, "model") from error
-
-    @contextmanager
-    def guard(self, update):
-        """Stop at what is not finite with a sentence that names the update and the good file."""
-        try:
-            yield
-        except NotFinite as error:
-            path = self.out and self.out / "last.safetensors"
-            good = f"the last good file is {path}, from which --resume continues" \
-                if path and path.is_file() else "no file had been saved"
-            raise UserError(f"Stopped before update {update}, for {error}; {good}.") from error
-
-    def after(self, state, average, pack, last):
-        """Log one update; keep and save when it is time, and at the end."""
-        if not self.out:
-            return
-        with open(self.out / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(dataclasses.asdict(state)) + "\n")
-        about = {"step": state.step} | self.about
-        if state.step in self.keep:
-            save(kept(self.out, state.step), half(average), **about)
-        if state.step in self.keep or last:
-            self.look(state.step)
-        if last or time.monotonic() - self.saved > self.save_every:
-            # The checkpoint last: from it a kill at any point makes all else again.
-            save(self.out / "ema.safetensors", average, **about)
-            save(self.out / "last.safetensors", pack(), **self.about)
-            self.saved = time.monotonic()
-
-
-def usual(settings):
-    """The defaults of a dataclass of settings, as a checkpoint holds them."""
-    return {f.name: as_json(f.default) for f in dataclasses.fields(settings)
-            if f.default is not dataclasses.MISSING}

@@ -21,9 +21,10 @@ from livetalk_ref.device import best_device
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.ode import causal_trajectory, trajectory
-from livetalk_ref.train import autocast, best_precision, save
+from livetalk_ref.runs import save
+from livetalk_ref.train import autocast, best_precision
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips

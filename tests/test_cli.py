@@ -19,7 +19,7 @@ from repo import ROOT
 from tiny import write_checkpoints, write_huge_image, write_student
 
 from livetalk_ref import __main__ as cli
-from livetalk_ref import files, generate, load, media, portrait, stages
+from livetalk_ref import files, generate, loading, media, portrait, stages
 from livetalk_ref.errors import UserError
 from livetalk_ref.media import NOTE
 from livetalk_ref.train import TrainState
@@ -38,7 +38,7 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch, checkpoints):
     """A folder of its own with tiny weights, a short sound and no output yet."""
-    monkeypatch.setattr(load, "CHECKPOINTS", checkpoints)
+    monkeypatch.setattr(loading, "CHECKPOINTS", checkpoints)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     write_wav("speech.wav", 0.1 * torch.sin(torch.arange(4_300) * 0.2))
@@ -208,8 +208,8 @@ def test_ctrl_c_while_generating(go, monkeypatch):
 def test_a_kill_in_a_process_of_its_own(place, checkpoints):
     """A signal in mid-generation: one line, status 130, nothing left."""
     write_wav("long.wav", 0.1 * torch.sin(torch.arange(400_000) * 0.2))
-    code = ("from pathlib import Path; from livetalk_ref import load, __main__; "
-            f"load.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
+    code = ("from pathlib import Path; from livetalk_ref import loading, __main__; "
+            f"loading.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
     words = ["generate", "--audio", "long.wav", "--prompt", "", "--out", str(place / "o.mp4")]
     child = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE,
                              text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -222,7 +222,6 @@ def test_a_kill_in_a_process_of_its_own(place, checkpoints):
 
 
 @pytest.mark.parametrize("module, words, sentence", [
-    ("posters", ["landscape"], "Say which picture: contact or banner."),
     ("judge.follow", ["--video", "none.mp4"], "There is no video file none.mp4.")])
 def test_a_module_with_its_own_command_ends_with_one_sentence(module, words, sentence):
     done = subprocess.run([sys.executable, "-m", f"livetalk_ref.{module}", *words], text=True,

@@ -17,7 +17,7 @@ from repo import ROOT, tracked_files
 from test_cli import FAST, checkpoints, generation, go, place, refused, write_wav  # noqa: F401
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 
 EXAMPLE = "A realistic video of a person speaking directly to the camera, with natural expressions."
 
@@ -59,8 +59,8 @@ def test_any_name_of_a_video(go, name):  # noqa: F811
 
 def test_a_terminal_of_ascii(place, checkpoints):  # noqa: F811
     """The video is made, and its name is told as far as the terminal can show it."""
-    code = ("from pathlib import Path; from livetalk_ref import load, __main__; "
-            f"load.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
+    code = ("from pathlib import Path; from livetalk_ref import loading, __main__; "
+            f"loading.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
     names = [os.fsencode(place / "vid\u00e9o.mp4"), os.fsencode(place) + b"/vid\xe9o.mp4"]
     for name in names:
         done = subprocess.run([sys.executable, "-c", code, *generation(out=None), "--out", name],

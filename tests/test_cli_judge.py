@@ -11,7 +11,7 @@ from livetalk_ref import options
 from livetalk_ref.judge import sets
 from livetalk_ref.media import movie
 from livetalk_ref.nets.reader import ReaderConfig
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.world import shards
 from livetalk_ref.world.clips import film
 

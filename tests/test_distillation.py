@@ -8,11 +8,11 @@ import torch
 from test_dmd import SMALL, condition
 from tiny import shake
 
-from livetalk_ref import load, trajectories
+from livetalk_ref import loading, trajectories
 from livetalk_ref.distillation import KEPT, LEVELS, PATHS, look, paths_of, probed, run
 from livetalk_ref.dmd import Distiller, Recipe
 from livetalk_ref.errors import UserError
-from livetalk_ref.train import kept, read, save
+from livetalk_ref.runs import kept, read, save
 from livetalk_ref.trajectories import SAMPLE
 from livetalk_ref.wan import WanDiT
 
@@ -27,7 +27,7 @@ def shipped(tmp_path, monkeypatch):
                                                             {"sampler": "rollout"}))):
         save(tmp_path / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
              config=SMALL, **facts)
-    monkeypatch.setattr(load, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path)
     return tmp_path
 
 
@@ -122,10 +122,10 @@ def test_a_run_of_two_steps_says_so(tmp_path):
     """And cannot be continued as one of four; a file that says nothing is of four."""
     two = replace(RECIPE, student_steps=2, updates=1)
     list(run(two, batch, tmp_path / "run", probe=condition(seed=5)))
-    assert load.steps_of(tmp_path / "run/ema.safetensors") == 2
+    assert loading.steps_of(tmp_path / "run/ema.safetensors") == 2
     with pytest.raises(UserError, match="holds a run of another student_steps"):
         next(run(replace(two, student_steps=4), batch, tmp_path / "run", resume=True))
-    assert load.steps_of("student_ode") == 4
+    assert loading.steps_of("student_ode") == 4
 
 
 def test_what_is_kept_is_a_student(tmp_path):
@@ -134,17 +134,17 @@ def test_what_is_kept_is_a_student(tmp_path):
     assert not kept(tmp_path / "run", 6).exists()
     facts = read(kept(tmp_path / "run", 4))[1]
     assert facts["step"] == 4 and facts["recipe"]["lr"] == RECIPE.lr
-    assert load.sampler(kept(tmp_path / "run", 4)) == "rollout"
-    model = load.load_module(kept(tmp_path / "run", 2), "dit")
+    assert loading.sampler(kept(tmp_path / "run", 4)) == "rollout"
+    model = loading.load_module(kept(tmp_path / "run", 2), "dit")
     assert model.config == SMALL
-    start = load.load_module("student_ode", "dit").state_dict()
+    start = loading.load_module("student_ode", "dit").state_dict()
     moved = max((v - start[k]).abs().max().item() for k, v in model.state_dict().items())
     assert moved > 1e-5
 
 
 def test_a_look_shows_all_three_models_and_changes_nothing(tmp_path):
-    models = [load.load_module(name, "dit") for name in ("student_ode", "teacher")]
-    d = Distiller(models[0].requires_grad_(True), models[1], load.load_module("teacher"), RECIPE)
+    models = [loading.load_module(name, "dit") for name in ("student_ode", "teacher")]
+    d = Distiller(models[0].requires_grad_(True), models[1], loading.load_module("teacher"), RECIPE)
     d.precision = "fp32"
     before = {k: v.clone() for k, v in d.pack().items()}
     cond = condition(seed=5)

@@ -13,7 +13,7 @@ from repo import PACKAGE, ROOT, text_files
 LEVEL = {"flow": 0, "cache": 0, "train": 0, "wan": 1, "codec": 1, "ode": 2, "rollout": 2,
          "dmd": 3, "stream": 3}
 MODELS = {"wan", "codec"}       # algorithms get the model as an argument
-BASE = {"device", "errors", "files", "muon"}     # they import nothing of ours but errors
+BASE = {"device", "errors", "files", "runs", "muon"}     # they import nothing else of ours
 INNER = [PACKAGE / f"{name}.py" for name in LEVEL if (PACKAGE / f"{name}.py").exists()]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = MODULES + sorted((ROOT / "tests").glob("*.py")) + sorted((ROOT / "tools").glob("*.py"))
@@ -51,8 +51,6 @@ def ours(path):
 @pytest.mark.parametrize("path", INNER, ids=label)
 def test_inner_ring_imports_torch_and_lower_levels_only(path):
     allowed = {"torch", "livetalk_ref", *sys.stdlib_module_names}
-    if path.stem == "train":
-        allowed.add("safetensors")
     foreign = {name for name in imports(path) if name.split(".")[0] not in allowed}
     assert not foreign, f"{label(path)} may import torch and the standard library, not {foreign}"
 
@@ -64,12 +62,13 @@ def test_inner_ring_imports_torch_and_lower_levels_only(path):
 
 def test_inner_ring_is_an_hours_reading():
     lines = {path.name: len(path.read_text().splitlines()) for path in INNER}
-    assert len(lines) <= 9 and sum(lines.values()) <= 2000, lines
+    assert len(lines) <= 9 and sum(lines.values()) <= 1860, lines
 
 
 @pytest.mark.parametrize("name", sorted(BASE))
-def test_base_imports_nothing_of_ours_but_errors(name):
-    assert ours(PACKAGE / f"{name}.py") <= {"errors.UserError", "DATA"}
+def test_base_imports_nothing_of_ours_but_base(name):
+    found = {name.split(".")[0] for name in ours(PACKAGE / f"{name}.py")}
+    assert found <= ({"errors", "files", "DATA"} if name == "runs" else {"errors", "DATA"})
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
@@ -106,8 +105,12 @@ def test_files_are_short(path):
 
 
 def test_importing_the_package_is_light():
-    """Every module but those that draw imports without the slow or optional packages."""
-    drawing = {"viz", "posters", "diagrams", "__main__"}
+    """Nothing is imported before a name is asked for; then all but what draws without the slow or
+    optional packages."""
+    code = ("import sys, livetalk_ref; assert 'torch' not in sys.modules\n"
+            "assert livetalk_ref.load.__module__ == 'livetalk_ref.loading'")
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    drawing = {"viz", "diagrams", "__main__"}
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
              for path in MODULES if path.stem not in drawing]
     code = ("import importlib, json, sys\n"

@@ -18,7 +18,7 @@ from served import Served
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.metrics import correlation
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.visemes import visemes
 

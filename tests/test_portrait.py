@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tiny import write_huge_image
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.errors import UserError
 from livetalk_ref.portrait import (
     DRAWN,
@@ -21,7 +21,7 @@ from livetalk_ref.portrait import (
     save_portrait,
 )
 
-needs_codec = pytest.mark.skipif(not (load.CHECKPOINTS / "codec.safetensors").exists(),
+needs_codec = pytest.mark.skipif(not (loading.CHECKPOINTS / "codec.safetensors").exists(),
                                  reason="there is no codec checkpoint yet")
 
 
@@ -144,7 +144,7 @@ def strangers():
 
 @needs_codec
 def test_the_codec_tells_drawn_portraits_from_others():
-    codec = load.load_module("codec")
+    codec = loading.load_module("codec")
     drawn = [restored(portrait_of(seed), codec) for seed in range(40)]
     others = [restored(picture, codec) for picture in strangers()]
     assert min(drawn) > DRAWN + 0.8 and max(others) < DRAWN - 0.8

@@ -12,11 +12,11 @@ from test_cli import run
 from test_real_text import folder  # noqa: F401  a small umT5 as transformers saves it
 
 from livetalk_ref import generate
-from livetalk_ref import load as loading
+from livetalk_ref import loading
 from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, group_audio
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of, save_portrait
 from livetalk_ref.real.avatar import GUIDANCE, cover, load_photo
 from livetalk_ref.real.standin import PROMPTS, SMALL, write_folder, write_random

@@ -12,7 +12,7 @@ from repo import ROOT
 from safetensors.torch import load_file, save_file
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.real.standin import SMALL, write_random
 from livetalk_ref.real.weights import ALPHA, load_dit, misfit
 

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from livetalk_ref import toy_dmd
+from livetalk_ref import toy
 from livetalk_ref.dmd import score_sigma
 from livetalk_ref.flow import add_noise
 from livetalk_ref.toy import Spots, make
-from livetalk_ref.toy_dmd import Blob, Critic, Generator, coverage, distil, low_sigma, no_critic
+from livetalk_ref.toy import Blob, Critic, Generator, coverage, distil, low_sigma, no_critic
 
 PAIR = Spots(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), 0.3)
 THREE = Spots(1.5 * torch.tensor([[math.cos(a), math.sin(a)] for a in (0.0, 2.1, 4.2)]), 0.3)
@@ -61,7 +61,7 @@ def test_a_critic_keeps_points_apart():
     for name, critic in (("follows", make(Critic)), ("none", no_critic)):
         generator = make(Generator)
         losses = [state.critic_loss for state in distil(THREE, generator, critic, 400)]
-        x = toy_dmd.draw(generator, dice(9), 1000).detach()
+        x = toy.draw_points(generator, dice(9), 1000).detach()
         shares[name], off[name] = coverage(THREE, x)
         if name == "none":
             assert x.flatten(1).std(0).max() < 0.25

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from livetalk_ref import posters, viz
+from livetalk_ref import viz
 from livetalk_ref.errors import UserError
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.state import FPS, SAMPLE_RATE
@@ -126,19 +126,8 @@ def test_watch_of_another_process_stops_when_it_is_quiet(tmp_path, monkeypatch):
     viz.watch(tmp_path / "run", every=0.01, patience=0.05)
 
 
-def test_acting_follows_the_sentence_and_the_prompt():
-    spoken, dice = load_spoken(12), torch.Generator().manual_seed(0)
-    state = posters.act(spoken, "a person smiles", dice, frames=33)
-    assert torch.equal(state[3:, :3], visemes(spoken.phones, 33)[3:])
-
-
 def test_speech_figure_marks_shut_lips():
     spoken = load_spoken(12)
     made = viz.speech(spoken.samples, spoken.phones, visemes(spoken.phones, 30))
     marks = {text.get_text(): text.get_color() for ax in made.axes for text in ax.texts}
     assert marks["b"] == viz.CORAL and marks["ð"] == viz.INK
-
-
-def test_posters_say_what_they_can_make():
-    with pytest.raises(UserError, match="contact or banner"):
-        posters.main(["landscape"])

@@ -16,7 +16,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.thinkers import make_thinker
 from livetalk_ref.live.turns import make_listener
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.speech import VOICES, say
 

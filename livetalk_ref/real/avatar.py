@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref.avatar import Avatar
+from livetalk_ref.generate import Avatar
 from livetalk_ref.cache import BLOCK, POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance

@@ -28,7 +28,7 @@ def real_avatar(options, samples):
     from livetalk_ref.cache import BLOCK, TABLE_END
     from livetalk_ref.device import best_device, check_device
     from livetalk_ref.generate import count_frames
-    from livetalk_ref.load import load
+    from livetalk_ref.loading import load
     from livetalk_ref.stream import FRAMES, MISSING
 
     blocks = -(-(count_frames(samples) + MISSING) // FRAMES)

@@ -14,7 +14,7 @@ from livetalk_ref.cache import BLOCK
 from livetalk_ref.flow import ROWS_PER_LATENT, Cond
 from livetalk_ref.real.text import ROWS, save_text
 from livetalk_ref.real.vae import STRIDE
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.wan import LIVETALK_1P3B, Config, WanDiT
 
 SMALL = Config(dim=64, ffn_dim=128, heads=2, layers=4, text_dim=32, audio_dim=4 * 16,

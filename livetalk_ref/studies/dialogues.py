@@ -28,7 +28,7 @@ from livetalk_ref.live import scenarios
 from livetalk_ref.live.commands import best_student
 from livetalk_ref.live.systems import streaming
 from livetalk_ref.live.think import LISTENING
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession
 from livetalk_ref.studies.work import Job, Study, once

@@ -1,24 +1,26 @@
-"""The pictures in data/pictures, from the world's own truth.
+"""The pictures of the world in data/pictures.
 
-    python -m livetalk_ref.posters contact      24 clips of the world on one sheet
-    python -m livetalk_ref.posters banner       a spoken sentence as a filmstrip over its sound
+    python tools/pictures.py contact      24 clips of the world on one sheet
+    python tools/pictures.py banner       a spoken sentence as a filmstrip over its sound
 """
 
 import io
 import sys
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
 
-from livetalk_ref import DATA, viz
-from livetalk_ref.errors import UserError, run_program
-from livetalk_ref.files import blame, placed
-from livetalk_ref.world.clips import speaking
-from livetalk_ref.world.face import render_clip
-from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.motion import motion
-from livetalk_ref.world.speech import list_spoken, load_spoken
-from livetalk_ref.world.visemes import visemes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from livetalk_ref import DATA, viz  # noqa: E402
+from livetalk_ref.errors import UserError, run_program  # noqa: E402
+from livetalk_ref.files import blame, placed  # noqa: E402
+from livetalk_ref.world.clips import speaking  # noqa: E402
+from livetalk_ref.world.face import render_clip  # noqa: E402
+from livetalk_ref.world.identity import sample_identities  # noqa: E402
+from livetalk_ref.world.motion import motion  # noqa: E402
+from livetalk_ref.world.speech import list_spoken, load_spoken  # noqa: E402
+from livetalk_ref.world.visemes import visemes  # noqa: E402
 
 PICTURES = DATA / "pictures"
 CONTACT_SEED, COLUMNS, LARGE, SMALL = 13, 6, 152, 4     # SMALL pictures under each large one
