@@ -21,7 +21,8 @@ from livetalk_ref.files import half
 from livetalk_ref.flow import keep_known
 from livetalk_ref.loading import load_module
 from livetalk_ref.runs import RunFolder, save
-from livetalk_ref.train import autocast, step_generator
+from livetalk_ref.device import autocast
+from livetalk_ref.train import step_generator
 
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)
 LEVELS = (0.5, 0.9)         # at which a probe shows what the two scores believe

@@ -15,15 +15,8 @@ import torch
 
 from livetalk_ref.cache import BLOCK, Policy
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import (
-    ROWS_PER_LATENT,
-    STUDENT_STEPS,
-    TEACHER_STEPS,
-    Cond,
-    Guidance,
-    euler,
-    group_audio,
-)
+from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
+                               euler, group_audio)
 from livetalk_ref.media import SCALE, movie
 from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, face, frames_of, sound
 from livetalk_ref.world import text

@@ -12,7 +12,7 @@ import html
 from dataclasses import dataclass, fields, replace
 
 from livetalk_ref.cache import BLOCK
-from livetalk_ref.dmd import HIGHEST, LOWEST, Recipe
+from livetalk_ref.dmd import HIGHEST, LOWEST
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import SHIFT, STUDENT_STEPS, TEACHER_STEPS, Guidance
 from livetalk_ref.generate import GUIDANCE
@@ -21,6 +21,30 @@ from livetalk_ref.world.latents import WINDOW
 FRAMES = 3 * BLOCK              # latent frames of an ablation's rollout
 DECAY = 800                     # updates of the run that goes on beyond the best
 WEAK, STRONG = Guidance(2.0, 2.0), Guidance(8 / 3, 8 / 3)       # w - 1 is 1, and 5 / 3
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the paper's table 3: only these knobs differ between runs."""
+
+    start: str = "student_ode"          # or "student_ode_short": how converged the ODE start is
+    conditions: str = "curated"         # or "raw": degraded references, vague prompts; "oracle"
+    lr: float = 2e-4                    # of the student
+    critic_lr: float = 4e-5
+    guidance: Guidance = Guidance(8 / 3, 8 / 3)     # of the real score
+    anchor: float = 0.0                 # weight of the ODE loss, which goes on besides
+    updates: int = 200                  # of the student
+    ratio: int = 5                      # critic updates for each of them
+    warmup: int = 20                    # critic updates before the first one
+    ema: float = 0.99                   # averages the student ...
+    ema_from: float = 0.2               # ... from this share of the run on
+    clip: float = 10.0
+    betas: tuple = (0.0, 0.999)
+    weight_decay: float = 0.01
+    batch: int = 8
+    frames: int = 21                    # latent frames of a rollout
+    student_steps: int = STUDENT_STEPS  # 1, 2 or 4
+    seed: int = 0
+
 
 BASELINE = Recipe(start="student_ode_short", conditions="raw", lr=1e-4, critic_lr=2e-5,
                   guidance=WEAK, frames=FRAMES)

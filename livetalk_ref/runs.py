@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -42,6 +43,35 @@ def read(path, device="cpu"):
 def kept(out, step):
     """The file of the averaged weights that a run kept after an update."""
     return Path(out) / f"ema-{step:06d}.safetensors"
+
+
+def pack(model, average, optimizers, step):
+    """Everything a resumed run needs, as one flat dict of tensors."""
+    # Weights, average, moments of the optimisers, step: nothing else has a state.
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema.{k}": v for k, v in average.items()}
+    tensors["step"] = torch.tensor(step)
+    for which, optimizer in enumerate(optimizers):
+        for i, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{which}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    return tensors
+
+
+def unpack(tensors, model, average, optimizers):
+    """Put a `pack` back; returns the step it was made at."""
+    def part(name):
+        return {k[len(name):]: v for k, v in tensors.items() if k.startswith(name)}
+
+    model.load_state_dict(part("model."))
+    average.update({k: v.to(average[k]) for k, v in part("ema.").items()})
+    for which, optimizer in enumerate(optimizers):
+        state = {}
+        for key, value in part(f"optimizer.{which}.").items():
+            i, name = key.split(".", 1)
+            state.setdefault(int(i), {})[name] = value
+        optimizer.load_state_dict({"state": state,
+                                   "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(tensors["step"])
 
 
 class NotFinite(UserError):

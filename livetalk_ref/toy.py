@@ -17,15 +17,8 @@ import torch
 from torch import nn
 
 from livetalk_ref.dmd import dmd_gradient, dmd_loss, score_sigma
-from livetalk_ref.flow import (
-    STUDENT_STEPS,
-    Guidance,
-    add_noise,
-    flow_loss,
-    per_frame,
-    sigma_grid,
-    x0_from_velocity,
-)
+from livetalk_ref.flow import (STUDENT_STEPS, Guidance, add_noise, flow_loss, per_frame,
+                               sigma_grid, x0_from_velocity)
 from livetalk_ref.ode import take, trajectory
 
 HIDDEN, RATE, BATCH = 96, 3e-3, 512     # of the networks; videos of an update,

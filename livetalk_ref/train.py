@@ -5,16 +5,15 @@ run killed at any moment continues as if nothing had happened.
 """
 
 import time
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from livetalk_ref.device import autocast, best_precision
 from livetalk_ref.muon import Muon
-from livetalk_ref.runs import NotFinite, RunFolder
+from livetalk_ref.runs import NotFinite, RunFolder, pack, unpack
 
 SCALE = 2.0 ** 12       # of an fp16 loss
 FREE = {"steps", "compiled", "save_every", "keep", "start"}     # may change when a run goes on
@@ -53,12 +52,14 @@ class TrainState:
 
 def pace(step, c):
     """Learning rates over their peak: linear warm-up, 1, then to zero over the `cooldown`."""
+    # A cooldown of 0 is the constant rate of the paper's ODE stage (table 4).
     down = max(1, round(c.steps * c.cooldown))
     return min(1, (step + 1) / c.warmup, (c.steps - step) / down)
 
 
 def step_generator(seed, step):
     """The randomness of one training step."""
+    # Of (seed, step) alone, so a run that was killed draws what it would have drawn.
     return torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)
 
 
@@ -88,60 +89,6 @@ def make_optimizers(model, c):
     return made
 
 
-def pack(model, average, optimizers, step):
-    """Everything a resumed run needs, as one flat dict of tensors."""
-    # Weights, average, moments of the optimisers, step: nothing else has a state.
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"ema.{k}": v for k, v in average.items()}
-    tensors["step"] = torch.tensor(step)
-    for which, optimizer in enumerate(optimizers):
-        for i, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{which}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    return tensors
-
-
-def unpack(tensors, model, average, optimizers):
-    """Put a `pack` back; returns the step it was made at."""
-    def part(name):
-        return {k[len(name):]: v for k, v in tensors.items() if k.startswith(name)}
-
-    model.load_state_dict(part("model."))
-    average.update({k: v.to(average[k]) for k, v in part("ema.").items()})
-    for which, optimizer in enumerate(optimizers):
-        state = {}
-        for key, value in part(f"optimizer.{which}.").items():
-            i, name = key.split(".", 1)
-            state.setdefault(int(i), {})[name] = value
-        optimizer.load_state_dict({"state": state,
-                                   "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(tensors["step"])
-
-
-@contextmanager
-def autocast(device, precision):
-    """Mixed precision: "bf16", "fp16" or "fp32" (none).
-
-    On CPU the plain attention kernel is the fast one where gradients are kept, and chosen there.
-    """
-    device = torch.device(device).type
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
-    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-        plain = device == "cpu" and torch.is_grad_enabled()
-        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
-            yield
-
-
-def best_precision(device, scaled=False):
-    """bf16 where the device multiplies it in hardware, fp16 on an older GPU if the loss is
-    scaled, for small gradients vanish in it, else fp32."""
-    kind = torch.device(device).type
-    if kind == "cuda":
-        old = "fp16" if scaled else "fp32"
-        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else old
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if kind == "cpu" and fast else "fp32"
-
-
 def descend(loss, model, optimizers, clip, part, scaler=None):
     """One update of the model of a part of training; returns its gradient's norm before clipping.
 
@@ -154,6 +101,7 @@ def descend(loss, model, optimizers, clip, part, scaler=None):
     scaler.scale(loss).backward()
     for optimizer in optimizers:
         scaler.unscale_(optimizer)
+    # One norm over all weights, clipped (Self Forcing: 10; the paper does not say).
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
     # An overflow of scaled fp16 is no fault of the run; at scale 1 it would be.
     skips = scaler.is_enabled() and scaler.get_scale() >= 1

@@ -10,8 +10,9 @@ from tiny import shake
 
 from livetalk_ref import loading, trajectories
 from livetalk_ref.distillation import KEPT, LEVELS, PATHS, look, paths_of, probed, run
-from livetalk_ref.dmd import Distiller, Recipe
+from livetalk_ref.dmd import Distiller
 from livetalk_ref.errors import UserError
+from livetalk_ref.recipes import Recipe
 from livetalk_ref.runs import kept, read, save
 from livetalk_ref.trajectories import SAMPLE
 from livetalk_ref.wan import WanDiT

@@ -9,7 +9,6 @@ from tiny import shake
 from livetalk_ref import rollout
 from livetalk_ref.dmd import (
     Distiller,
-    Recipe,
     critic_loss,
     distill,
     dmd_gradient,
@@ -21,6 +20,7 @@ from livetalk_ref.dmd import (
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, add_noise, x0_from_velocity
 from livetalk_ref.ode import ode_loss
+from livetalk_ref.recipes import Recipe
 from livetalk_ref.train import step_generator
 from livetalk_ref.wan import Config, WanDiT
 

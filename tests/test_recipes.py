@@ -3,9 +3,8 @@
 import pytest
 
 from livetalk_ref import recipes, stages
-from livetalk_ref.dmd import Recipe
 from livetalk_ref.errors import UserError
-from livetalk_ref.recipes import BASELINE, FINAL, HEADS, KNOBS, ROWS, SINGLE, TABLE
+from livetalk_ref.recipes import BASELINE, FINAL, HEADS, KNOBS, ROWS, SINGLE, TABLE, Recipe
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.like])

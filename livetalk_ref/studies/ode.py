@@ -20,7 +20,8 @@ from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge import benchmark, evaluate, long, stats, students
-from livetalk_ref.ode import straightness, trajectory
+from livetalk_ref.ode import trajectory
+from livetalk_ref.trajectories import straightness
 from livetalk_ref.studies.work import Job, Study, followed
 from livetalk_ref.runs import kept
 from livetalk_ref.world import latents
