@@ -33,7 +33,7 @@ from livetalk_ref.judge import pace
 from livetalk_ref.judge.cost import peak_memory
 from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.real.gpu import Graphed
+from livetalk_ref.graphs import Graphed
 from livetalk_ref.rollout import denoise, draw, remember, sample
 from livetalk_ref.stream import frames_of, samples_for
 from livetalk_ref.world import text
