@@ -62,7 +62,6 @@ def test_half_precision_stays_near():
     with torch.no_grad():
         got = codec.decode(LATENTS[:, :2].bfloat16())
         assert codec.encode(got[:, :1]).dtype == got.dtype == torch.bfloat16
-        assert WanCodec(CODEC.vae, torch.float16).encode(got[:, :1]).dtype == torch.float16
     assert worst(got.float(), whole(LATENTS)[:, :5]) < 0.1
 
 
