@@ -38,16 +38,12 @@ def test_help_lists_the_words_of_prompts(go):  # noqa: F811
     assert status == 0 and "expressions: neutral, serious" in " ".join(out.split())
 
 
-def test_what_is_done_to_a_sound_is_said(go):  # noqa: F811
+def test_what_is_odd_about_sound_and_picture_is_said(go):  # noqa: F811
     write_wav("quiet.wav", 0.002 * torch.sin(torch.arange(4_300) * 0.2))
-    status, _, err = go(*generation(audio="quiet.wav"))
-    assert status == 0 and "warning: the sound is very quiet; it was made 25" in err
-
-
-def test_a_blank_picture_is_said(go):  # noqa: F811
     Image.new("RGB", (96, 96), "white").save("white.png")
-    status, _, err = go(*generation(image="white.png"))
-    assert status == 0 and "warning: the picture is nearly white everywhere" in err
+    status, _, err = go(*generation(audio="quiet.wav", image="white.png"))
+    assert status == 0 and "warning: the sound is very quiet; it was made 25" in err
+    assert "warning: the picture is nearly white everywhere" in err
 
 
 @pytest.mark.parametrize("name", ["take:1.mp4", "UPPER.MP4", "vid\u00e9o.mp4"])
@@ -123,9 +119,8 @@ def test_a_wheel_holds_all_that_ships(installed, tmp_path):
     for path in wanted:
         path = Path("livetalk_ref", path) if path.parts[0] == "data" else path
         assert (installed / path).is_file(), f"the wheel lacks {path}"
-    code = ("import livetalk_ref, livetalk_ref.demo as d, livetalk_ref.load as l\n"
-            "assert livetalk_ref.DATA.parent == livetalk_ref.HOME\n"
-            "d.held_out_clip(), l.load('teacher'), l.load('student')")
+    code = ("import livetalk_ref as l; assert l.DATA.parent == l.HOME\n"
+            "l.load_spoken(0), l.load('teacher'), l.load('student')")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
                           text=True, env={**os.environ, "PYTHONPATH": str(installed)})
     assert done.returncode == 0, done.stderr
