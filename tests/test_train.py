@@ -206,6 +206,15 @@ def test_an_overflow_in_fp16_skips_the_update_and_does_not_stop_the_run(monkeypa
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[-1])
 
 
+def test_muon_trains_in_fp16(monkeypatch):
+    """Its gradients are unscaled like AdamW's."""
+    monkeypatch.setattr("livetalk_ref.train.best_precision", lambda device, scaled: "fp16")
+    torch.manual_seed(0)
+    states = list(train(nn.Conv2d(3, 4, 3), lambda model, g: model(torch.ones(1, 3, 8, 8)).float()
+                        .square().mean(), TrainConfig(steps=20, lr=1e-2, muon=1e-2, warmup=1)))
+    assert states[0].grad_norm < 10 and states[-1].loss < 0.5 * states[0].loss
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     save(path, {"w": torch.ones(3)}, config={"a": 1})
