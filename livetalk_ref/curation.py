@@ -29,6 +29,7 @@ from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, 
 from livetalk_ref.world.state import SIZE
 from livetalk_ref.world.text import TEXT_ROWS
 
+VERSION = 1                     # of what curation does: raise it when that changes
 COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
 DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
@@ -211,7 +212,7 @@ def conditions(kind, count=COUNT, folder="runs/conditions"):
     """`Conditions` of a kind from the first `count` training clips.
 
     What curation makes of them is kept in the folder, under a name that changes with the clips,
-    the restorer, the judges and this file.
+    the restorer, the judges and `VERSION`.
     """
     clips = cached_clips(count)
     if kind in AS_COLLECTED or kind not in KINDS:
@@ -228,7 +229,7 @@ def conditions(kind, count=COUNT, folder="runs/conditions"):
 
 def key():
     """Ten hex digits of all that decides what curation does."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest = hashlib.sha256(f"curation {VERSION}".encode())
     for name in ("restorer", "reader"):
         weights = load_module(name).state_dict()
         digest.update(shards.sources_key(weights=weights).encode())

@@ -8,7 +8,6 @@ Ratios are the paper's: 1 : 5 updates of the ODE start, both learning rates x2, 
 The ablation is made on 3 blocks; the student that ships, on 7. LiveTalk sections 3.3 and 5.4.
 """
 
-import html
 from dataclasses import dataclass, fields, replace
 
 from livetalk_ref.cache import BLOCK
@@ -118,7 +117,8 @@ def differences(one, other):
 # w of uncond + w (cond - uncond) everywhere; the released configurations write w - 1. An update
 # is one of the student. Ours are read from the code that runs.
 B, F, S = BASELINE, FINAL, SHIPPED
-TABLE = (
+HEADS = ("", "LiveTalk, final", "LiveTalk, baseline", "Self Forcing", "here")
+TABLE = [dict(zip(HEADS, row)) for row in (
     ("teacher (real score)", "OmniAvatar-14B", "OmniAvatar-14B", "Wan2.1-14B",
      "the shipped teacher"),
     ("critic (fake score) starts as", "OmniAvatar-1.3B", "OmniAvatar-1.3B", "Wan2.1-1.3B",
@@ -158,33 +158,12 @@ TABLE = (
     ("beyond the paper, in `student`", "-", "-", "-",
      f"critic {S.critic_lr:g}, warm-up {S.warmup}; ODE loss besides, times {S.anchor:g}; "
      f"w {S.guidance.text:.3g} for text, {S.guidance.audio:.3g} for sound"),
-)
-HEADS = ("", "LiveTalk, final", "LiveTalk, baseline", "Self Forcing", "here")
-
-
-def table(markup="text"):
-    """`TABLE` as "text", with columns of equal width, or as "html"."""
-    if markup == "html":
-        lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in TABLE]
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in HEADS)
-        return f"<table><tr>{head}</tr>" + "".join(f"<tr>{x}</tr>" for x in lines) + "</table>"
-    return columns([HEADS, *TABLE])
+)]
 
 
 def rows_table():
-    """The rows of the ablation, their knobs and their recipes, as text."""
-    lines = [("row", "title", "knob", "start", "conditions", "lr", "critic lr", "w", "updates",
-              "seeds")]
-    for name, row in ROWS.items():
-        r = row.recipe
-        lines.append((name, row.title, row.knob or "", r.start, r.conditions, f"{r.lr:g}",
-                      f"{r.critic_lr:g}", f"{r.guidance.text:.3g}", str(r.updates),
-                      str(row.seeds)))
-    return columns(lines)
-
-
-def columns(rows):
-    """Rows of words as text in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-                     for row in rows)
+    """The rows of the ablation, their knobs and their recipes, as dicts."""
+    return [{"row": name, "title": row.title, "knob": row.knob, "start": row.recipe.start,
+             "conditions": row.recipe.conditions, "lr": f"{row.recipe.lr:g}",
+             "critic lr": f"{row.recipe.critic_lr:g}", "w": row.recipe.guidance.text,
+             "updates": row.recipe.updates, "seeds": row.seeds} for name, row in ROWS.items()]
