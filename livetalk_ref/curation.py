@@ -20,8 +20,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.loading import load_module
 from livetalk_ref.nets.restorer import spoil
 from livetalk_ref.runs import read, save
-from livetalk_ref.world import clips as clips_of
-from livetalk_ref.world import latents, shards
+from livetalk_ref.world import clips as clips_of, latents, shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.face import render
 from livetalk_ref.world.latents import WINDOW, LatentClips

@@ -10,8 +10,7 @@ from PIL import Image
 from test_cli import run
 from test_real_text import folder  # noqa: F401  a small umT5 as transformers saves it
 
-from livetalk_ref import generate
-from livetalk_ref import loading
+from livetalk_ref import generate, loading
 from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, group_audio

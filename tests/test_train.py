@@ -18,7 +18,6 @@ from livetalk_ref.train import TrainConfig, pace, train
 SCRIPT = """
 import sys, time, torch
 from torch import nn
-from livetalk_ref.train import TrainConfig, train
 torch.manual_seed(0)
 model = nn.ModuleDict({"blocks": nn.Sequential(nn.Linear(4, 8), nn.Tanh()),
                        "kernel": nn.Conv2d(2, 3, (2, 2)), "head": nn.Linear(3, 1)})
