@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 from straight import Straight
-from test_wan import SMALL, example, shake, to_diffusers, worst
+from test_wan import SMALL, example, shake, worst
 
 from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
-from livetalk_ref.flow import add_noise, euler, group_audio
+from livetalk_ref.flow import euler, group_audio
 from livetalk_ref.rollout import SIGMAS, denoise, draw
 from livetalk_ref.wan import LIVETALK_1P3B, WanDiT, sinusoid
 
@@ -57,30 +57,6 @@ def straight(model, x, sigma, rows, cond, block):
     road = Straight(model.state_dict(), model.config.heads, precision(model.config))
     read = embedded(sigma[0], model.config)
     return road(x[0].transpose(0, 1), y, read, rows[0], cond.text[0], block).transpose(0, 1)[None]
-
-
-def test_text_path_equals_diffusers_at_full_width():
-    from diffusers import WanTransformer3DModel
-    c = WIDE
-    with torch.device("meta"):
-        ours = WanDiT(c).requires_grad_(False)
-    state = {key: made(HEARING).state_dict()[key] for key in ours.state_dict()}
-    weight = state["patch_embedding.weight"] = state["patch_embedding.weight"].clone()
-    weight[:, c.latent_channels:] = 0                                   # reference and mask off
-    ours.load_state_dict(state, assign=True)
-    with torch.device("meta"):
-        theirs = WanTransformer3DModel(
-            patch_size=(1, 2, 2), num_attention_heads=c.heads, attention_head_dim=128,
-            in_channels=16, out_channels=16, text_dim=c.text_dim, freq_dim=c.freq_dim,
-            ffn_dim=c.ffn_dim, num_layers=c.layers)
-    theirs.load_state_dict(to_diffusers(ours.state_dict(), c), assign=True)
-    theirs.rope = type(theirs.rope)(128, (1, 2, 2), 1024)               # buffers, not stored
-    x, _, cond = example(c, batch=1, frames=4)
-    with torch.no_grad():
-        t = torch.tensor([936.0])                                       # 937.5 in bf16
-        want = theirs.eval()(x.transpose(1, 2), t, cond.text, return_dict=False)[0].transpose(1, 2)
-        got = ours(x, torch.full((1, 4), 0.9375), cond)
-    assert worst(got, want) < 1e-4
 
 
 @pytest.mark.parametrize("config, block", [
@@ -132,7 +108,7 @@ def test_sampler_is_the_papers(config):
     assert [round(1000 * float(s), 2) for s in levels] == [1000, 937.5, 833.33, 625]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_see_timesteps_in_bf16_and_samplers_exact_levels(dtype):
     """1000, 936, 832, 624 are embedded in every type, as in the weights' training; the arithmetic
     around the model goes by 1, .9375, .8333, .625."""
@@ -153,7 +129,3 @@ def test_weights_see_timesteps_in_bf16_and_samplers_exact_levels(dtype):
     want = [sinusoid(torch.tensor(t), config.freq_dim).to(dtype) for t in (1000, 936, 832, 624)]
     assert torch.equal(torch.stack(seen), torch.stack(want * 2)) and last.x.dtype == dtype
     assert levels == pytest.approx(SIGMAS.tolist() * 2, abs=1e-7)
-    ones = torch.ones(1, 1, 1, 1, 1, dtype=dtype)
-    rounding = max(torch.finfo(dtype).eps / 2, 1e-6)
-    sixth = add_noise(ones, 0 * ones, SIGMAS[2].view(1, 1))
-    assert sixth.dtype == dtype and sixth.item() == pytest.approx(1 / 6, rel=rounding)
