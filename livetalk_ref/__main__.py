@@ -47,7 +47,7 @@ def arguments():
 
 
 def prompt_words():
-    """What `generate -h` tells about prompts."""
+    """The words of prompts, for `generate -h`."""
     from livetalk_ref.world.prompts import list_words
 
     return f"What the miniature reads in a prompt; other words are left out: {list_words()}."

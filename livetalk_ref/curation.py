@@ -66,15 +66,15 @@ class Conditions:
 
 
 def trim(cond):
-    """The same condition without the rows of a second prompt that no frame reads yet: less to
-    attend to, and no mask."""
+    """A condition without the rows of a second prompt that no frame reads yet: less to attend to,
+    and no mask."""
     if cond.text_mask is None or cond.text_mask[..., TEXT_ROWS:].any():
         return cond
     return replace(cond, text=cond.text[:, :TEXT_ROWS], text_mask=None)
 
 
 def is_vague(prompt):
-    """Does it ask for neither an expression nor a motion?"""
+    """True for a prompt that asks for neither an expression nor a motion."""
     return parse(prompt) == parse("")
 
 
@@ -114,8 +114,7 @@ def encoded(images, codec):
 
 
 def decide(doubt, remains):
-    """What is done with references so likely damaged, with so much of it remaining (1/255): N
-    words."""
+    """The treatment (N words) of references so likely damaged, with so much left of it (1/255)."""
     return [KEPT if bad < DOUBT else MENDED if left < MEND else REPLACED
             for bad, left in zip(doubt.tolist(), remains.tolist())]
 

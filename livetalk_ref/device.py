@@ -9,7 +9,7 @@ from livetalk_ref.errors import UserError
 
 
 def best_device():
-    """What a training takes unless it is told."""
+    """The device of a training that is not told another: a CUDA GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

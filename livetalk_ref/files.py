@@ -115,7 +115,7 @@ def unpacked(tensors):
 
 
 def hardware(device="cpu"):
-    """What figures of this device were made on, in words."""
+    """The hardware behind the figures of a device, in words."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{torch.get_num_threads()} threads of {os.cpu_count()} CPU cores, {platform.machine()}"
@@ -135,7 +135,7 @@ def commit():
 
 
 def as_result(made_by, rows, seeds=(), cost=None, device="cpu"):
-    """What a result's file holds. Timings belong into cost; device: where they were taken."""
+    """The contents of a result's file. Timings belong into cost; device: where they were taken."""
     return {"made_by": made_by, "code": commit(), "hardware": hardware(device),
             "date": datetime.date.today().isoformat(), "seeds": list(seeds), "rows": rows,
             "cost": cost or {}}

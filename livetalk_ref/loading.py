@@ -44,7 +44,7 @@ def generators():
 
 
 def is_released(path):
-    """Is it a file of LiveTalk's or OmniAvatar's? Theirs do not say their size, ours do."""
+    """True for a file of LiveTalk's or OmniAvatar's: theirs do not say their size, ours do."""
     with suppress(UserError):                       # what cannot be read is told by who reads it
         shapes, facts = stored_shapes(path)
         return "config" not in facts and "audio_proj.proj.weight" in shapes

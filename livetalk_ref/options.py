@@ -1,4 +1,4 @@
-"""What the commands' options are made of: a parser whose errors are one sentence, number types."""
+"""Parts of the commands' options: a parser whose errors are one sentence, number types."""
 
 import argparse
 

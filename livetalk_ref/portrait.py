@@ -69,7 +69,7 @@ def read_image(path):
 
 
 def is_heic(path):
-    """Does a file say that it is one of the pictures that phones make?"""
+    """True for a file that says it is one of the pictures that phones make."""
     with open(path, "rb") as file:
         head = file.read(12)
     return head[4:8] == b"ftyp" and head[8:] in HEIC
@@ -122,5 +122,5 @@ def restored(picture, codec):
 
 
 def is_drawn(picture, codec):
-    """Is this a picture of the drawn world, as far as the codec can tell?"""
+    """True for a picture of the drawn world, as far as the codec can tell."""
     return restored(picture, codec) >= DRAWN

@@ -1,4 +1,4 @@
-"""Whose trajectories? A video of two numbers, where everything can be written down.
+"""A video of two numbers, where everything can be written down: whose trajectories, and a critic.
 
 A "video" is two frames of one number each, so a data set of videos is a drawing in the plane:
 frame 1 to the right, frame 2 upwards. Data are Gaussian spots, whose best velocity is known in
@@ -248,7 +248,7 @@ class Critic(nn.Module):
 
 
 def no_critic(x):
-    """What to put in a critic's place to do without: it believes in x, whatever the noise."""
+    """A stand-in for a critic, to do without one: it believes in x, whatever the noise."""
     return lambda noisy, level, cond: (noisy - x) / per_frame(level, noisy)
 
 
