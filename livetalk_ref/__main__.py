@@ -15,8 +15,8 @@ from livetalk_ref.judge.commands import add_bench, bench, tell
 from livetalk_ref.live.commands import add_live, live
 from livetalk_ref.options import PROMPT, SEED, Parser, add_device, add_evaluate, add_json, number
 from livetalk_ref.real import REAL
-from livetalk_ref.training import (add_train, add_trajectories, add_weights, train, trajectories,
-                                   weights)
+from livetalk_ref.train_commands import (add_train, add_trajectories, add_weights, train,
+                                         trajectories, weights)
 
 DEMO_FACE = 2       # a face that the model keeps well
 
