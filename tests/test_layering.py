@@ -18,7 +18,7 @@ RINGS = (                       # a file imports from its own ring and from thos
     {"generate", "loading", "real", "portrait", "pipeline", "graphs", "toy"},
     {"stages", "trajectories", "recipes", "curation", "distillation", "judge", "live", "viz",
      "diagrams"}, {"studies", "train_commands"}, {"__main__"})
-CAPS = {"package": 18_150, "files": 121, "tests": 12_600, "page": 1_000}       # they only fall
+CAPS = {"package": 18_120, "files": 121, "tests": 12_460, "page": 1_000}       # they only fall
 MODELS = {"wan", "codec"}       # algorithms get the model as an argument
 BASE = {"device", "errors", "files", "runs", "muon", "options"}    # nothing else of ours
 INNER = [PACKAGE / f"{name}.py" for name in LEVEL if (PACKAGE / f"{name}.py").exists()]
