@@ -9,18 +9,19 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import distillation, load, trajectories
+from livetalk_ref import distillation, loading, trajectories
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.device import best_device, check_device
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import eight_bits, half
 from livetalk_ref.flow import STUDENT_STEPS, draw_sigma, flow_loss, student_sigmas
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.media import to_bytes
 from livetalk_ref.nets import restorer, syncnet
 from livetalk_ref.nets.reader import Reader, reader_loss
 from livetalk_ref.ode import VARIANT, ode_loss, teacher_forced_loss
-from livetalk_ref.train import TrainConfig, kept, read, save, train
+from livetalk_ref.runs import kept, read, save
+from livetalk_ref.train import TrainConfig, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import ear, latents, shards, snippets
 
@@ -264,7 +265,7 @@ def export(name, folder=None):
     before = stage.model.state_dict()       # averaging made +0.0 of their -0.0
     stage.model.load_state_dict(tensors | {key: before[key].clone() for key in frozen})
     stage.finish(stage.model.eval())
-    path = load.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
+    path = loading.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
     save(path, half(stage.model.state_dict()), **facts)
     return path
 
@@ -282,7 +283,7 @@ def export_students(folder):
 def ship(path, name):
     """Copy averaged weights to data/checkpoints, students in 8 bits; returns the path there."""
     tensors, facts = read(path)
-    out = load.CHECKPOINTS / f"{name}.safetensors"
+    out = loading.CHECKPOINTS / f"{name}.safetensors"
     save(out, (eight_bits if name.startswith("student") else half)(tensors), **facts)
     return out
 

@@ -5,9 +5,9 @@ from tiny import shake
 
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.live.conversation import Conversation
+from livetalk_ref.generate import Avatar
 from livetalk_ref.live.events import Sentence
 from livetalk_ref.live.turns import make_listener
-from livetalk_ref.load import Avatar
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import text

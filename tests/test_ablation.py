@@ -8,7 +8,7 @@ from test_benchmark import random_reader, scripted
 from test_ode_stage import SMALL, small_world  # noqa: F401
 from tiny import shake
 
-from livetalk_ref import curation, generate, load, recipes
+from livetalk_ref import curation, generate, loading, recipes
 from livetalk_ref.distillation import probed
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import unpacked
@@ -17,7 +17,7 @@ from livetalk_ref.judge.distances import diversity
 from livetalk_ref.nets.reader import ReaderConfig
 from livetalk_ref.nets.restorer import Restorer, RestorerConfig
 from livetalk_ref.studies import ablation, work
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 from livetalk_ref.wan import WanDiT
 from livetalk_ref.world import clips
 from livetalk_ref.world.clips import FRAMES, LONG_FRAMES
@@ -111,7 +111,7 @@ def test_a_job_done_again_gives_the_same_rows(done):
 
 
 def test_diversity_is_that_of_seeds(done):
-    ground, avatar = study().ground_of(21), load.load("student_ode")
+    ground, avatar = study().ground_of(21), loading.load("student_ode")
     films = [next(iter(ground.bench.decode(next(ablation.made_by(avatar, ground.bench, 21, seed)))))
              for seed in range(2)]
     want = diversity(torch.stack([ground.judges.reader.read(film).features for film in films]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import write_checkpoints
 
-from livetalk_ref import generate, load
+from livetalk_ref import generate, loading
 from livetalk_ref.judge import bench
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.ear import AudioFeatures
@@ -15,8 +15,8 @@ def avatar(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     write_checkpoints(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "CHECKPOINTS", folder)
-        return load.load("teacher")
+        patch.setattr(loading, "CHECKPOINTS", folder)
+        return loading.load("teacher")
 
 
 def test_what_is_timed_is_frame_1(avatar):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import CODEC, shake, write_checkpoints
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.codec import Codec
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
@@ -17,7 +17,7 @@ from livetalk_ref.judge.metrics import Truth
 from livetalk_ref.judge.table import DEFINITIONS
 from livetalk_ref.nets.reader import READ, Reader, Reading
 from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
-from livetalk_ref.posters import act
+from tiny import act
 from livetalk_ref.world.clips import FRAMES, Clip, film
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.latents import NEVER, LatentClips
@@ -73,7 +73,7 @@ def ground():
 def checkpoints(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("checkpoints")
     write_checkpoints(folder)
-    monkeypatch.setattr(load, "CHECKPOINTS", folder)
+    monkeypatch.setattr(loading, "CHECKPOINTS", folder)
     return folder
 
 

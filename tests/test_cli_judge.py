@@ -11,7 +11,7 @@ from livetalk_ref import options
 from livetalk_ref.judge import sets
 from livetalk_ref.media import movie
 from livetalk_ref.nets.reader import ReaderConfig
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.world import shards
 from livetalk_ref.world.clips import film
 
@@ -42,13 +42,11 @@ def test_evaluate(go, small, place):  # noqa: F811
     assert {"code", "hardware", "date", "seeds", "rows", "cost"} <= facts.keys()
     assert facts["settings"] == {"steps": 1, "text_guidance": 1, "audio_guidance": 1}
     assert [row["name"] for row in facts["rows"]] == ["teacher", "floor: a second set of truth"]
-    assert "teacher on wild: step 3/3" in err and "judging the truth of wild: clip 4/4" in err
     assert facts["version"] == f"{sets.VERSION}+"
     assert "warning: 2 of 2 clips of 'wild', such as 0, are not those of version" in err
 
     status, out, err = go(*words)
     assert status == 0 and out.startswith(f"teacher on wild {sets.VERSION}+: 2 clips, steps 1")
-    assert "judging the truth" not in err
     assert f"{facts['rows'][0]['sharpness']:.3f}" in out
 
     status, out, _ = go("evaluate", "--set", "wild", "--clips", "2", "--model", "truth", "--json")
@@ -57,7 +55,7 @@ def test_evaluate(go, small, place):  # noqa: F811
 
 def test_export_and_videos(go, small, place):  # noqa: F811
     status, out, err = go("evaluate", "--set", "celeb", "--clips", "2", "--export", "given")
-    assert (status, out) == (0, "given/celeb.json\n") and "writing celeb: clip 2/2" in err
+    assert (status, out) == (0, "given/celeb.json\n")
     refused(go("evaluate", "--set", "celeb", "--clips", "2", "--videos", "given"),
             "lacks 2 of 2 videos, such as celeb-000.mp4")
     for number in range(2):

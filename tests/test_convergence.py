@@ -9,14 +9,14 @@ from test_benchmark import random_reader, scripted
 from test_ode_stage import SMALL, small_world  # noqa: F401
 from tiny import shake
 
-from livetalk_ref import generate, load, stages, trajectories
+from livetalk_ref import generate, loading, stages, trajectories
 from livetalk_ref.flow import x0_from_velocity
 from livetalk_ref.judge import panel, sets, students
 from livetalk_ref.nets.reader import ReaderConfig
 from livetalk_ref.ode import behind_noisy
 from livetalk_ref.studies import ode as convergence
 from livetalk_ref.studies import work
-from livetalk_ref.train import kept, save
+from livetalk_ref.runs import kept, save
 from livetalk_ref.world.clips import FRAMES
 
 SIZE = convergence.Size(pairs=(2, 4), seeds=(0,), steps=2, short=1, kept=(1, 2), held_out=2,
@@ -150,7 +150,7 @@ def test_errors_are_those_of_one_noise_level(study):
     folder = study[0]
     held_out = made().held_out
     run, = folder.glob("runs/studies/ode/*/pairs4-seed0")
-    model = load.load_module(kept(run, 2), "dit")
+    model = loading.load_module(kept(run, 2), "dit")
     states, cond = held_out.states.float(), held_out.cond()
     sigma = torch.full((2, 21), 5 / 6)
     x0 = x0_from_velocity(states[:, 2], sigma, behind_noisy(model, states[:, 2], sigma, None, cond))
@@ -164,10 +164,10 @@ def test_errors_are_those_of_one_noise_level(study):
 
 def test_other_weights_begin_another_study(study, monkeypatch, tmp_path):
     before = made().key()
-    (tmp_path / "codec.safetensors").write_bytes(load.checkpoint("codec").read_bytes())
-    teacher = load.load_module("teacher")
+    (tmp_path / "codec.safetensors").write_bytes(loading.checkpoint("codec").read_bytes())
+    teacher = loading.load_module("teacher")
     save(tmp_path / "teacher.safetensors", shake(teacher, 9).state_dict(), config=SMALL)
-    monkeypatch.setattr(load, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path)
     assert made().key() != before
 
 

@@ -9,7 +9,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.judge import distances, metrics
 from livetalk_ref.judge.follow import loudness
 from livetalk_ref.judge.lips import sync
-from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.loading import CHECKPOINTS, load_module
 from livetalk_ref.studies import judges as corrupt
 from livetalk_ref.world import clips
 from livetalk_ref.world.face import render

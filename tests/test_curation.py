@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from livetalk_ref import curation, load
+from livetalk_ref import curation, loading
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.errors import UserError
 from livetalk_ref.nets.restorer import difference, through
@@ -22,7 +22,7 @@ COUNT = 24
 
 @pytest.fixture(scope="module")
 def codec():
-    return load.load_module("codec")
+    return loading.load_module("codec")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_a_probe_has_damaged_and_good_references(clips, kinds):
 
 def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
     """The teacher's answer stays the same; where the prompt changes in time, nothing is cut."""
-    model, some = load.load_module("teacher"), clips.select(range(3))
+    model, some = loading.load_module("teacher"), clips.select(range(3))
     some = replace(some, prompts=[[*pair, "an angry man nods"] for pair in some.prompts],
                    starts=torch.tensor([[0, 60]] * 3))
     x, whole = some.window(0, 1, 9)

@@ -10,9 +10,9 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge import follow as f
-from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.loading import CHECKPOINTS, load_module
 from livetalk_ref.media import movie
-from livetalk_ref.posters import act
+from tiny import act
 from livetalk_ref.world.face import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.speech import load_spoken

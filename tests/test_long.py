@@ -13,7 +13,7 @@ from livetalk_ref.codec import Codec
 from livetalk_ref.flow import sample
 from livetalk_ref.judge import evaluate, long, metrics, sets
 from livetalk_ref.judge.distances import frechet
-from livetalk_ref.load import Avatar
+from livetalk_ref.generate import Avatar
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import shards
 from livetalk_ref.world.clips import film

@@ -8,7 +8,7 @@ from test_policies import folder  # noqa: F401
 
 from livetalk_ref import generate
 from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 
 

@@ -1,4 +1,4 @@
-"""The report on bent paths, against `ode.straightness` and a closed form."""
+"""The report on bent paths, against `trajectories.straightness` and a closed form."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import torch
 from test_clips import made
 from test_ode import radius
 
-from livetalk_ref import ode
+from livetalk_ref import trajectories
 from livetalk_ref.flow import Guidance, sigma_grid
 from livetalk_ref.judge import evaluate
 from livetalk_ref.studies import ode as ode_reports
@@ -24,7 +24,7 @@ def curved(s=0.25, clips=5, frames=4):
 
 def test_rows_are_means_over_paths_without_the_known_frame():
     rows = ode_reports.straightness_rows(curved(), "plain")
-    deviation, curvature = ode.straightness(curved()[:, :, 1:])
+    deviation, curvature = trajectories.straightness(curved()[:, :, 1:])
     assert len(rows) == 48 and "curvature" not in rows[0]
     for k in (0, 20, 47):
         assert rows[k]["deviation"] == pytest.approx(deviation[:, k].mean().item(), abs=1e-5)

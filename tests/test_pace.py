@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_student import folder, sound, student  # noqa: F401
 
-from livetalk_ref import generate, load
+from livetalk_ref import generate, loading
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge import bench, cost, pace
 from livetalk_ref.portrait import portrait_of
@@ -47,7 +47,7 @@ def test_the_hum_goes_on_where_it_was():
 @torch.inference_mode()
 def test_counted_work_is_that_of_the_work(student):  # noqa: F811
     """Two roads: the formula, and everything counted while a video is made."""
-    picture, teacher = portrait_of(0), load.load("teacher")
+    picture, teacher = portrait_of(0), loading.load("teacher")
     cond = bench.heard_by(bench.prepare(teacher, picture), 21)
     made = pace.teacher_flops(teacher, cond, 2, 1)
     sees = cost.count_flops(lambda: list(generate.stream(teacher, picture, bench.tone(81),

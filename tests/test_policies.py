@@ -8,13 +8,13 @@ import torch
 from test_benchmark import random_reader
 from tiny import shake, write_checkpoints
 
-from livetalk_ref import cache, load
+from livetalk_ref import cache, loading
 from livetalk_ref.cache import FULL, Policy
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge import panel
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.studies import streams as policies
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.visemes import visemes
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     save(folder / "student.safetensors", shake(WanDiT(SMALL), 2).state_dict(), config=SMALL,
          sampler="rollout")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "CHECKPOINTS", folder)
+        patch.setattr(loading, "CHECKPOINTS", folder)
         yield folder
 
 

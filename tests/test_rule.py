@@ -7,7 +7,7 @@ import torch
 
 from livetalk_ref.judge import metrics, rule
 from livetalk_ref.judge.follow import loudness
-from livetalk_ref.posters import act
+from tiny import act
 from livetalk_ref.world.clips import Clip
 from livetalk_ref.world.face import render_clip
 from livetalk_ref.world.identity import sample_identities

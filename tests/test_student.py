@@ -5,13 +5,13 @@ import torch
 from test_benchmark import made, random_reader
 from tiny import shake, write_checkpoints, write_student
 
-from livetalk_ref import flow, generate, load, rollout
+from livetalk_ref import flow, generate, loading, rollout
 from livetalk_ref.cache import EMPTY, FULL, KVCache
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, group_audio
 from livetalk_ref.judge import bench, benchmark, cost, evaluate, panel
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import text
 
@@ -24,13 +24,13 @@ def folder(tmp_path_factory):
     write_checkpoints(folder)
     write_student(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "CHECKPOINTS", folder)
+        patch.setattr(loading, "CHECKPOINTS", folder)
         yield folder
 
 
 @pytest.fixture(scope="module")
 def student(folder):
-    return load.load("student_ode")
+    return loading.load("student_ode")
 
 
 def sound(frames):
@@ -38,12 +38,12 @@ def sound(frames):
 
 
 def test_the_file_says_what_it_is(folder, student):
-    assert student.is_student and not load.load("teacher").is_student
-    assert load.sampler(folder / "student_ode.safetensors") == "rollout"
+    assert student.is_student and not loading.load("teacher").is_student
+    assert loading.sampler(folder / "student_ode.safetensors") == "rollout"
     save(folder / "odd.safetensors", shake(WanDiT(TINY), 1).state_dict(), config=TINY,
          sampler="heun")
     with pytest.raises(UserError, match="asks for the sampler 'heun'; this version knows euler"):
-        load.load(folder / "odd.safetensors")
+        loading.load(folder / "odd.safetensors")
 
 
 @torch.no_grad()
@@ -91,7 +91,7 @@ def test_a_student_takes_neither_steps_nor_weights(student):
             generate.settle(student, **wrong)
         with pytest.raises(UserError, match="leave steps and weights out"):
             benchmark.maker("student_ode", **wrong)
-    assert generate.settle(load.load("teacher")) == (48, generate.GUIDANCE)
+    assert generate.settle(loading.load("teacher")) == (48, generate.GUIDANCE)
 
 
 @torch.no_grad()

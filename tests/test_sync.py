@@ -12,10 +12,11 @@ from tiny import shake
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import half
 from livetalk_ref.judge import lips
-from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.loading import CHECKPOINTS, load_module
 from livetalk_ref.nets import syncnet as s
-from livetalk_ref.posters import act
-from livetalk_ref.train import TrainConfig, save, train
+from tiny import act
+from livetalk_ref.runs import save
+from livetalk_ref.train import TrainConfig, train
 from livetalk_ref.world import audio, clips
 from livetalk_ref.world.face import mouth_box, render_clip
 from livetalk_ref.world.identity import sample_identities

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.loading import CHECKPOINTS, load_module
 from livetalk_ref.studies import judges as trial
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS
 

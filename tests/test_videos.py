@@ -13,7 +13,8 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.judge import benchmark, panel, sets, videos
 from livetalk_ref.judge.evaluate import batches
-from livetalk_ref.load import Avatar, load, load_module
+from livetalk_ref.generate import Avatar
+from livetalk_ref.loading import load, load_module
 from livetalk_ref.media import load_audio, movie
 from livetalk_ref.portrait import load_portrait
 from livetalk_ref.wan import TINY, WanDiT

@@ -4,8 +4,11 @@ import torch
 from PIL import Image
 
 from livetalk_ref.codec import Codec, CodecConfig
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.world.clips import speaking
+from livetalk_ref.world.motion import motion
+from livetalk_ref.world.visemes import visemes
 
 CODEC = CodecConfig(TINY.latent_channels, widths=(16, 32, 32))
 
@@ -31,6 +34,13 @@ def write_student(folder, name="student_ode"):
     """A student of random weights beside them."""
     save(folder / f"{name}.safetensors", shake(WanDiT(TINY), 2).state_dict(), config=TINY,
          sampler="rollout")
+
+
+def act(spoken, prompt, generator, frames=None):
+    """How a face says a sentence: the state (T, S) of all or the first `frames` frames."""
+    frames = frames or int(spoken.seconds * 16) + 1
+    return motion(visemes(spoken.phones, frames), speaking(spoken.phones, frames),
+                  [(0, prompt)], generator)
 
 
 def write_huge_image(path):

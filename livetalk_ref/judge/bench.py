@@ -31,9 +31,9 @@ from livetalk_ref.flow import ROWS_PER_LATENT, TEACHER_STEPS, Cond, euler, group
 from livetalk_ref.flow import sample as sample_windows
 from livetalk_ref.judge import pace
 from livetalk_ref.judge.cost import peak_memory
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.real.gpu import Graphed
+from livetalk_ref.graphs import Graphed
 from livetalk_ref.rollout import denoise, draw, remember, sample
 from livetalk_ref.stream import frames_of, samples_for
 from livetalk_ref.world import text

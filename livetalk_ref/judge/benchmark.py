@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import Progress, UserError, warn
 from livetalk_ref.files import commit, hardware
@@ -66,7 +66,7 @@ def maker(model, steps=None, guidance=None, seed=0):
     if model in WITHOUT_MODEL:
         refuse(f"the maker '{model}'", steps, guidance)
         return Maker(model, WITHOUT_MODEL[model])
-    avatar = load.load(model)
+    avatar = loading.load(model)
     dit, (steps, guidance) = avatar.model, settle(avatar, steps, guidance)
 
     def films(bench, batch, watch):
@@ -110,7 +110,7 @@ class Ground:
     @staticmethod
     def make(name, count=sets.CLIPS, folder="runs/latents"):
         """Build or reuse the caches of a set's first `count` clips; shows its progress."""
-        judges, codec = Judges.load(), load.load_module("codec")
+        judges, codec = Judges.load(), loading.load_module("codec")
         folder = sets.cache(codec, folder)
         bench, second = (built(codec, name, folder, count, second) for second in (False, True))
         version, warning = sets.version(name, [fact["fingerprint"] for fact in bench.facts])

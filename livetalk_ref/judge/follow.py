@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from livetalk_ref.errors import UserError, run_program
 from livetalk_ref.files import write_result
 from livetalk_ref.judge.metrics import correlation
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.media import is_silent, load_audio, read_video
 from livetalk_ref.world.state import SAMPLE_RATE, SAMPLES_PER_FRAME
 from livetalk_ref.world.visemes import visemes

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.metrics import SETTLED, Truth, clip_numbers
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 from livetalk_ref.world.prompts import parse
 from livetalk_ref.world.state import EXPRESSIONS
 
@@ -45,8 +45,8 @@ class Judges:
     @staticmethod
     def load():
         """The shipped judges."""
-        there = (load.CHECKPOINTS / "sync.safetensors").is_file()
-        return Judges(load.load_module("reader"), load.load_module("sync") if there else None)
+        there = (loading.CHECKPOINTS / "sync.safetensors").is_file()
+        return Judges(loading.load_module("reader"), loading.load_module("sync") if there else None)
 
     def key(self, *makers):
         """Ten hex digits that change with `JUDGES`, the judges' weights, or the weights of

@@ -7,7 +7,7 @@ What one maker got on one set is kept beside the set's cache, so that the board 
 import json
 from functools import cached_property
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.files import write_json
 from livetalk_ref.flow import TEACHER_STEPS
 from livetalk_ref.generate import GUIDANCE, PLAIN
@@ -35,9 +35,9 @@ class Board:
 
     def __init__(self, names=tuple(sets.FIRST), count=sets.CLIPS, folder="runs/latents"):
         self.names, self.count, self.base = names, count, folder
-        weights = load.checkpoints_key("", "teacher", "codec")
+        weights = loading.checkpoints_key("", "teacher", "codec")
         key = f"{Judges.load().key()}-{weights}-{count}"
-        self.folder = sets.cache(load.load_module("codec"), folder) / f"board-{key}"
+        self.folder = sets.cache(loading.load_module("codec"), folder) / f"board-{key}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.grounds = {}
 

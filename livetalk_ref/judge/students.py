@@ -15,10 +15,10 @@ from livetalk_ref.judge import evaluate, long, metrics, stats
 from livetalk_ref.judge.distances import compare_distances
 from livetalk_ref.judge.panel import Judged, Judges
 from livetalk_ref.judge.table import DEFINITIONS
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.ode import behind_noisy, causal_trajectory
 from livetalk_ref.rollout import SIGMAS
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 
 COMPARED = ("frechet", "kernel", "clip frechet", "clip kernel", "sharpness", "open correlation",
             "width correlation", "Sync-C", "Sync-D", "expression right", "identity cosine")

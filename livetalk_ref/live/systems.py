@@ -14,7 +14,7 @@ from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.think import Thinker
 from livetalk_ref.live.thinkers import Endpoint
 from livetalk_ref.live.turns import make_listener
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world import ear
 from livetalk_ref.world.speech import say

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Onset, Turn
 from livetalk_ref.live.think import every_word, shipped
-from livetalk_ref.train import read
+from livetalk_ref.runs import read
 
 RATE, CHUNK, CONTEXT = 16_000, 512, 64      # samples a second, a chunk, heard of the one before
 BEGIN, GO_ON = 0.5, 0.35                    # chances of voice that begin a turn, and prolong it

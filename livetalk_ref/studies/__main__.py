@@ -16,7 +16,8 @@ STUDIES = {
     "ode": "how a student of the teacher's paths converges: straightness, ode_*",
     "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",
     "streams": "ten minutes under every cache policy: policies",
-    "dialogues": "a hundred dialogues by three systems, and a turn's wait: multiturn, turn_latency"}
+    "dialogues": "a hundred dialogues by three systems, and a turn's wait: multiturn, turn_latency",
+    "released": "the released layout on a GPU, with random weights: real_gpu"}
 
 
 def obey(words=None):

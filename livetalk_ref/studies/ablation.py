@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import curation, distillation, load
+from livetalk_ref import curation, distillation, loading
 from livetalk_ref.device import best_device
 from livetalk_ref.files import averaged, eight_bits, read_metrics
 from livetalk_ref.generate import KEPT, settle
@@ -30,7 +30,7 @@ from livetalk_ref.judge.evaluate import batches, rolled
 from livetalk_ref.judge.students import compare
 from livetalk_ref.recipes import ROWS, recipe
 from livetalk_ref.studies.work import Job, Study, followed
-from livetalk_ref.train import kept, read, save
+from livetalk_ref.runs import kept, read, save
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW
 
@@ -116,7 +116,7 @@ class Ablation(Study):
         self.device = best_device()             # trained there
 
     def key(self):
-        return load.checkpoints_key(curation.key(), "teacher", *STARTS)
+        return loading.checkpoints_key(curation.key(), "teacher", *STARTS)
 
     def jobs(self):
         """First what the others are compared with, then run after run."""
@@ -150,7 +150,7 @@ class Ablation(Study):
         if frames not in self.grounds:
             s = self.size
             self.grounds[frames] = benchmark.Ground.make(s.name, s.clips) if frames == WINDOW \
-                else long_ground(s.name, s.long, load.load_module("codec"), self.judges,
+                else long_ground(s.name, s.long, loading.load_module("codec"), self.judges,
                                  self.folder)
         return self.grounds[frames]
 
@@ -175,7 +175,7 @@ class Ablation(Study):
         if model == "codec":
             parts = [ground.bench.data.latents.float()]
         else:
-            avatar, given = load.load(str(model)), ground.bench
+            avatar, given = loading.load(str(model)), ground.bench
             if frames != WINDOW:            # a teacher's last window reaches beyond the 63
                 given = long.build(ground.bench.codec, self.size.name, self.size.long)
             parts = made_by(avatar, given, frames)
@@ -208,7 +208,7 @@ class Ablation(Study):
         rows = [benchmark.line("codec", coded.rows, coded.features, truth.features)]
         cost = {}
         for who, found in (("teacher", theirs), (STUDENT, ours)):
-            avatar, price = load.load(who), found["cost"]
+            avatar, price = loading.load(who), found["cost"]
             many = round(varied(avatar, ground, min(s.varied, s.judged), s.seeds), 4)
             decoding = count_flops(lambda a=avatar: a.codec.decode(
                 ground.bench.data.latents[:1].float())) / (FRAMES - 1)

@@ -2,10 +2,10 @@
 
 import torch
 
-from livetalk_ref import curation, load
+from livetalk_ref import curation, loading
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.judge.metrics import brightness, sharpness
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.nets.restorer import difference, through
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import snippets
@@ -26,7 +26,7 @@ class Curation(Study):
         self.count = 32 if quick else curation.COUNT
 
     def key(self):
-        return load.checkpoints_key(curation.key(), "codec", "restorer")
+        return loading.checkpoints_key(curation.key(), "codec", "restorer")
 
     def jobs(self):
         return [once("curation", "curation", lambda: (self.rows(), {}))]

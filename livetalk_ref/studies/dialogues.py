@@ -26,7 +26,7 @@ from livetalk_ref.judge.metrics import SETTLED, change, mouth_correlation
 from livetalk_ref.judge.panel import Judges
 from livetalk_ref.live.systems import best_student, streaming
 from livetalk_ref.live.think import LISTENING
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession
 from livetalk_ref.studies import scenarios

@@ -16,11 +16,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.judge import lips, metrics
 from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.panel import Judges, expression_right
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.nets.reader import COLUMNS, READ
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import clips
@@ -53,7 +53,7 @@ class JudgesTried(Study):
         self.count = count or (4 if quick else CLIPS)
 
     def key(self):
-        return load.checkpoints_key(Judges.load().key(), "codec")
+        return loading.checkpoints_key(Judges.load().key(), "codec")
 
     def jobs(self):
         few = max(2, self.count // 4)

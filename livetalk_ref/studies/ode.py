@@ -14,15 +14,16 @@ from functools import cached_property, partial
 
 import torch
 
-from livetalk_ref import load, stages, trajectories
+from livetalk_ref import loading, stages, trajectories
 from livetalk_ref.errors import Progress
 from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge import benchmark, evaluate, long, stats, students
-from livetalk_ref.ode import straightness, trajectory
+from livetalk_ref.ode import trajectory
+from livetalk_ref.trajectories import straightness
 from livetalk_ref.studies.work import Job, Study, followed
-from livetalk_ref.train import kept
+from livetalk_ref.runs import kept
 from livetalk_ref.world import latents
 
 EVERY = 50      # updates that one point of a loss curve averages
@@ -72,8 +73,8 @@ class Convergence(Study):
         self.causal = self.folder / "teacher_causal" if quick else trajectories.CAUSAL
 
     def key(self):
-        world = latents.cache_key(load.load_module("codec"))
-        return load.checkpoints_key(world, "codec", "teacher")
+        world = latents.cache_key(loading.load_module("codec"))
+        return loading.checkpoints_key(world, "codec", "teacher")
 
     def jobs(self):
         s = self.size
@@ -140,8 +141,8 @@ class Convergence(Study):
     # The jobs.
 
     def bend(self):
-        held_out = evaluate.HeldOut.make(load.load_module("codec"), self.size.walked)
-        model, rows = load.load_module("teacher"), []
+        held_out = evaluate.HeldOut.make(loading.load_module("codec"), self.size.walked)
+        model, rows = loading.load_module("teacher"), []
         for label, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
             states = []
             for path in walks(model, held_out, guidance):
@@ -174,7 +175,7 @@ class Convergence(Study):
 
     def snapshot(self, label, step, into, options):
         yield
-        model = load.load_module(kept(self.folder / label, step), "dit")
+        model = loading.load_module(kept(self.folder / label, step), "dit")
         return {into: [options | {"update": step} | students.level_errors(model, self.held_out)
                        | self.bench.student("student", model)]}
 
@@ -182,13 +183,13 @@ class Convergence(Study):
         """What the student believes after each of its four steps: how much does it blur?"""
         yield
         run = self.folder / f"pairs{self.size.pairs[-1]}-seed{self.size.seeds[0]}"
-        model = load.load_module(kept(run, step), "dit")
+        model = loading.load_module(kept(run, step), "dit")
         return {TRAINING: [{"update": step, "exit": k + 1}
                            | self.bench.student("exit", model, exit=k) for k in range(4)]}
 
     def reference(self):
         yield
-        model, rows = load.load_module("teacher"), [self.bench.truth()]
+        model, rows = loading.load_module("teacher"), [self.bench.truth()]
         for name, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
             for steps in (STUDENT_STEPS, TEACHER_STEPS):
                 rows.append(self.bench.teacher(f"teacher, {name}, {steps} steps", model,
@@ -232,7 +233,7 @@ class Convergence(Study):
         """A model on a set's long clips, block by block; so is the truth, once."""
         yield
         path, steps, guidance = self.models[model]
-        lines = students.long_lines(model, load.load(path), name, self.size.long, self.folder,
+        lines = students.long_lines(model, loading.load(path), name, self.size.long, self.folder,
                                     steps, guidance)
         return {BLOCKS: [{"set": name, "blocks": long.BLOCKS} | line for line in lines]}
 

@@ -19,12 +19,12 @@ from livetalk_ref.files import blame, placed
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.panel import Judges
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import FRAMES, AvatarSession
 from livetalk_ref.studies.work import Job, Study
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 from livetalk_ref.world.prompts import parse
 from livetalk_ref.world.speech import list_spoken, load_spoken
 from livetalk_ref.world.state import EXPRESSIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME

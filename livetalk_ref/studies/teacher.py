@@ -9,13 +9,13 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.codec import GROUP, psnr
 from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import Guidance
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.judge import evaluate, metrics, scoreboard
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import clips, ear, latents, shards, snippets
 from livetalk_ref.world.face import mouth_box
@@ -31,7 +31,7 @@ class Teacher(Study):
     name = "teacher"
 
     def key(self):
-        return load.checkpoints_key(latents.cache_key(load_module("codec")), "codec", "teacher",
+        return loading.checkpoints_key(latents.cache_key(load_module("codec")), "codec", "teacher",
                                     "reader", "ear")
 
     def jobs(self):

@@ -1,28 +1,35 @@
-"""The pictures in data/pictures, from the world's own truth.
+"""The pictures in data/pictures.
 
-    python -m livetalk_ref.posters contact      24 clips of the world on one sheet
-    python -m livetalk_ref.posters banner       a spoken sentence as a filmstrip over its sound
+    python tools/pictures.py contact      24 clips of the world on one sheet
+    python tools/pictures.py banner       a spoken sentence as a filmstrip over its sound
+    python tools/pictures.py live         the real page in mid-answer: needs playwright and chromium
 """
 
 import io
+import shutil
 import sys
+from pathlib import Path
+from queue import Queue
+from threading import Thread
 
 import torch
 from PIL import Image, ImageDraw
 
-from livetalk_ref import DATA, viz
-from livetalk_ref.errors import UserError, run_program
-from livetalk_ref.files import blame, placed
-from livetalk_ref.world.clips import speaking
-from livetalk_ref.world.face import render_clip
-from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.motion import motion
-from livetalk_ref.world.speech import list_spoken, load_spoken
-from livetalk_ref.world.visemes import visemes
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from livetalk_ref import (DATA, load_spoken, motion, render_clip,  # noqa: E402
+                          sample_identities, visemes, viz)
+from livetalk_ref.errors import UserError, run_program  # noqa: E402
+from livetalk_ref.files import blame, placed  # noqa: E402
+from livetalk_ref.world.clips import speaking  # noqa: E402
+from livetalk_ref.world.speech import list_spoken  # noqa: E402
 
 PICTURES = DATA / "pictures"
 CONTACT_SEED, COLUMNS, LARGE, SMALL = 13, 6, 152, 4     # SMALL pictures under each large one
 BANNER = {"which": "05-us-f2", "seed": 3, "prompt": "a person smiles and nods while speaking"}
+QUESTIONS = "What is a block?", "Tell me a joke"
+IDENTITY, WIDTH, HEIGHT = 2, 1180, 760
+PATIENCE = 120_000              # ms until a state must have come
+IN_ANSWER = 2_000               # ms of the last answer before the picture is taken
 PROMPTS = ("smiles and nods, speaking", "very surprised, looking up", "speaks calmly",
            "frowns and shakes the head", "joyful, gesturing", "sad, looking down",
            "tilts the head, happy", "glances left while talking", "energetic, waving",
@@ -71,6 +78,46 @@ def banner(which, seed, prompt):
                       title=title, width=12.5)
 
 
+def served():
+    """The address of a page served by a thread that ends with the program."""
+    from livetalk_ref.live.server import bind, run
+    from livetalk_ref.live.systems import Maker, best_student
+
+    make, address = Maker(best_student()).talk, Queue()
+    Thread(target=run, args=(make, IDENTITY, bind(0), address.put), daemon=True).start()
+    return address.get()
+
+
+def take(page, address, path):
+    """Ask every question, and take the picture while the last one is answered."""
+    page.goto(address)
+    page.get_by_role("button", name="Start talking").click()
+    for question in QUESTIONS:
+        page.wait_for_selector("#livetalk-page[data-state=listening]", timeout=PATIENCE)
+        page.get_by_role("textbox", name="Your message").fill(question)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#livetalk-page[data-state=speaking]", timeout=PATIENCE)
+    page.wait_for_timeout(IN_ANSWER)
+    with placed(path) as temporary, blame(path):
+        page.screenshot(path=temporary, type="jpeg", quality=85)
+
+
+def live(path):
+    """Write the picture of the live page."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise UserError("A picture of the page needs playwright: pip install playwright") from None
+    if not program:
+        raise UserError("A picture of the page needs a browser: install Debian's chromium.")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        size = {"width": WIDTH, "height": HEIGHT}
+        take(browser.new_page(viewport=size, color_scheme="dark"), served(), path)
+        browser.close()
+
+
 def main(words):
     if words == ["contact"]:
         path, sheet = PICTURES / "contact_sheet.jpg", contact().convert("RGB")
@@ -81,8 +128,10 @@ def main(words):
         banner(**BANNER).savefig(buffer, dpi=96)
         with placed(path) as temporary, blame(path):        # 256 colours: a quarter of the bytes
             Image.open(buffer).convert("RGB").quantize(256).save(temporary, "PNG", optimize=True)
+    elif words == ["live"]:
+        live(PICTURES / "live.jpg")
     else:
-        raise UserError("Say which picture: contact or banner.")
+        raise UserError("Say which picture: contact, banner or live.")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref.avatar import SAMPLERS, Avatar
+from livetalk_ref.generate import SAMPLERS, Avatar
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import unpacked
@@ -16,7 +16,7 @@ from livetalk_ref.nets.restorer import Restorer, RestorerConfig
 from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
 from livetalk_ref.real import REAL
 from livetalk_ref.real.weights import stored_shapes
-from livetalk_ref.train import read
+from livetalk_ref.runs import read
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world.ear import CHECKPOINTS, Ear, EarConfig
 
@@ -44,7 +44,7 @@ def generators():
 
 
 def is_released(path):
-    """Is it a file of LiveTalk's or OmniAvatar's? Theirs do not say their size, ours do."""
+    """True for a file of LiveTalk's or OmniAvatar's: theirs do not say their size, ours do."""
     with suppress(UserError):                       # what cannot be read is told by who reads it
         shapes, facts = stored_shapes(path)
         return "config" not in facts and "audio_proj.proj.weight" in shapes
