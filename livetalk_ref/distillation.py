@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import curation, recipes, rollout, trajectories
+from livetalk_ref import curation, parallel, recipes, rollout, trajectories
 from livetalk_ref.device import autocast, best_device
 from livetalk_ref.dmd import Distiller, distill, dmd_gradient
 from livetalk_ref.files import half
@@ -91,8 +91,8 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
     if compiled:
         for model in (distiller.student, distiller.teacher, distiller.critic):
             model.compile()
-    yield from distill(distiller, lambda g: batch(g).to(device),
-                       lambda g: [part.to(device) for part in paths(g)], folder)
+    yield from distill(distiller, lambda g: parallel.mine(batch(g))[0].to(device),
+                       lambda g: [part.to(device) for part in parallel.mine(*paths(g))], folder)
 
 
 def folder_of(name, seed=0):

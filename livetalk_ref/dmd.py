@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from livetalk_ref import rollout
+from livetalk_ref import parallel, rollout
 from livetalk_ref.device import autocast, best_precision
 from livetalk_ref.flow import (STUDENT_STEPS, add_noise, flow_loss, guided, keep_known, shift_sigma,
                                x0_from_velocity)
@@ -43,7 +43,7 @@ class DistillState:
 def score_sigma(batch, generator):
     """Noise levels at which the two scores are compared (B,): uniform, shifted, clamped."""
     # Of 1000 levels the released code keeps 20 .. 980, after the shift.
-    return shift_sigma(torch.rand(batch, generator=generator)).clamp(LOWEST, HIGHEST)
+    return shift_sigma(parallel.rand((batch,), generator)).clamp(LOWEST, HIGHEST)
 
 
 @torch.no_grad()
@@ -86,12 +86,12 @@ def dmd_loss(x, gradient, cond):
     # d loss / d x = x - target = gradient, and the chain rule takes it through the rollout.
     x = x.double()
     target = (x - gradient.double()).detach()
-    return 0.5 * ((x - target).square() * made).sum() / made.sum()
+    return parallel.mean(0.5 * ((x - target).square() * made).sum(), made.sum())
 
 
 def draw_exit(generator, steps=STUDENT_STEPS):
     """The step at which all blocks of a rollout break off, uniform over all of them."""
-    return int(torch.randint(steps, (), generator=generator))
+    return int(torch.randint(steps, (), generator=generator))        # one for all ranks
 
 
 def student_loss(student, teacher, critic, cond, recipe, generator):
@@ -100,7 +100,7 @@ def student_loss(student, teacher, critic, cond, recipe, generator):
     exit, steps = draw_exit(generator, recipe.student_steps), recipe.student_steps
     x = rollout.sample(student, cond, generator, exit=exit, steps=steps)  # (B, F, C, h, w)
     # The gradient is a number for the rollout to follow: nothing flows through the scores.
-    noise = torch.randn(x.shape, generator=generator).to(x)
+    noise = parallel.randn(x.shape, generator).to(x)
     sigma = score_sigma(len(x), generator).to(x)
     gradient, fake, real = dmd_gradient(x.detach(), teacher, critic, noise, sigma, cond,
                                         recipe.guidance)
@@ -118,7 +118,7 @@ def critic_loss(student, critic, cond, generator, steps=STUDENT_STEPS):
         # step, since these are what `student_loss` shows it.
         exit = draw_exit(generator, steps)
         x = rollout.sample(student, cond, generator, exit=exit, steps=steps)
-    noise = torch.randn(x.shape, generator=generator).to(x)
+    noise = parallel.randn(x.shape, generator).to(x)
     # LiveTalk eq. 3 writes this as a regression of x0; its code, as here, of the velocity.
     return flow_loss(critic, x, noise, score_sigma(len(x), generator).to(x), cond.known, cond)
 
@@ -152,7 +152,7 @@ class Distiller:
             loss = critic_loss(self.student, self.critic, cond, generator,
                                self.recipe.student_steps)
         descend(loss, self.critic, self.optimizers[1:], self.recipe.clip, "critic")
-        return loss.item()
+        return parallel.over_ranks(loss.item())
 
     def train_student(self, cond, generator, paths=None):
         """One update of the student; returns what `student_loss` saw and the gradient's norm."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from livetalk_ref import parallel
 from livetalk_ref.errors import UserError
 
 SHIFT = 5.0          # the resolution shift of Wan and LiveTalk
@@ -210,7 +211,8 @@ def sample(model, noise, clean, cond, **options):
 
 def draw_sigma(batch, generator, shift=SHIFT):
     """Training noise levels (B,): uniform, then shifted like the sampler's grid."""
-    return shift_sigma(torch.rand(batch, generator=generator), shift)
+    shape = (batch,) if isinstance(batch, int) else tuple(batch)
+    return shift_sigma(parallel.rand(shape, generator), shift)
 
 
 def flow_loss(model, x0, noise, sigma, known, cond, weight=1.0):
@@ -225,4 +227,4 @@ def flow_loss(model, x0, noise, sigma, known, cond, weight=1.0):
     error = (model(x, sigma, cond).float() - (noise - x0)).square() * weight
     error = error.mean(dim=(2, 3, 4))                                    # (B, F)
     # What was given clean has nothing to learn.
-    return (error * ~known).sum() / (~known).sum()
+    return parallel.mean((error * ~known).sum(), (~known).sum())

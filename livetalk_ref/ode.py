@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from livetalk_ref import parallel
 from livetalk_ref.cache import BLOCK, KVCache, Policy, block_causal_mask
 from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, draw_sigma, euler, flow_loss, guided,
                                keep_known, sigma_grid, x0_from_velocity)
@@ -95,7 +96,7 @@ def ode_loss(model, batch, generator, variant=VARIANT):
     states, cond = batch
     blocks, steps = (len(states), states.shape[2] // BLOCK), states.shape[1] - 1
     # Every block draws its own noise level among the student's (LiveTalk section 3.1, table 4).
-    index = torch.randint(steps + LEVELS[variant], blocks, generator=generator)
+    index = parallel.randint(steps + LEVELS[variant], blocks, generator)
     index = index.repeat_interleave(BLOCK, dim=1).to(states.device)      # (B, F)
     sigma = sigma_grid(steps).to(states)[index]
     # The state of the teacher's path at that level; the target is where the path ends.
@@ -106,7 +107,7 @@ def ode_loss(model, batch, generator, variant=VARIANT):
     error = (x0 - end).square().mean(dim=(2, 3, 4))                      # (B, F)
     # Self Forcing: a block that came clean has nothing to learn.
     counts = sigma > 0
-    return (error * counts).sum() / counts.sum().clamp(min=1)   # all may have been clean
+    return parallel.mean((error * counts).sum(), counts.sum())     # all may have been clean
 
 
 def teacher_forced_loss(model, batch, generator):
@@ -119,7 +120,7 @@ def teacher_forced_loss(model, batch, generator):
     # Diffusion forcing's levels, a block, but with clean blocks in front (teacher forcing).
     sigma = draw_sigma((len(x0), x0.shape[1] // BLOCK), generator)
     sigma = sigma.repeat_interleave(BLOCK, dim=1).to(x0)                 # (B, F)
-    noise = torch.randn(x0.shape, generator=generator).to(x0)
+    noise = parallel.randn(x0.shape, generator).to(x0)
 
     def model_behind(x, sigma, cond):
         return behind_clean(model, x, sigma, x0, cond)

@@ -13,6 +13,7 @@ from itertools import islice
 
 import torch
 
+from livetalk_ref import parallel
 from livetalk_ref.cache import BLOCK, EMPTY, FULL, KVCache
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import (STUDENT_STEPS, add_noise, exact, keep_known, student_sigmas,
@@ -47,11 +48,13 @@ def draw(cond, generator, steps=STUDENT_STEPS):
     the blocks before it stopped. generator: a torch.Generator, or one for every clip.
     """
     clips, frames = cond.known.shape
+    own = slice(None)
     if isinstance(generator, torch.Generator):
-        generator = [generator] * clips
+        generator, own = [generator] * clips * parallel.size(), parallel.own()
     # All of it at once: a rollout that exits early draws as much as one that does not.
     shape = (steps, frames, *cond.ref.shape[1:])
-    return torch.stack([torch.randn(shape, generator=g) for g in generator], 1).to(cond.ref)
+    noise = [torch.randn(shape, generator=g) for g in generator]
+    return torch.stack(noise[own], 1).to(cond.ref)
 
 
 def denoise(model, noise, cond, cache, exit=None):

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from livetalk_ref import parallel
 from livetalk_ref.errors import UserError, unreadable
 from livetalk_ref.files import as_json, blame, half, make_folder, placed, write_text
 
@@ -103,9 +104,9 @@ class RunFolder:
         unpack(tensors) puts a checkpoint back. UserError where that is another run's.
         """
         first = self.restore(unpack) if resume and self.out else 0
-        if self.out:
+        if self.out and parallel.rank() == 0:
             self.forget_after(first)
-        if first == 0:
+        if first == 0 and parallel.rank() == 0:
             self.look(0)
         return first
 
@@ -160,7 +161,7 @@ class RunFolder:
 
     def after(self, state, average, pack, last):
         """Log one update; keep and save when it is time, and at the end."""
-        if not self.out:
+        if not self.out or parallel.rank() > 0:
             return
         with open(self.out / "metrics.jsonl", "a") as file:
             file.write(json.dumps(dataclasses.asdict(state)) + "\n")

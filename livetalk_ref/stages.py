@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import distillation, loading, trajectories
+from livetalk_ref import distillation, loading, parallel, trajectories
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.device import best_device, check_device
 from livetalk_ref.errors import UserError
@@ -177,8 +177,8 @@ def teacher_stage(count=5440, data=None):
     weight = focus(data.latents.shape[-1])
 
     def loss(model, g):
-        x0, cond = data.batch(16, g)
-        noise = torch.randn(x0.shape, generator=g)
+        x0, cond = parallel.mine(*data.batch(16, g))
+        noise = parallel.randn(x0.shape, g)
         x0, noise, sigma, cond, places = on(model, x0, noise, draw_sigma(len(x0), g), cond, weight)
         return flow_loss(model, x0, noise, sigma, cond.known, cond, places)
 
@@ -229,7 +229,8 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
     model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
 
     def loss(model, g):
-        return ode_loss(model, on(model, *data.batch(8, g, student_steps)), g, variant)
+        batch = parallel.mine(*data.batch(8, g, student_steps))
+        return ode_loss(model, on(model, *batch), g, variant)
 
     config = TrainConfig(ODE_STEPS[recipe], lr=2e-4, cooldown=0.0, ema=0.99, weight_decay=0.0,
                          betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=keep or ODE_KEPT)
@@ -249,6 +250,7 @@ STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
           "judges": reader_stage, "sync": sync_stage, "teacher": teacher_stage,
           "ode": ode_stage, "teacher_causal": causal_stage, "restorer": restorer_stage,
           "dmd": distillation.Distillation}
+PARALLEL = {"teacher", "ode", "dmd"}        # take several processes, see parallel.py
 MEASURED = {"codec", "decoder", "judges"}   # their shipped files hold more than trained weights
 
 
@@ -295,7 +297,10 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
     start: the checkpoint to begin with instead of chance; rate multiplies the learning rates;
     compiled: through torch.compile; device: instead of the best there is; options: the stage's.
     """
-    device = check_device(device or best_device())
+    device = parallel.join(check_device(device or best_device()))
+    if parallel.size() > 1 and name not in PARALLEL:
+        raise UserError(f"The stage {name} trains in one process; {', '.join(sorted(PARALLEL))} "
+                        f"take several.")
     torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
     yield from stage.run(name, out, steps, resume, start, rate, compiled, device)

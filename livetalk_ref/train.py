@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from livetalk_ref import parallel
 from livetalk_ref.device import autocast, best_precision
 from livetalk_ref.muon import Muon
 from livetalk_ref.runs import NotFinite, RunFolder, pack, unpack
@@ -99,6 +100,7 @@ def descend(loss, model, optimizers, clip, part, scaler=None):
         raise NotFinite(f"the loss of the {part} is not finite")
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     scaler.scale(loss).backward()
+    parallel.average_gradients(model)
     for optimizer in optimizers:
         scaler.unscale_(optimizer)
     # One norm over all weights, clipped (Self Forcing: 10; the paper does not say).
@@ -146,8 +148,8 @@ def train(model, loss, config, out=None, resume=False, facts=None):
         ema_update(average, model, min(config.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
         left = (now - clock) / (step + 1 - first) * (config.steps - step - 1)
-        state = TrainState(step + 1, value.item(), config.lr * pace(step, config), norm,
-                           now - began, left)
+        state = TrainState(step + 1, parallel.over_ranks(value.item()),
+                           config.lr * pace(step, config), norm, now - began, left)
         run.after(state, average, partial(pack, model, average, optimizers, state.step),
                   last=state.step == config.steps)
         yield state

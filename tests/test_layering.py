@@ -13,14 +13,14 @@ from repo import PACKAGE, ROOT, text_files
 LEVEL = {"flow": 0, "cache": 0, "train": 0, "wan": 1, "codec": 1, "ode": 2, "rollout": 2,
          "dmd": 3, "stream": 3}
 RINGS = (                       # a file imports from its own ring and from those before it
-    {"errors", "files", "runs", "device", "muon", "options"}, {*LEVEL},
+    {"errors", "files", "runs", "device", "muon", "options", "parallel"}, {*LEVEL},
     {"nets", "world", "media"},
     {"generate", "loading", "real", "portrait", "pipeline", "graphs", "toy"},
     {"stages", "trajectories", "recipes", "curation", "distillation", "judge", "live", "viz",
      "diagrams"}, {"studies", "train_commands"}, {"__main__"})
 CAPS = {"package": 18_120, "files": 121, "tests": 12_460, "page": 1_000}       # they only fall
 MODELS = {"wan", "codec"}       # algorithms get the model as an argument
-BASE = {"device", "errors", "files", "runs", "muon", "options"}    # nothing else of ours
+BASE = {"device", "errors", "files", "runs", "muon", "options", "parallel"}
 INNER = [PACKAGE / f"{name}.py" for name in LEVEL if (PACKAGE / f"{name}.py").exists()]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = MODULES + sorted((ROOT / "tests").glob("*.py")) + sorted((ROOT / "tools").glob("*.py"))
