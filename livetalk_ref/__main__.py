@@ -32,7 +32,7 @@ def arguments():
         return made
 
     add_generate(command(generate, "a video from a picture, a sound file and a prompt"))
-    add_prepare(command(prepare, "save prompts' embeddings beside released weights"))
+    add_prepare(command(prepare, "your own clips as training data; or prompts' embeddings"))
     add_json(command(demo, "outputs/demo.mp4 from shipped weights, and how fast it was made"))
     add_live(command(live, "talk with the avatar in a browser: a page on this machine alone"))
     c = command(portrait, "the drawn portrait of a seed, as a PNG")
@@ -169,9 +169,18 @@ def reference(options, codec):
 
 def add_prepare(parser):
     """Options of `prepare`."""
-    parser.add_argument("--weights", metavar="DIR", required=True,
-                        help="the folder with text_encoder/ and tokenizer/ of umT5-xxl")
-    parser.add_argument("--prompt", metavar="P", action="append", required=True,
+    clips = parser.add_argument_group("clips: talking-head videos to shards for `train teacher`")
+    clips.add_argument("--clips", metavar="DIR", help="the folder of videos; VIDEO.txt beside one "
+                       "is its prompt")
+    clips.add_argument("--out", metavar="SHARDS", help="the folder of tar shards and index.json")
+    clips.add_argument("--whole", action="store_true",
+                       help="take each picture's central square, and seek no face")
+    clips.add_argument("--model", metavar="M", default="teacher", help="whose codec and audio "
+                       "encoder; livetalk-1.3b with --weights (teacher)")
+    parser.add_argument("--weights", metavar="DIR",
+                        help="the released weights; for prompts with text_encoder/ and tokenizer/ "
+                        "of umT5-xxl")
+    parser.add_argument("--prompt", metavar="P", action="append", default=[],
                         help="a prompt to be embedded; may be given several times")
     parser.add_argument("--negative", metavar="N", default="",
                         help="the prompt that stands for none under a teacher's guidance")
@@ -179,12 +188,24 @@ def add_prepare(parser):
 
 
 def prepare(options):
-    """Write the prompts' embeddings to DIR/text.safetensors, so that umT5 is needed no more."""
+    """Make shards of videos, or write prompts' embeddings to DIR/text.safetensors, so that umT5
+    is needed no more."""
     import torch
 
     from livetalk_ref.device import check_device
     from livetalk_ref.real.text import load_text, save_text
 
+    if options.clips:
+        if not options.out or options.prompt:
+            raise UserError("--clips goes with --out SHARDS, and without --prompt.")
+        from livetalk_ref.own_clips import prepare_clips
+
+        for path in prepare_clips(options.clips, options.out, options.model, options.weights,
+                                  options.whole):
+            print(path)
+        return
+    if not (options.weights and options.prompt):
+        raise UserError("Give --clips DIR with --out SHARDS, or --weights DIR with --prompt P.")
     folder = Path(options.weights)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")

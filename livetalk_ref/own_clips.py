@@ -23,7 +23,7 @@ from safetensors.torch import save as to_safetensors
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import placed, write_json
 from livetalk_ref.judge.metrics import brightness, change, sharpness
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.media import address, load_audio
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import LONG_FRAMES

@@ -34,6 +34,8 @@ def add_train(c):
                    "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
     add_device(c, "cuda where there is one")
+    c.add_argument("--data", metavar="SHARDS", help="teacher: clips of your own that 'prepare "
+                   "--clips' made, instead of the world's")
     c = c.add_argument_group("of the stages ode and dmd")
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
                    "(converged); dmd: baseline, curated, converged, aggressive, final or another "
@@ -53,6 +55,12 @@ def train(options):
 
     named = {name: vars(options)[name] for name in OWN["ode"] if vars(options)[name] is not None}
     wrong = named.keys() - OWN.get(options.stage, ())
+    if options.data:
+        if options.stage != "teacher":
+            raise UserError("--data is an option of the stage teacher; leave it out.")
+        from livetalk_ref.own_clips import read_clips
+
+        named["data"] = read_clips(options.data)
     if wrong or options.stage == "dmd" and options.rate != 1:
         name = "rate" if not wrong else min(wrong).replace("count", "pairs")
         raise UserError(f"--{name} is no option of the stage {options.stage}; leave it out.")

@@ -16,8 +16,8 @@ RINGS = (                       # a file imports from its own ring and from thos
     {"errors", "files", "runs", "device", "muon", "options", "parallel"}, {*LEVEL},
     {"nets", "world", "media"},
     {"generate", "loading", "real", "portrait", "pipeline", "graphs", "toy"},
-    {"stages", "trajectories", "recipes", "curation", "distillation", "judge", "live", "viz",
-     "diagrams"}, {"studies", "train_commands"}, {"__main__"})
+    {"stages", "trajectories", "recipes", "curation", "distillation", "own_clips", "judge", "live",
+     "viz", "diagrams"}, {"studies", "train_commands"}, {"__main__"})
 CAPS = {"package": 18_120, "files": 121, "tests": 12_460, "page": 1_000}       # they only fall
 MODELS = {"wan", "codec"}       # algorithms get the model as an argument
 BASE = {"device", "errors", "files", "runs", "muon", "options", "parallel"}

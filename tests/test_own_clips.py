@@ -10,7 +10,7 @@ import torch
 
 from livetalk_ref import own_clips
 from livetalk_ref.errors import UserError
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.media import movie, to_bytes
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.speech import load_spoken
