@@ -32,7 +32,7 @@ def number(low, high, kind=int):
     return parse
 
 
-SETS = ("studio", "wild", "celeb")
+SETS = ("studio", "wild", "celeb", "held_out")
 SEED = number(0, 2 ** 63 - 1)
 PROMPT = "a happy person smiles and nods while speaking"
 
@@ -77,6 +77,15 @@ def add_generate(c):
     c.add_argument("--scale", type=number(1, 16), metavar="K",
                    help="how much larger the picture is shown (4; 1 with released weights)")
     add_device(c, "cpu; with released weights cuda where there is one")
+    add_json(c)
+
+
+def add_bench(c):
+    """Options of `bench`."""
+    c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
+    c.add_argument("--seconds", type=number(1, 36000, float), default=600.0, metavar="S",
+                   help="of a student's stream (600)")
+    c.add_argument("--keep", metavar="NAME", help="write data/results/NAME.json as well")
     add_json(c)
 
 

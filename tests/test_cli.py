@@ -221,13 +221,11 @@ def test_a_kill_in_a_process_of_its_own(place, checkpoints):
     assert "Traceback" not in err and not list(place.glob("*o.mp4*"))
 
 
-@pytest.mark.parametrize("module, words, sentence", [
-    ("posters", ["landscape"], "Say which picture: contact or banner."),
-    ("judge.follow", ["--video", "none.mp4"], "There is no video file none.mp4.")])
-def test_a_module_with_its_own_command_ends_with_one_sentence(module, words, sentence):
-    done = subprocess.run([sys.executable, "-m", f"livetalk_ref.{module}", *words], text=True,
+def test_a_module_with_its_own_command_ends_with_one_sentence():
+    done = subprocess.run([sys.executable, "-m", "livetalk_ref.posters", "landscape"], text=True,
                           cwd=ROOT, capture_output=True)
-    assert (done.returncode, done.stdout) == (2, "") and done.stderr == f"error: {sentence}\n"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: Say which picture: contact or banner.\n"
 
 
 def test_the_module_from_a_shell():

@@ -6,7 +6,7 @@ from repo import NOTEBOOKS
 from livetalk_ref import diagrams, viz
 from livetalk_ref.cache import KVCache, Policy
 from livetalk_ref.flow import sigma_grid
-from livetalk_ref.judge.timeline import Note
+from livetalk_ref.judge.cost import Note
 
 
 def texts(figure):

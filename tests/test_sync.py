@@ -241,7 +241,7 @@ def test_shipped_net_is_not_content_with_other_words(held_out):
 @needs_sync
 def test_check_counts_what_is_found(monkeypatch):
     monkeypatch.setattr(clips, "say", recite)
-    row = lips.check(load_module("sync"), "check", 12)
+    row = lips.check_sync(load_module("sync"), "check", 12)
     assert row["found"] >= 0.95 and row["shift found"] == 1 == row["found within 1"]
     assert row["confidence"] > 2 * row["confidence with other sound"]
     assert math.isfinite(row["distance"])

@@ -14,7 +14,7 @@ from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 
 REACH = 15                      # offsets of -15 .. 15 frames are tried, as in the original
 SHORTEST = FRAMES - 1 + 2 * (REACH + 1)     # frames of a clip: 2.25 s
-SHIFT = 10                      # frames by which `check` shifts truth, at most
+SHIFT = 10                      # frames by which `check_sync` shifts truth, at most
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def offset_curve(seen, heard):
         .norm(dim=1).mean() for k in range(-REACH, REACH + 1)])
 
 
-def check(net, split="held_out", count=64, frames=80):
+def check_sync(net, split="held_out", count=64, frames=80):
     """What the judge gets right on the first `count` rendered clips of a split, as a dict.
 
     Of all clips that speak: the share whose true offset is found exactly, and to one frame as in
@@ -66,7 +66,7 @@ def check(net, split="held_out", count=64, frames=80):
     """
     rows, before = [], None
     for number in range(count):
-        whole, samples = film(split, number, frames)
+        whole, samples = film_with_margin(split, number, frames)
         true = sync(net, whole[SHIFT:SHIFT + frames], samples)
         if true.offset is None:
             continue
@@ -89,7 +89,7 @@ def check(net, split="held_out", count=64, frames=80):
 
 
 @torch.inference_mode()
-def film(split, number, frames):
+def film_with_margin(split, number, frames):
     """A clean clip with SHIFT frames around it, and the samples (1000 T,) of its middle."""
     clip = clips.script(split, number, frames + 2 * SHIFT, degraded=0.0)
     samples = clip.samples.split(SAMPLES_PER_FRAME)[SHIFT:SHIFT + frames]

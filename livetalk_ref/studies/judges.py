@@ -17,9 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref import load
-from livetalk_ref.judge import lips, metrics
-from livetalk_ref.judge.lips import sync
-from livetalk_ref.judge.panel import Judges, expression_right
+from livetalk_ref.judge import metrics
+from livetalk_ref.judge.distances import area_under_curve
+from livetalk_ref.judge.evaluate import Judges
+from livetalk_ref.judge.lips import check_sync, sync
+from livetalk_ref.judge.metrics import expression_right
 from livetalk_ref.load import load_module
 from livetalk_ref.nets.reader import COLUMNS, READ
 from livetalk_ref.studies.work import Study, once
@@ -60,7 +62,7 @@ class JudgesTried(Study):
         reader, net, codec = (load_module(name) for name in ("reader", "sync", "codec"))
 
         def syncnet():
-            found = lips.check(net, SPLIT, self.count)
+            found = check_sync(net, SPLIT, self.count)
             return [{"judge": "SyncNet"} | {key: round(value, 4) for key, value in found.items()}]
 
         works = {"reader": lambda: reader_rows(reader, codec, self.count),
@@ -80,7 +82,7 @@ def share_explained(read, truth):
 
 
 @torch.inference_mode()
-def views(number, codec):
+def spoilt_views(number, codec):
     """A clip of the split, and its frames as rendered, through the codec, and spoilt."""
     clip = clips.script(SPLIT, number, clips.FRAMES, degraded=0.0)
     frames = clips.film(clip)
@@ -94,7 +96,7 @@ def reader_rows(reader, codec, count):
     """What the reader reads right in `count` clips: R2 of every column, share of expressions."""
     read, truth, right = {}, [], {}
     for number in range(count):
-        clip, shown = views(number, codec)
+        clip, shown = spoilt_views(number, codec)
         truth.append(clip.state[:, COLUMNS])
         starts, prompts = zip(*clip.prompts)
         for name, frames in shown.items():
@@ -112,7 +114,7 @@ def reader_rows(reader, codec, count):
     return rows
 
 
-def pairs(factor, step, count):
+def face_pairs(factor, step, count):
     """Two batches of faces that are alike but for one factor: two `Identity` of `count`.
 
     step: the share of a continuous factor's range between them; any other choice of a
@@ -133,7 +135,7 @@ def pairs(factor, step, count):
 
 
 @torch.inference_mode()
-def alike(reader, faces):
+def face_likeness(reader, faces):
     """Cosines (N,) of two batches of faces, each doing something else."""
     generator = torch.Generator().manual_seed(1)
     vectors = [reader.read(render(face, torch.stack([reference_state(generator)
@@ -142,23 +144,18 @@ def alike(reader, faces):
     return (vectors[0] * vectors[1]).sum(1)
 
 
-def verified(same, other):
-    """How often a pair of one face is more alike than a pair of two: the area under the ROC."""
-    gap = same[:, None] - other[None]
-    return ((gap > 0).double().mean() + (gap == 0).double().mean() / 2).item()
-
-
 def identity_rows(reader, count=FACES, factors=(*CONTINUOUS, *CATEGORICAL)):
     """Pairs that differ in one factor, step by step: how far the embedding moves, and how often
     such a pair is told from a pair of one face. The last rows are of all factors together."""
     rows = []
     for factor in factors:
-        same = alike(reader, pairs(factor, 0.0, count))
+        same = face_likeness(reader, face_pairs(factor, 0.0, count))
         for step in STEPS if factor in CONTINUOUS else (0.0, 1.0):
-            cosine = alike(reader, pairs(factor, step, count))
+            cosine = face_likeness(reader, face_pairs(factor, step, count))
+            apart = area_under_curve(torch.cat([-same, -cosine]), torch.arange(2 * count) >= count)
             rows.append({"judge": "identity", "factor": factor, "step": step, "pairs": count,
                          "drift": round(1 - cosine.mean().item(), 4),
-                         "verified": round(verified(same, cosine), 4)})
+                         "verified": round(apart, 4)})
     for kind, names in (("continuous", CONTINUOUS), ("categorical", CATEGORICAL)):
         for step in STEPS if kind == "continuous" else (0.0, 1.0):
             some = [row for row in rows if row["factor"] in names and row["step"] == step]
@@ -176,7 +173,7 @@ def damage_rows(reader, net, codec, count):
     average over `count` clips in which somebody speaks."""
     found, number, spoken = {}, 0, 0
     while spoken < count:
-        clip, shown = views(number, codec)
+        clip, shown = spoilt_views(number, codec)
         number += 1
         if sync(net, shown["rendered"], clip.samples).offset is None:
             continue
@@ -191,10 +188,10 @@ def damage_rows(reader, net, codec, count):
                 found.setdefault((name, strength), []).append(row)
         spoken += 1
     return [{"judge": "damage", "corruption": name, "strength": strength, "clips": count} |
-            mean(rows) for (name, strength), rows in found.items()]
+            mean_row(rows) for (name, strength), rows in found.items()]
 
 
-def mean(rows):
+def mean_row(rows):
     """The means of many rows' numbers, where there are any."""
     columns = {key: [row[key] for row in rows if row[key] is not None] for key in rows[0]}
     return {key: round(sum(values) / len(values), 4) for key, values in columns.items() if values}
@@ -227,7 +224,7 @@ def dropped_frames(frames, samples, strength, generator):
     return frames[shown], samples
 
 
-def freeze(frames, samples, strength, generator):
+def frozen_end(frames, samples, strength, generator):
     """The last share of the clip is one held frame."""
     stop = round((1 - strength) * (len(frames) - 1))
     return frames[torch.arange(len(frames)).clamp(max=stop)], samples
@@ -283,7 +280,7 @@ def corruptions(other):
     """All corruptions by name; other: the frames of another face, for the identity swap."""
     return {"shuffled audio": shuffled_audio, "delayed audio": delayed_audio,
             "dropped frames": dropped_frames, "added flicker": added_flicker,
-            "fade to black": fade_to_black, "blur": blur, "freeze": freeze,
+            "fade to black": fade_to_black, "blur": blur, "freeze": frozen_end,
             "colour shift": colour_shift, "identity swap": partial(identity_swap, other)}
 
 

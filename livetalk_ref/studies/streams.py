@@ -18,7 +18,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.files import blame, placed
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.lips import sync
-from livetalk_ref.judge.panel import Judges
+from livetalk_ref.judge.evaluate import Judges
 from livetalk_ref.load import load
 from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
@@ -79,7 +79,7 @@ class Streams(Study):
         made = []
         for identity in self.seeds:
             for kind, policies, share in (("stream", STREAMS, 1), ("split", SPLITS, SPLIT)):
-                made += [Job(f"{kind}-{label(name)}-{share * self.seconds:.0f}s-{identity}",
+                made += [Job(f"{kind}-{file_label(name)}-{share * self.seconds:.0f}s-{identity}",
                              (RESULT,), partial(self.stream, kind, name, policy,
                                                 share * self.seconds, identity))
                          for name, policy in policies.items()]
@@ -87,7 +87,7 @@ class Streams(Study):
 
     def shown(self, name, identity=0):
         """Where the moments of a stream are kept."""
-        return self.folder / "shown" / f"{label(name)}-{identity}.safetensors"
+        return self.folder / "shown" / f"{file_label(name)}-{identity}.safetensors"
 
     def stream(self, kind, name, policy, seconds, identity):
         """Run one stream, holding ten seconds of pictures at a time."""
@@ -95,7 +95,7 @@ class Streams(Study):
         watcher = Watcher(self.judges, picture, PROMPT, talk)
         rows, marks, ends = [], {}, None
         try:
-            for frames in parts(self.avatar, picture, PROMPT, talk, policy, identity):
+            for frames in stream_parts(self.avatar, picture, PROMPT, talk, policy, identity):
                 yield
                 for mark in MARKS:
                     index = mark * FPS - watcher.first
@@ -113,13 +113,11 @@ class Streams(Study):
         return {RESULT: [{"study": kind, "policy": name, "ends": ends, "parts": rows}]}
 
     def combine(self, result, rows):
-        """Means over people, the paper's claim, and the order of the splits."""
+        """Means over people."""
         found = {}
         for row in rows:
             found.setdefault((row["study"], row["policy"]), []).append(row)
-        rows = [line(kind, name, (STREAMS | SPLITS)[name], some[0]["ends"],
-                     [one["parts"] for one in some]) for (kind, name), some in found.items()]
-        return [*rows, claim(rows), best_split(rows)]
+        return [policy_row(kind, name, some) for (kind, name), some in found.items()]
 
     def draw(self):
         """The filmstrips of the first person, a row a policy; white where a stream has ended."""
@@ -137,20 +135,21 @@ class Streams(Study):
         return {}
 
 
-def label(name):
+def file_label(name):
     """A policy's name as a file's."""
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def line(kind, name, policy, ends, streams):
+def policy_row(kind, name, found):
     """One policy: for every part the mean over identities, and each one's likeness at the end."""
+    policy, streams = (STREAMS | SPLITS)[name], [one["parts"] for one in found]
     row = {"study": kind, "policy": name, "sinks": policy.sinks, "window": policy.window,
-           "relative": policy.relative, "ends": ends, "identities": len(streams),
+           "relative": policy.relative, "ends": found[0]["ends"], "identities": len(streams),
            "seconds": [part["seconds"] for part in streams[0]]}
     for key in streams[0][0].keys() - {"seconds"}:
         columns = zip(*([part.get(key) for part in stream] for stream in streams))
-        row[key] = [mean(column) for column in columns]
-    row["last minute"] = [mean([part["identity"] for part in last_minute(stream)])
+        row[key] = [mean_of(column) for column in columns]
+    row["last minute"] = [mean_of([part["identity"] for part in last_minute(stream)])
                           for stream in streams]
     return row
 
@@ -160,27 +159,9 @@ def last_minute(stream):
     return stream[-max(1, min(60 // PART, len(stream) // 3)):]
 
 
-def mean(values):
+def mean_of(values):
     values = [v for v in values if v is not None]
     return round(sum(values) / len(values), 4) if values else None
-
-
-def claim(rows):
-    """The paper's: anchors keep the face. The likeness in the last minute, person by person."""
-    last = {row["policy"]: row["last minute"] for row in rows if row["study"] == "stream"}
-    gain = [round(a - b, 4) for a, b in zip(last["AHIS 3 + 2"], last["window only"])]
-    return {"study": "claim", "claim": "AHIS 3 + 2 keeps the face better than a window alone",
-            "gain in likeness": gain, "holds for": sum(g > 0 for g in gain), "of": len(gain)}
-
-
-def best_split(rows):
-    """The split of the budget with the highest likeness in the last minute, and the runner-up."""
-    ranked = sorted((row for row in rows if row["study"] == "split"),
-                    key=lambda row: -mean(row["last minute"]))
-    return {"study": "best split", "policies": [row["policy"] for row in ranked],
-            "likeness": [mean(row["last minute"]) for row in ranked],
-            "freeze": [row["freeze"][-1] for row in ranked],
-            "mouth": [mean(row["mouth"]) for row in ranked]}
 
 
 @dataclass(frozen=True)
@@ -216,7 +197,7 @@ class Talk:
         return visemes(near, frames)[:, 0]
 
 
-def parts(avatar, picture, prompt, talk, policy, seed):
+def stream_parts(avatar, picture, prompt, talk, policy, seed):
     """Yield the frames (160, 3, H, W) of every ten seconds of a stream, the rest at its end.
 
     UserError where the policy's positions end; what was made before it has come by then.
@@ -256,7 +237,7 @@ class Watcher:
         mouth = self.talk.mouth(self.first, len(frames))
         row = {"seconds": self.first / FPS,
                "identity": (reading.identity @ self.face).mean().item(),
-               "colour drift": colour_drift(frames, self.picture),
+               "colour drift": rim_drift(frames, self.picture),
                "sharpness": metrics.sharpness(frames),
                "mouth": metrics.mouth_correlation(reading.column("mouth_open"), mouth),
                "freeze": (moves < metrics.HELD * self.usual).float().mean().item(),
@@ -269,7 +250,7 @@ class Watcher:
         return row
 
 
-def colour_drift(frames, picture):
+def rim_drift(frames, picture):
     """How far the usual colour of the rim has gone from the reference's, in 1/255.
 
     The median over time, so that a passing hand or lamp does not count, and the mean over the
