@@ -37,14 +37,12 @@ def test_evaluate(go, small, place):  # noqa: F811
     assert facts["settings"] == {"steps": 1, "text_guidance": 1, "audio_guidance": 1}
     assert [row["name"] for row in facts["rows"]] == [
         "teacher", "truth through the codec", "floor: a second set of truth"]
-    assert "teacher on wild: step 3/3" in err and "judging the truth of wild: clip 4/4" in err
     assert facts["version"] == f"{benchmarks.VERSION}+"
     assert "warning: 2 of 2 clips of 'wild', such as 0, are not those of version" in err
 
-    status, out, err = go(*words)
+    status, out, _ = go(*words)
     assert status == 0
     assert out.startswith(f"teacher on wild {benchmarks.VERSION}+: 2 clips, steps 1")
-    assert "judging the truth" not in err
     assert f"{facts['rows'][0]['sharpness']:.3f}" in out
 
     status, out, _ = go("evaluate", "--set", "wild", "--clips", "2", "--model", "truth", "--json")
@@ -52,8 +50,8 @@ def test_evaluate(go, small, place):  # noqa: F811
 
 
 def test_export_and_videos(go, small, place):  # noqa: F811
-    status, out, err = go("evaluate", "--set", "celeb", "--clips", "2", "--export", "given")
-    assert (status, out) == (0, "given/celeb.json\n") and "writing celeb: clip 2/2" in err
+    status, out, _ = go("evaluate", "--set", "celeb", "--clips", "2", "--export", "given")
+    assert (status, out) == (0, "given/celeb.json\n")
     refused(go("evaluate", "--set", "celeb", "--clips", "2", "--videos", "given"),
             "lacks 2 of 2 videos, such as celeb-000.mp4")
     for number in range(2):

@@ -217,10 +217,13 @@ class Benchmark:
         return Clip(self.samples[i], self.heard[i], [], self.data.state[i],
                     list(map(tuple, fact["prompts"])), self.data.identity[i:i + 1], damage)
 
+    def clips(self):
+        """All of them."""
+        return map(self.clip, range(len(self)))
+
     def film(self):
         """Rendered truth, clip by clip: (T, 3, 96, 96)."""
-        for i in range(len(self)):
-            yield clips.film(self.clip(i))
+        return map(clips.film, self.clips())
 
     def decode(self, latents):
         """Latents (N, F, C, h, w) as pictures, clip by clip: (T, 3, 96, 96)."""

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -106,8 +107,7 @@ class ClipMaker:
 WITHOUT_MODEL = {
     "truth": lambda bench, batch, watch: bench.film(),
     "codec": lambda bench, batch, watch: bench.decode(bench.data.latents),
-    "rule": lambda bench, batch, watch: map(benchmarks.film_rule, map(bench.clip,
-                                                                      range(len(bench))))}
+    "rule": lambda bench, batch, watch: map(benchmarks.film_rule, bench.clips())}
 
 
 def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=None, exit=None):
@@ -226,7 +226,7 @@ class Judges:
 class JudgedTruth:
     """A benchmark's truth as the judges see it."""
 
-    truths: list                # N `Truth`, what single clips are compared with
+    truths: list                # N `Truth`
     rendered: Judged
     coded: Judged               # through the codec: the best that a model of its latents can be
     second: torch.Tensor        # (N, T, 32) features of the second list, as rendered
@@ -239,9 +239,9 @@ class JudgedTruth:
                                                   bench.decode(coded))]
         with torch.inference_mode():
             features = [judges.reader.read(film).features for film in second.film()]
-        return JudgedTruth(truths, judges.judge(bench.film(), bench, truths, watch),
-                           judges.judge(bench.decode(coded), bench, truths, watch),
-                           torch.stack(features))
+        rendered, again = (judges.judge(films, bench, truths, watch)
+                           for films in (bench.film(), bench.decode(coded)))
+        return JudgedTruth(truths, rendered, again, torch.stack(features))
 
     def save(self, path):
         """Write all but the states to one safetensors file."""
@@ -276,8 +276,7 @@ class Ground:
 
     @staticmethod
     def make(name, count=benchmarks.CLIPS, frames=WINDOW, folder=benchmarks.CACHE):
-        """Build or reuse the caches of a benchmark's first `count` clips of WINDOW or LONG latent
-        frames; shows its progress."""
+        """Build or reuse the caches of a benchmark's first clips of WINDOW or LONG frames."""
         judges, codec = Judges.load(), load.load_module("codec")
         length = frames_in(1 if frames == WINDOW else LONG_WINDOWS)
         given, second = (Benchmark.build(codec, name, count, length, second, folder)
@@ -293,6 +292,15 @@ class Ground:
                 JudgedTruth.measure(judges, bench, second.cut(frames), progress).save(path)
         return Ground(bench, judges, JudgedTruth.load(path, bench.data.state),
                       version, given, folder)
+
+
+    @cached_property
+    def references(self):
+        """The rows that stand beside every maker's: the ceiling, truth through the codec, and the
+        floor, the distance of a second, disjoint set of truth."""
+        coded, truth = self.truth.coded, self.truth.rendered.features
+        return (judged_row("truth through the codec", coded.rows, coded.features, truth),
+                judged_row("floor: a second set of truth", [], self.truth.second, truth))
 
 
 def judge_clips(made, ground, note=None):
@@ -316,14 +324,12 @@ def judge_clips(made, ground, note=None):
 def evaluate_maker(made, ground, seed=0, command="", note=None):
     """All figures of a maker: a dict as in data/results, and the `Judged` clips for comparisons.
 
-    Rows: the maker; the ceiling, truth through the codec; and the floor, the distance of a
-    second, disjoint set of truth. All but `cost`, date and hardware is the same when done again.
+    Rows: the maker, and the ground's references. All but `cost`, date and hardware is the same
+    when done again.
     """
     judged, cost = judge_clips(made, ground, note)
-    truth, coded = ground.truth.rendered.features, ground.truth.coded
-    rows = [judged_row(made.name, judged.rows, judged.features, truth),
-            judged_row("truth through the codec", coded.rows, coded.features, truth),
-            judged_row("floor: a second set of truth", [], ground.truth.second, truth)]
+    truth = ground.truth.rendered.features
+    rows = [judged_row(made.name, judged.rows, judged.features, truth), *ground.references]
     return {"made_by": command, "code": commit(), "hardware": hardware(),
             "date": datetime.date.today().isoformat(), "seeds": [seed],
             "set": ground.bench.name, "version": ground.version, "settings": made.settings,

@@ -23,7 +23,7 @@ from livetalk_ref.device import best_device
 from livetalk_ref.files import averaged, eight_bits, read_metrics
 from livetalk_ref.judge.benchmarks import CLIPS, PAPERS
 from livetalk_ref.judge.cost import count_flops
-from livetalk_ref.judge.distances import compare_judged, diversity, judged_row
+from livetalk_ref.judge.distances import compare_judged, diversity
 from livetalk_ref.judge.evaluate import (
     BATCH,
     LONG,
@@ -144,12 +144,11 @@ class Ablation(Study):
         yield
         ground = self.ground_of(frames)
         if model == "codec":
-            row = judged_row("codec", ground.truth.coded.rows, ground.truth.coded.features,
-                             ground.truth.rendered.features)
+            row = ground.references[0]
         else:
             found, _ = evaluate_maker(find_maker(model, frames=frames, name=name), ground)
             row = found["rows"][0]
-        row |= {"update": update, "frames": frames}
+        row = row | {"name": name, "update": update, "frames": frames}
         if model != "codec" and frames == WINDOW:
             yield
             row["diversity"] = mean_diversity(model, ground, self.size.varied, self.size.seeds)
