@@ -134,7 +134,7 @@ def test_rows_and_waits_are_those_of_the_dialogues(monkeypatch):
     monkeypatch.setattr(dialogues.Dialogues, "key", lambda self: "x")
     monkeypatch.setattr(dialogues.Dialogues, "judges", None)
     monkeypatch.setattr(dialogues, "judge_dialogue",
-                        lambda film, _: dict.fromkeys(dialogues.BETTER, 0.5))
+                        lambda film, _: dict.fromkeys(dialogues.NUMBERS, 0.5))
     study = dialogues.Dialogues(count=2)
     study.systems = dict.fromkeys((dialogues.OURS, dialogues.RESTARTED, dialogues.CLIPS),
                                   lambda _: SimpleNamespace(seconds=[0.5, 1.5, 2.5]))
@@ -153,6 +153,6 @@ def test_rows_and_waits_are_those_of_the_dialogues(monkeypatch):
 
 
 def test_content_stays_empty_in_the_table():
-    row = dialogues.dialogue_row("x", [dict.fromkeys(dialogues.BETTER, 1.0)] * 3)
+    row = dialogues.dialogue_row("x", [dict.fromkeys(dialogues.NUMBERS, 1.0)] * 3)
     assert all(row[name] is None for name in scenarios.CONTENT) and len(scenarios.CONTENT) == 5
     assert row["pose step"] == 1 and row["dialogues"] == 3

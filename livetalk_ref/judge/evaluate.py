@@ -286,7 +286,7 @@ class Ground:
         if warning:
             warn(warning)
         bench, folder = given.cut(frames), Path(folder) / cache_key(codec)
-        path = folder / f"judged-{name}-{frames}-{count}-{judges.key()}.safetensors"
+        path = folder / f"judged-{name}-{frames}-{count}-{judges.key(codec)}.safetensors"
         if not path.exists():
             with Progress(f"judging the truth of {name}: clip", 2 * count) as progress:
                 JudgedTruth.measure(judges, bench, second.cut(frames), progress).save(path)

@@ -86,11 +86,10 @@ def mean_diversity(model, ground, count, seeds):
 class Ablation(Study):
     """All runs of one size; the methods that are jobs are generators."""
 
-    name = "ablation"
+    name, sizes = "ablation", {"size": (FULL, QUICK)}
 
-    def __init__(self, quick=False, compiled=False, size=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.size = size or (QUICK if quick else FULL)
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
         self.seeds = sorted({seed for _, seed in self.size.plan})
         self.device = best_device()             # trained there
 

@@ -20,11 +20,7 @@ UNSEEN = 1536       # the restorer was trained on faces of clips before this num
 class Curation(Study):
     """Scores, kinds of damage, and what became of the conditions."""
 
-    name = "curation"
-
-    def __init__(self, quick=False, compiled=False, **where):
-        super().__init__(quick, compiled, **where)
-        self.count = 32 if quick else curation.COUNT
+    name, sizes = "curation", {"count": (curation.COUNT, 32)}
 
     def key(self):
         return load.checkpoints_key(curation.key(), "codec", "restorer")
@@ -39,9 +35,7 @@ class Curation(Study):
         seen = curation.pictures(clips.latents[unseen, 0], codec)
         rows = score_rows(clips.select(unseen), [made.record[i] for i in unseen.tolist()], seen)
         rows += kind_rows(codec, restorer) + condition_rows(clips, made, codec)
-        limits = {"part": "limits", "name": "kept below, mended below", "doubt": curation.DOUBT,
-                  "remains": curation.MEND}
-        return [*rows, prompt_row(clips, made), limits]
+        return [*rows, prompt_row(clips, made)]
 
 
 def plain_scores(pictures):

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 
 from livetalk_ref import generate
 from livetalk_ref.judge.distances import with_interval
-from livetalk_ref.judge.evaluate import Judges
 from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.metrics import SETTLED, change, mouth_correlation
 from livetalk_ref.live import scenarios
@@ -40,10 +39,9 @@ POSE = ("turn", "nod", "tilt")
 CLOSED = 0.15       # of the mouth's opening
 OURS, RESTARTED, CLIPS = "one stream", "restarted each turn", "teacher, a clip each turn"
 WAIT = "seconds to a reply's first picture"
-HIGHER, LOWER = "higher", "lower"
-BETTER = {"identity across turns": HIGHER, "colour step": LOWER, "pose step": LOWER,
-          "step over usual": LOWER, "expression right": HIGHER, "listening motion": "close to ours",
-          "mouth closed listening": HIGHER, "mouth correlation": HIGHER, "Sync-C": HIGHER}
+NUMBERS = ("identity across turns", "colour step", "pose step", "step over usual",
+           "expression right", "listening motion", "mouth closed listening", "mouth correlation",
+           "Sync-C")
 
 
 class Dialogues(Study):
@@ -51,14 +49,7 @@ class Dialogues(Study):
 
     name = "dialogues"
 
-    def __init__(self, quick=False, compiled=False, count=None, steps=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.scenarios = scenarios.read()[:count or (2 if quick else None)]
-        self.steps = steps or (2 if quick else None)        # of the teacher; None: its own
-
-    @cached_property
-    def judges(self):
-        return Judges.load()
+    sizes = {"count": (100, 2), "steps": (None, 2)}         # steps of the teacher; None: its own
 
     @cached_property
     def systems(self):
@@ -75,7 +66,7 @@ class Dialogues(Study):
     def jobs(self):
         return [Job(f"{name.replace(',', '').replace(' ', '-')}-{scenario.id}", ("multiturn",),
                     partial(self.hold, name, scenario))
-                for name in (OURS, RESTARTED, CLIPS) for scenario in self.scenarios]
+                for name in (OURS, RESTARTED, CLIPS) for scenario in scenarios.read()[:self.count]]
 
     def hold(self, name, scenario):
         """One dialogue by one system, judged."""
@@ -251,7 +242,7 @@ def clip_each_turn(avatar, scenario, steps=None):
 
 
 def judge_dialogue(film, judges):
-    """The numbers of one dialogue: {name in BETTER: value or None}."""
+    """The numbers of one dialogue: {name in NUMBERS: value or None}."""
     frames = torch.cat(film.frames)                                     # (T, 3, H, W)
     reading = judges.reader.read(frames)
     return seam_numbers(frames, reading, film.seams[1:]) | \
@@ -327,7 +318,7 @@ def lip_numbers(frames, reading, film, judges):
 def dialogue_row(name, rows):
     """A row of the result: means with 95 % intervals over dialogues; content stays empty."""
     found = {"name": name, "dialogues": len(rows)}
-    for key in BETTER:
+    for key in NUMBERS:
         found |= with_interval(key, [row[key] for row in rows]) or {key: None}
     return found | dict.fromkeys(scenarios.CONTENT)
 

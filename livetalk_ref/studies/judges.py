@@ -19,10 +19,8 @@ import torch.nn.functional as F
 from livetalk_ref import load
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.distances import area_under_curve
-from livetalk_ref.judge.evaluate import Judges
-from livetalk_ref.judge.lips import check_sync, sync
+from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.metrics import expression_right
-from livetalk_ref.load import load_module
 from livetalk_ref.nets.reader import COLUMNS, READ
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import clips
@@ -32,13 +30,13 @@ from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sampl
 from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 from livetalk_ref.world.still import reference_state
 
-CLIPS = 64
 SPLIT = "check"
 STEPS = (0.0, 0.25, 0.5, 1.0)       # how far two faces' one factor is apart, in its range
 FACES = 32                          # pairs for each factor and step
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHUFFLED = 8 * SAMPLES_PER_FRAME    # samples of the windows that change places: half a second
 LATEST = 8 * SAMPLES_PER_FRAME      # samples by which sound is delayed at most
+SHIFT = 10                          # frames by which truth is shifted, at most
 LOUDEST = 0.15                      # standard deviation of the strongest flicker
 CELLS = 6                           # flicker comes in this many patches a side
 FADE = 8                            # frames of a fade
@@ -48,26 +46,18 @@ TINT = 0.4                          # length of the strongest colour shift
 class JudgesTried(Study):
     """The judges on known answers."""
 
-    name = "judges"
-
-    def __init__(self, quick=False, compiled=False, count=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.count = count or (4 if quick else CLIPS)
+    name, sizes = "judges", {"count": (64, 4)}      # clips
 
     def key(self):
-        return load.checkpoints_key(Judges.load().key(), "codec")
+        return load.checkpoints_key(self.judges.key(), "codec")
 
     def jobs(self):
         few = max(2, self.count // 4)
-        reader, net, codec = (load_module(name) for name in ("reader", "sync", "codec"))
-
-        def syncnet():
-            found = check_sync(net, SPLIT, self.count)
-            return [{"judge": "SyncNet"} | {key: round(value, 4) for key, value in found.items()}]
-
-        works = {"reader": lambda: reader_rows(reader, codec, self.count),
-                 "identity": lambda: identity_rows(reader, self.count // 2),
-                 "damage": lambda: damage_rows(reader, net, codec, few), "syncnet": syncnet}
+        judges, codec = self.judges, load.load_module("codec")
+        works = {"reader": partial(reader_rows, judges.reader, codec, self.count),
+                 "identity": partial(identity_rows, judges.reader, self.count // 2),
+                 "damage": partial(damage_rows, judges, codec, few),
+                 "syncnet": partial(sync_rows, judges.syncnet, self.count)}
         return [once(name, "judges", lambda work=work: (work(), {}))
                 for name, work in works.items()]
 
@@ -168,14 +158,14 @@ def identity_rows(reader, count=FACES, factors=(*CONTINUOUS, *CATEGORICAL)):
 
 
 @torch.inference_mode()
-def damage_rows(reader, net, codec, count):
+def damage_rows(judges, codec, count):
     """Every number of the table for truth after each corruption, at growing strength, on
     average over `count` clips in which somebody speaks."""
     found, number, spoken = {}, 0, 0
     while spoken < count:
         clip, shown = spoilt_views(number, codec)
         number += 1
-        if sync(net, shown["rendered"], clip.samples).offset is None:
+        if sync(judges.syncnet, shown["rendered"], clip.samples).offset is None:
             continue
         frames, g = shown["rendered"], torch.Generator().manual_seed(number)
         truth = metrics.Truth.of(clip.state, frames, shown["through the codec"])
@@ -184,11 +174,38 @@ def damage_rows(reader, net, codec, count):
             for strength in STRENGTHS:
                 some, sound = damage(frames, clip.samples, strength,
                                      torch.Generator().manual_seed(number))
-                row, _ = Judges(reader, net).numbers(some, sound, truth)
+                row, _ = judges.numbers(some, sound, truth)
                 found.setdefault((name, strength), []).append(row)
         spoken += 1
     return [{"judge": "damage", "corruption": name, "strength": strength, "clips": count} |
             mean_row(rows) for (name, strength), rows in found.items()]
+
+
+@torch.inference_mode()
+def sync_rows(net, count, frames=80):
+    """What the SyncNet gets right on the first `count` clips, of those that speak.
+
+    The share whose true offset is found exactly, and to one frame as in the original; the share in
+    which truth shifted by -10 .. 10 frames is found to be shifted by just that; mean Sync-C and
+    Sync-D of truth, and of the same faces with another clip's sound.
+    """
+    rows, before = [], None
+    for number in range(count):
+        clip = clips.script(SPLIT, number, frames + 2 * SHIFT, degraded=0.0)
+        whole, samples = clips.film(clip), clip.samples[1000 * SHIFT:1000 * (SHIFT + frames)]
+        true = sync(net, whole[SHIFT:SHIFT + frames], samples)
+        if true.offset is None:
+            continue
+        late = (-1) ** number * (1 + number % SHIFT)
+        shifted = sync(net, whole[SHIFT - late:SHIFT - late + frames], samples)
+        other = sync(net, whole[SHIFT:SHIFT + frames], samples if before is None else before)
+        rows.append({"found": true.offset == 0, "found within 1": abs(true.offset) <= 1,
+                     "shift found": shifted.offset == late, "confidence": true.confidence,
+                     "distance": true.distance,
+                     "confidence with other sound": other.confidence if rows else None,
+                     "distance with other sound": other.distance if rows else None})
+        before = samples
+    return [{"judge": "SyncNet", "clips": len(rows)} | mean_row(rows)]
 
 
 def mean_row(rows):

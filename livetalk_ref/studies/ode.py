@@ -74,13 +74,12 @@ QUICK = OdeSize(pairs=(16, 32), seeds=(0, 1), steps=4, short=1, kept=(1, 4), hel
 class OdeStudy(Study):
     """All jobs of one size; the methods that do them are generators that return rows."""
 
-    name = "ode"
+    name, sizes = "ode", {"size": (FULL, QUICK)}
 
-    def __init__(self, quick=False, compiled=False, size=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.size = size or (QUICK if quick else FULL)
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
         self.seeds = self.size.seeds
-        self.causal = self.folder / "teacher_causal" if quick else trajectories.CAUSAL
+        self.causal = self.folder / "teacher_causal" if self.quick else trajectories.CAUSAL
 
     def key(self):
         return load.checkpoints_key(cache_key(load.load_module("codec")), "codec", "teacher")

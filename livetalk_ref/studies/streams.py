@@ -18,7 +18,6 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.files import blame, placed
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.lips import sync
-from livetalk_ref.judge.evaluate import Judges
 from livetalk_ref.load import load
 from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
@@ -32,9 +31,8 @@ from livetalk_ref.world.visemes import visemes
 
 RESULT, STUDENT = "policies", "student"
 PROMPT = "a happy person smiles and nods while speaking"
-MINUTES, SPLIT = 10.0, 0.3      # of a stream; share of it that a split's stream lasts
+SPLIT = 0.3                     # share of a stream that a split's lasts
 BUDGET = 5                      # blocks that all splits keep
-IDENTITIES = 3
 MARKS = (0, 10, 60, 300, 600)   # seconds of the filmstrips
 STREAMS = {
     "full": FULL,
@@ -56,18 +54,11 @@ class Streams(Study):
 
     name = "streams"
 
-    def __init__(self, quick=False, compiled=False, seconds=None, identities=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.seconds = seconds or (12.0 if quick else 60 * MINUTES)
-        self.seeds = range(identities or (1 if quick else IDENTITIES))
+    sizes = {"seconds": (600.0, 12.0), "seeds": ((0, 1, 2), (0,))}      # of a stream; people
 
     @cached_property
     def avatar(self):
         return load(STUDENT)
-
-    @cached_property
-    def judges(self):
-        return Judges.load()
 
     def key(self):
         return self.judges.key(self.avatar.model, self.avatar.codec)
@@ -90,20 +81,16 @@ class Streams(Study):
         """Run one stream, holding ten seconds of pictures at a time."""
         talk, picture = Talk.of(seconds, identity), portrait_of(identity)
         watcher = Watcher(self.judges, picture, PROMPT, talk)
-        rows, marks, ends = [], {}, None
-        try:
-            for frames in stream_parts(self.avatar, picture, PROMPT, talk, policy, identity):
-                yield
-                for mark in MARKS:
-                    index = mark * FPS - watcher.first
-                    if 0 <= index < len(frames):
-                        marks[mark] = to_bytes(frames[index])
-                last = to_bytes(frames[-1])
-                rows.append(watcher(frames))
-        except UserError:
-            if policy.relative:
-                raise
-            ends = TABLE_END / 4                            # of absolute positions, in seconds
+        rows, marks = [], {}
+        ends = None if policy.relative or seconds < TABLE_END / 4 else TABLE_END / 4    # seconds
+        for frames in stream_parts(self.avatar, picture, PROMPT, talk, policy, identity):
+            yield
+            for mark in MARKS:
+                index = mark * FPS - watcher.first
+                if 0 <= index < len(frames):
+                    marks[mark] = to_bytes(frames[index])
+            last = to_bytes(frames[-1])
+            rows.append(watcher(frames))
         if kind == "stream":
             marks |= {} if ends else {round(seconds): last}
             save(self.shown(name, identity), {str(mark): frame for mark, frame in marks.items()})
@@ -146,14 +133,10 @@ def policy_row(kind, name, found):
     for key in streams[0][0].keys() - {"seconds"}:
         columns = zip(*([part.get(key) for part in stream] for stream in streams))
         row[key] = [mean_of(column) for column in columns]
-    row["last minute"] = [mean_of([part["identity"] for part in last_minute(stream)])
+    last = max(1, min(60 // PART, len(streams[0]) // 3))    # of a short one the last third
+    row["last minute"] = [mean_of([part["identity"] for part in stream[-last:]])
                           for stream in streams]
     return row
-
-
-def last_minute(stream):
-    """The parts of a stream's last minute, or of the last third of a shorter one."""
-    return stream[-max(1, min(60 // PART, len(stream) // 3)):]
 
 
 def mean_of(values):
@@ -195,26 +178,23 @@ class Talk:
 
 
 def stream_parts(avatar, picture, prompt, talk, policy, seed):
-    """Yield the frames (160, 3, H, W) of every ten seconds of a stream, the rest at its end.
-
-    UserError where the policy's positions end; what was made before it has come by then.
-    """
+    """Yield the frames (160, 3, H, W) of every ten seconds of a stream, and the rest at its end,
+    or where absolute positions end."""
     session = AvatarSession(avatar, picture, prompt, torch.Generator().manual_seed(seed), policy,
                             undo=0)
-    waiting, end, size = torch.zeros(0, *picture.shape), None, PART * FPS
+    waiting, size = torch.zeros(0, *picture.shape), PART * FPS
     for samples in talk.samples.split(FRAMES * SAMPLES_PER_FRAME):
         try:
             waiting = torch.cat([waiting, session.push(samples).pictures])
-        except UserError as error:
-            end = error
+        except UserError:
+            if policy.relative:
+                raise
             break
         if len(waiting) >= size:
             yield waiting[:size]
             waiting = waiting[size:].clone()
     if len(waiting) >= FPS:                         # less would say nothing
         yield waiting
-    if end:
-        raise end
 
 
 class Watcher:

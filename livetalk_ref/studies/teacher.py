@@ -15,7 +15,7 @@ from livetalk_ref.flow import TEACHER_STEPS, Guidance
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge.benchmarks import CLIPS, PAPERS
 from livetalk_ref.judge.distances import USED, compare_judged, frechet
-from livetalk_ref.judge.evaluate import Judges, evaluate_once, find_maker
+from livetalk_ref.judge.evaluate import evaluate_once, find_maker
 from livetalk_ref.studies.work import Job, Study, once
 from livetalk_ref.world.latents import cache_key
 
@@ -44,24 +44,23 @@ class Teacher(Study):
     """A job a table; clips are judged once and read again."""
 
     name = "teacher"
+    sizes = {"counts": ((64, 16, 192, CLIPS), (4, 4, 4, 4))}        # clips of each table
 
     def key(self):
-        start = cache_key(load.load_module("codec")) + Judges.load().key()
+        start = cache_key(load.load_module("codec")) + self.judges.key()
         return load.checkpoints_key(start, "codec", "teacher")
 
     def jobs(self):
-        sizes = (4, 4, 4, 4) if self.quick else (64, 16, 192, CLIPS)
         guided = {"teacher": (partial(find_maker, "teacher", guidance=GUIDANCE), {})}
         truth = {"truth": (partial(find_maker, "truth"), {})}
         swept = {f"text {text}, audio {audio}": (
             partial(find_maker, "teacher", guidance=Guidance(text, audio)),
             {"text": text, "audio": audio}) for text, audio in SWEEP}
+        tables = {"teacher": truth | guided, "guidance": swept, "gate": gate_makers()}
         made = [Job(name, (name,), partial(self.tabulate, name, makers, count))
-                for name, makers, count in (("teacher", truth | guided, sizes[0]),
-                                            ("guidance", swept, sizes[1]),
-                                            ("gate", gate_makers(), sizes[2]))]
-        made += [Job(f"scoreboard-{name}", ("scoreboard",), partial(self.rank, name, sizes[3]))
-                 for name in PAPERS]
+                for (name, makers), count in zip(tables.items(), self.counts)]
+        made += [Job(f"scoreboard-{name}", ("scoreboard",),
+                     partial(self.rank, name, self.counts[-1])) for name in PAPERS]
         return made if self.quick else [*made, once("teacher_curve", "teacher_curve",
                                                     teacher_curve)]
 

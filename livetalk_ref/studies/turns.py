@@ -40,14 +40,13 @@ OFF_TOPIC = ("What is the capital of France?", "Why is the sky blue?", "Who wrot
 class Turns(Study):
     """One job: all is timing."""
 
-    name = "turns"
+    name, sizes = "turns", {"count": (8, 2)}
 
     def key(self):
         return load.checkpoints_key("", best_student())
 
     def jobs(self):
-        return [once("turn_latency", "turn_latency",
-                     partial(time_turns, 2 if self.quick else 8))]
+        return [once("turn_latency", "turn_latency", partial(time_turns, self.count))]
 
 
 def speaker(text, voice="us-f2"):
@@ -72,7 +71,7 @@ def questions(source, count):
     return [speaker(text) for text in chosen] if source == SPOKEN else chosen
 
 
-def time_turns(count=8):
+def time_turns(count):
     """(rows, cost): all is timing, and so in cost; rows say how many answers came."""
     maker, rows, cost = Maker(best_student()), [], []
     sources = [TYPED, SPOKEN]

@@ -10,11 +10,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from livetalk_ref.errors import Progress
 from livetalk_ref.files import RESULTS, write_json, write_result
-from livetalk_ref.judge.evaluate import Ground
+from livetalk_ref.judge.evaluate import Ground, Judges
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,14 @@ class Study:
     """Jobs in an order in which they can be done; a subclass has `name`, `jobs` and `key`."""
 
     name = ""
+    sizes = {}          # {attribute: (how much of it, and in a quick study)}
     seeds = (0,)
     device = "cpu"      # where what costs time was done
 
-    def __init__(self, quick=False, compiled=False, folder="runs/studies", results=None):
+    def __init__(self, quick=False, compiled=False, folder="runs/studies", results=None, **sizes):
         self.quick, self.compiled = quick, compiled
+        for what, (usual, few) in self.sizes.items():
+            setattr(self, what, sizes.get(what, few if quick else usual))
         self.folder = Path(folder) / (f"{self.name}-quick" if quick else self.name) / self.key()
         self.results = self.folder / "results" if quick else Path(results or RESULTS)
         self.grounds = {}
@@ -67,6 +71,10 @@ class Study:
     def place(self, job):
         """Where a job's rows are kept."""
         return self.folder / "jobs" / f"{job.name}.json"
+
+    @cached_property
+    def judges(self):
+        return Judges.load()
 
     def ground(self, *which):
         """The `evaluate.Ground` of (name, count, frames), made once."""
