@@ -87,7 +87,7 @@ def time_first_frame(avatar, cond, steps):
     cond = heard_cond(avatar, cond)
     times.append(wall_clock(device))
     if avatar.is_student:
-        x0 = denoise(avatar.model, draw(cond, generator), cond, EMPTY)
+        x0 = denoise(avatar.model, draw(cond, generator, steps), cond, EMPTY)
     else:
         noise = torch.randn(1, WINDOW, *cond.ref.shape[1:], generator=generator).to(cond.ref)
         *_, step = euler(avatar.model, noise, cond.ref[:, None], cond, steps, generate.GUIDANCE)
@@ -251,7 +251,7 @@ def teacher_flops(avatar, cond, steps, windows=WINDOWS):
 def student_flops(avatar, cond, block):
     """The same of a student whose later blocks take `block` FLOPs; cond: of a first one."""
     cond = heard_cond(avatar, cond)
-    noise = draw(cond, torch.Generator().manual_seed(0))
+    noise = draw(cond, torch.Generator().manual_seed(0), avatar.student_steps)
     first = count_flops(lambda: denoise(avatar.model, noise, cond, EMPTY))
     one, two = (count_flops(lambda n=n: avatar.codec.decode(noise[0, :, :n])) for n in (1, 2))
     return {"first frame": first + two, "frame": block / FRAMES,
