@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import SMALL, random_reader, shake, small_benchmark, write_checkpoints, write_student
+from tiny import SMALL, random_reader, shake, small_benchmark, write_checkpoints
 
 from livetalk_ref import generate, load, rollout
 from livetalk_ref.errors import UserError
@@ -18,6 +18,7 @@ from livetalk_ref.judge.evaluate import ClipMaker, JudgedTruth, Judges
 from livetalk_ref.judge.metrics import DEFINITIONS
 from livetalk_ref.load import Avatar
 from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
+from livetalk_ref.train import save
 from livetalk_ref.wan import WanDiT
 from livetalk_ref.world.clips import film
 
@@ -29,7 +30,9 @@ LENGTH = generate.frames_in(evaluate.LONG_WINDOWS)
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     write_checkpoints(folder)
-    write_student(folder)
+    for name, seed, more in (("teacher", 1, {}), ("student_ode", 2, {"sampler": "rollout"})):
+        save(folder / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
+             config=SMALL, **more)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "CHECKPOINTS", folder)
         yield folder
@@ -134,7 +137,7 @@ def test_costs_are_those_of_the_sampler(ground, guidance):
     _, cost = evaluate.judge_clips(evaluate.find_maker("teacher", 2, guidance), ground)
     assert cost["evaluations_per_clip"] == generate.evaluations(1, 2, guidance)
     _, more = evaluate.judge_clips(evaluate.find_maker("teacher", 4, guidance), ground)
-    assert 1.2 < more["flops_per_frame"] / cost["flops_per_frame"] < 2      # decoding is the rest
+    assert 1 < more["flops_per_frame"] / cost["flops_per_frame"] < 2        # decoding is the rest
 
 
 def test_a_students_cost_is_counted(ground):

@@ -237,7 +237,7 @@ def test_looks_are_kept_for_filmstrips(ablation_done):
     x, real, fake = (tensors[f"{part} baseline-seed0 0"] for part in ("x", "real", "fake"))
     assert x.shape == real.shape == fake.shape and not torch.equal(real, fake)
     run, = folder.glob("runs/studies/ablation/*/baseline-seed0")
-    made = read(probed(run, 0))[0]["x"][[0, -1]]
+    made = read(probed(run, 0))[0]["x"][[0, -1]].float()
     assert (x - made).abs().max() < 0.01 * made.abs().max()         # 8 bits are enough to look at
     spread, pull, *_ = ablation.gaps({"x": made, "real": made[None] + 1, "fake": made[None]})[0]
     assert pull.item() == pytest.approx(1, rel=1e-4)
