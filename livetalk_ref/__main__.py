@@ -11,9 +11,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import Progress, UserError, run_program, warn
-from livetalk_ref.judge.commands import add_bench, bench, tell
 from livetalk_ref.live import add_live, live
-from livetalk_ref.options import PROMPT, SEED, Parser, add_device, add_evaluate, add_json, number
+from livetalk_ref.options import (PROMPT, SEED, Parser, add_bench, add_device, add_evaluate,
+                                  add_json, number)
 from livetalk_ref.real import REAL
 from livetalk_ref.train_commands import (add_train, add_trajectories, add_weights, train,
                                          trajectories, weights)
@@ -246,31 +246,57 @@ def portrait(options):
     print(options.out)
 
 
+def bench(options):
+    """Latency, throughput and memory of a generator on this machine."""
+    from livetalk_ref.files import write_result
+    from livetalk_ref.judge import bench as b
+
+    with Progress("stream: block", b.blocks_in(options.seconds)) as progress:
+        facts = b.bench_model(options.model, options.seconds, progress)
+    if options.keep:                # as rows what no machine changes: the model's, its teacher's
+        names = "model", "steps", "algorithmic", "flops", "times_counted"
+        rows = [{name: one[name] for name in names if name in one}
+                for one in (facts, facts.get("teacher")) if one]
+        write_result(options.keep, typed(), rows, [0], facts)
+    tell(options, facts, b.figures_text(facts))
+
+
 def evaluate(options):
     """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
     from livetalk_ref.files import blame, placed
-    from livetalk_ref.judge import benchmark as b
-    from livetalk_ref.judge import originals
-    from livetalk_ref.judge.videos import export
+    from livetalk_ref.judge import distances as d
+    from livetalk_ref.judge import evaluate as e
+    from livetalk_ref.judge.benchmarks import export_conditions
 
     if options.export:
         with Progress(f"writing {options.set}: clip", options.clips) as progress:
-            print(export(options.set, options.export, options.clips, options.seed, progress))
+            print(export_conditions(options.set, options.export, options.clips, options.seed,
+                                    progress))
         return
-    command = shlex.join(["python", "-m", "livetalk_ref", *sys.argv[1:]])
     settings = options.steps, guidance_of(options.text_guidance, options.audio_guidance)
     with placed(options.out) if options.out else nullcontext() as temporary:
-        made = b.video_maker(options.videos, options.set, options.clips, *settings) \
-            if options.videos else b.maker(options.model, *settings, options.seed)
+        made = e.find_video_maker(options.videos, options.set, options.clips, *settings) \
+            if options.videos else e.find_maker(options.model, *settings, options.seed)
         files = {"FID": options.inception, "FVD": options.i3d}
-        detectors = originals.load({kind: path for kind, path in files.items() if path})
-        ground = originals.watching(b.Ground.make(options.set, options.clips), detectors)
-        facts, _ = b.evaluate(made, ground, options.seed, command)
-        facts["rows"][0] |= originals.distances(ground)
+        detectors = {kind: d.load_detector(path) for kind, path in files.items() if path}
+        ground = e.Ground.make(options.set, options.clips)
+        facts, judged = e.evaluate_maker(made, ground, options.seed, typed(),
+                                         lambda frames, *_: d.look_at_clip(detectors, frames))
+        facts["rows"][0] |= d.detector_distances(detectors, judged.notes, ground.bench)
         if temporary:
             with blame(options.out):
                 temporary.write_text(json.dumps(facts, indent=1) + "\n")
-    tell(options, facts, b.table(facts))
+    tell(options, facts, d.evaluation_text(facts))
+
+
+def tell(options, facts, text):
+    """Print facts as one JSON object, or as text."""
+    print(json.dumps(facts) if options.json else text)
+
+
+def typed():
+    """The command line as it was typed."""
+    return shlex.join(["python", "-m", "livetalk_ref", *sys.argv[1:]])
 
 
 def guidance_of(text, audio, usual=None):

@@ -31,7 +31,7 @@ def number(low, high, kind=int):
     return parse
 
 
-SETS = ("studio", "wild", "celeb")
+SETS = ("studio", "wild", "celeb", "held_out")
 SEED = number(0, 2 ** 63 - 1)
 PROMPT = "a happy person smiles and nods while speaking"
 
@@ -44,6 +44,15 @@ def add_device(parser, usual):
 def add_json(parser):
     """`--json`, the same for every command that has it."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+
+
+def add_bench(c):
+    """Options of `bench`."""
+    c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
+    c.add_argument("--seconds", type=number(1, 36000, float), default=600.0, metavar="S",
+                   help="of a student's stream (600)")
+    c.add_argument("--keep", metavar="NAME", help="write data/results/NAME.json as well")
+    add_json(c)
 
 
 def add_evaluate(c):

@@ -10,7 +10,7 @@ from livetalk_ref import curation, loading
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.errors import UserError
 from livetalk_ref.nets.restorer import difference, through
-from livetalk_ref.studies.curation import auc
+from livetalk_ref.judge.distances import area_under_curve
 from livetalk_ref.world.face import render
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.latents import NEVER, LatentClips, encode_clip
@@ -81,17 +81,11 @@ def test_mixture_has_the_stated_shares():
     assert torch.allclose(curation.mixture(none, none), torch.full((100,), 0.01))
 
 
-def test_area_under_the_curve():
-    bad = torch.tensor([True, True, False, False])
-    assert auc([3.0, 4.0, 1.0, 2.0], bad) == 1 and auc([1.0, 2.0, 3.0, 4.0], bad) == 0
-    assert auc([1.0, 1.0, 1.0, 1.0], bad) == 0.5 and auc([3.0, 1.0, 2.0, 0.0], bad) == 0.75
-
-
 def test_damage_is_seen_mended_and_good_references_stay(clips, kinds, codec):
     """The shipped restorer on faces that it never saw."""
     made = kinds["curated"]
     doubt = [row["doubt"] for row in made.record]
-    assert auc(doubt, clips.degraded) > 0.85
+    assert area_under_curve(doubt, clips.degraded) > 0.85
     did = [row["did"] for row in made.record]
     before, after = (wrong(c.latents[:, 0], clips, codec) for c in (clips, made.clips))
     for i, word in enumerate(did):

@@ -1,29 +1,19 @@
 """The ODE stage on tiny trajectories: recipes, kept weights, what ships and what a file says."""
 
-from dataclasses import replace
 
 import pytest
 import torch
-from test_benchmark import scripted
 from test_wan import worst
-from tiny import CODEC, shake
+from tiny import CODEC, SMALL, build_here, scripted, shake
 
 from livetalk_ref import loading, ode, stages, trajectories
 from livetalk_ref.codec import Codec
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import eight_bits, unpacked
 from livetalk_ref.runs import kept, read, save
-from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.wan import WanDiT
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.clips import FRAMES
-
-SMALL = replace(TINY, dim=32, ffn_dim=32, heads=2, layers=4, audio_hidden=8, freq_dim=16)
-
-
-def build_here(folder, make, split, count, workers=None):
-    """Shards without processes of their own, which would not know what a test has changed."""
-    for shard in range(-(-count // shards.SHARD)):
-        yield shards.build_shard(folder, make, split, shard)
 
 
 @pytest.fixture(scope="module")

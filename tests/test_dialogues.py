@@ -1,4 +1,4 @@
-"""The multi-turn benchmark: its scenarios, the three systems' films, and the judges' numbers."""
+"""The study of dialogues: its scenarios, the three systems' films, and the judges' numbers."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -102,45 +102,46 @@ def test_coherence_sees_a_jump_and_where_it_is():
     frames = 0.02 * torch.randn(40, 3, 8, 8, generator=g)
     state = torch.zeros(40, len(READ))
     identity = torch.nn.functional.one_hot(torch.zeros(40, dtype=torch.long), 4).float()
-    calm = dialogues.coherence(frames, reading(state, identity), [20])
+    calm = dialogues.seam_numbers(frames, reading(state, identity), [20])
     assert calm["identity across turns"] == pytest.approx(1) and calm["pose step"] == 0
     assert calm["step over usual"] == pytest.approx(1, abs=0.3)
     frames[20:] += 0.5
     state[20:, READ.index("turn")] = 0.3
     identity[20:] = torch.tensor([0.0, 1, 0, 0])
-    jump = dialogues.coherence(frames, reading(state, identity), [20])
+    jump = dialogues.seam_numbers(frames, reading(state, identity), [20])
     assert jump["identity across turns"] == pytest.approx(0)
     assert jump["pose step"] == pytest.approx(0.3)
     assert jump["colour step"] == pytest.approx(0.5 * 127.5, abs=1) and jump["step over usual"] > 10
-    elsewhere = dialogues.coherence(frames, reading(state, identity), [30])
-    assert elsewhere["pose step"] == 0 and dialogues.coherence(frames, reading(state, identity), [
-    ])["pose step"] is None
+    elsewhere = dialogues.seam_numbers(frames, reading(state, identity), [30])
+    assert elsewhere["pose step"] == 0
+    assert dialogues.seam_numbers(frames, reading(state, identity), [])["pose step"] is None
 
 
 def test_expressions_are_judged_once_settled_and_lines_of_one_emotion_together():
-    assert dialogues.joined([(0, 9, "sad"), (9, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]) \
-        == [(0, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]
+    marks = [(0, 9, "sad"), (9, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]
+    assert dialogues.join_emotions(marks) == [(0, 30, "sad"), *marks[2:]]
     shown = torch.zeros(60, dtype=torch.long)
     shown[20:30] = 2                                                # sad
     read = SimpleNamespace(expression=lambda: shown)
     happy, sad = (dialogues.EXPRESSIONS[1], dialogues.EXPRESSIONS[2])
-    assert dialogues.expression(read, [(0, 30, sad)]) == 1
-    assert dialogues.expression(read, [(0, 30, happy)]) == 0
-    assert dialogues.expression(read, [(0, 19, sad)]) is None       # too short to settle
+    assert dialogues.lines_right(read, [(0, 30, sad)]) == 1
+    assert dialogues.lines_right(read, [(0, 30, happy)]) == 0
+    assert dialogues.lines_right(read, [(0, 19, sad)]) is None       # too short to settle
 
 
 def test_rows_and_waits_are_those_of_the_dialogues(monkeypatch):
     """One job a dialogue and system; their numbers become means, their waits a median."""
     monkeypatch.setattr(dialogues.Dialogues, "key", lambda self: "x")
     monkeypatch.setattr(dialogues.Dialogues, "judges", None)
-    monkeypatch.setattr(dialogues, "judge", lambda film, _: dict.fromkeys(dialogues.BETTER, 0.5))
+    monkeypatch.setattr(dialogues, "judge_dialogue",
+                        lambda film, _: dict.fromkeys(dialogues.NUMBERS, 0.5))
     study = dialogues.Dialogues(count=2)
     study.systems = dict.fromkeys((dialogues.OURS, dialogues.RESTARTED, dialogues.CLIPS),
                                   lambda _: SimpleNamespace(seconds=[0.5, 1.5, 2.5]))
     jobs = study.jobs()
-    assert len(jobs) == 2 * 3 + 1
+    assert len(jobs) == 2 * 3
     found = []
-    for job in jobs[:-1]:
+    for job in jobs:
         work = job.work()
         with pytest.raises(StopIteration) as done:
             while True:
@@ -152,6 +153,6 @@ def test_rows_and_waits_are_those_of_the_dialogues(monkeypatch):
 
 
 def test_content_stays_empty_in_the_table():
-    row = dialogues.line("x", [dict.fromkeys(dialogues.BETTER, 1.0)] * 3)
+    row = dialogues.dialogue_row("x", [dict.fromkeys(dialogues.NUMBERS, 1.0)] * 3)
     assert all(row[name] is None for name in scenarios.CONTENT) and len(scenarios.CONTENT) == 5
     assert row["pose step"] == 1 and row["dialogues"] == 3
