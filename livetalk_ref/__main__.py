@@ -5,35 +5,20 @@ sentence, Ctrl-C with 130. Commands import what they need when they run, so that
 """
 
 import json
-import os
 import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import Progress, UserError, run_program, warn
-from livetalk_ref.judge.commands import add_bench, bench, tell
-from livetalk_ref.live.commands import add_live, live
-from livetalk_ref.options import (
-    PROMPT,
-    SEED,
-    Parser,
-    add_evaluate,
-    add_generate,
-    add_json,
-    add_train,
-    add_trajectories,
-)
-from livetalk_ref.real.commands import add_prepare, is_real, photo, prepare, real_avatar
+from livetalk_ref.live import add_live, live
+from livetalk_ref.options import (PROMPT, SEED, Parser, add_bench, add_device, add_evaluate,
+                                  add_json, number)
+from livetalk_ref.real import REAL
+from livetalk_ref.train_commands import (add_train, add_trajectories, add_weights, train,
+                                         trajectories, weights)
 
-STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
-          "dmd")                                    # in this order
-SIDE = ("teacher_causal",)                          # nothing that ships needs these
-QUICK_CLIPS = 128                                   # of `weights --quick`
-QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "restorer": 100,
-         "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
-OWN = {"ode": ("recipe", "variant", "count", "teacher", "seed"),
-       "dmd": ("recipe", "count", "seed")}          # options of `train` that these stages take
+DEMO_FACE = 2       # a face that the model keeps well
 
 
 def arguments():
@@ -47,7 +32,7 @@ def arguments():
         return made
 
     add_generate(command(generate, "a video from a picture, a sound file and a prompt"))
-    add_prepare(command(prepare, "save prompts' embeddings beside released weights"))
+    add_prepare(command(prepare, "your own clips as training data; or prompts' embeddings"))
     add_json(command(demo, "outputs/demo.mp4 from shipped weights, and how fast it was made"))
     add_live(command(live, "talk with the avatar in a browser: a page on this machine alone"))
     c = command(portrait, "the drawn portrait of a seed, as a PNG")
@@ -55,19 +40,52 @@ def arguments():
     c.add_argument("--out", required=True, metavar="O.png", help="the file to write")
     add_bench(command(bench, "latency, throughput and memory of the generator"))
     add_evaluate(command(evaluate, "judge clips on a benchmark: numbers, intervals and cost"))
-    add_train(command(train, "train one stage in runs/STAGE"), STAGES + SIDE)
+    add_train(command(train, "train one stage in runs/STAGE"))
     add_trajectories(command(trajectories, "the teacher's denoising paths, which students learn"))
-    c = command(weights, "train all that is shipped, from nothing; call it again to continue")
-    c.add_argument("--quick", action="store_true",
-                   help="the whole chain at 64x64 in minutes, much worse")
+    add_weights(command(weights, "train all that is shipped; call it again to continue"))
     return parser
+
+
+def prompt_words():
+    """The words of prompts, for `generate -h`."""
+    from livetalk_ref.world.prompts import list_words
+
+    return f"What the miniature reads in a prompt; other words are left out: {list_words()}."
+
+
+def add_generate(c):
+    """Options of `generate`."""
+    c.epilog = prompt_words         # called for the help alone
+    who = c.add_mutually_exclusive_group()
+    who.add_argument("--image", metavar="I", help="a portrait of the drawn world, PNG or "
+                     "JPEG; with released weights a photograph")
+    who.add_argument("--identity", type=SEED, metavar="SEED", default=7,
+                     help="the drawn portrait of a seed (7)")
+    c.add_argument("--audio", required=True, metavar="A", help="speech: wav, mp3, flac ..")
+    c.add_argument("--prompt", required=True, metavar="P", help=f"such as '{PROMPT}'")
+    c.add_argument("--out", required=True, metavar="O.mp4", help="the video to write")
+    c.add_argument("--model", default="teacher", metavar="M", help="teacher, student, "
+                   "student_ode, student_ode_short, the path of a checkpoint, livetalk-1.3b or "
+                   "omniavatar-1.3b (teacher)")
+    c.add_argument("--weights", metavar="DIR", help=f"for --model {' or '.join(REAL)}: the "
+                   f"folder with model.safetensors, vae/, wav2vec2/ and text.safetensors, see "
+                   f"README and notebook 10")
+    c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
+    c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
+    weight = number(0, 20, float)
+    c.add_argument("--text-weight", type=weight, help="text guidance, 1 is off")
+    c.add_argument("--audio-weight", type=weight, help="audio guidance, 1 is off")
+    c.add_argument("--scale", type=number(1, 16), metavar="K",
+                   help="how much larger the picture is shown (4; 1 with released weights)")
+    add_device(c, "cpu; with released weights cuda where there is one")
+    add_json(c)
 
 
 def generate(options):
     """A video from a picture, a sound file and a prompt."""
     from livetalk_ref import generate as g
     from livetalk_ref.device import check_device
-    from livetalk_ref.load import load
+    from livetalk_ref.loading import load
     from livetalk_ref.media import is_silent, load_audio
     from livetalk_ref.portrait import blank
 
@@ -91,6 +109,36 @@ def generate(options):
                              steps, guidance, scale, progress)
     tell(options, facts, f"{facts['out']}: {facts['frames']} frames, "
          f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
+
+
+def is_real(options):
+    """True for a model whose weights do not ship. UserError for a folder that none would read."""
+    if options.weights and options.model not in REAL:
+        raise UserError(f"--weights goes with --model {' or '.join(REAL)} alone.")
+    return options.model in REAL
+
+
+def real_avatar(options, samples):
+    """The avatar of released weights for a clip (N,), on the device asked for or the best."""
+    from livetalk_ref.cache import BLOCK, TABLE_END
+    from livetalk_ref.device import best_device, check_device
+    from livetalk_ref.generate import count_frames
+    from livetalk_ref.loading import load
+    from livetalk_ref.stream import FRAMES, MISSING
+
+    blocks = -(-(count_frames(samples) + MISSING) // FRAMES)
+    policy = "released" if BLOCK * blocks <= TABLE_END else "ahis"      # which has no end
+    return load(options.model, check_device(options.device or best_device()), options.weights,
+                policy=policy)
+
+
+def photo(options, avatar):
+    """The photograph that the options name as a reference, fitted as the authors do."""
+    from livetalk_ref.real.avatar import load_photo
+
+    if options.image is None:
+        raise UserError(f"{avatar.name} animates photographs: give one with --image.")
+    return load_photo(options.image, avatar.size)
 
 
 def known_prompt(prompt):
@@ -119,12 +167,75 @@ def reference(options, codec):
     return picture
 
 
+def add_prepare(parser):
+    """Options of `prepare`."""
+    clips = parser.add_argument_group("clips: talking-head videos to shards for `train teacher`")
+    clips.add_argument("--clips", metavar="DIR", help="the folder of videos; VIDEO.txt beside one "
+                       "is its prompt")
+    clips.add_argument("--out", metavar="SHARDS", help="the folder of tar shards and index.json")
+    clips.add_argument("--whole", action="store_true",
+                       help="take each picture's central square, and seek no face")
+    clips.add_argument("--model", metavar="M", default="teacher", help="whose codec and audio "
+                       "encoder; livetalk-1.3b with --weights (teacher)")
+    parser.add_argument("--weights", metavar="DIR",
+                        help="the released weights; for prompts with text_encoder/ and tokenizer/ "
+                        "of umT5-xxl")
+    parser.add_argument("--prompt", metavar="P", action="append", default=[],
+                        help="a prompt to be embedded; may be given several times")
+    parser.add_argument("--negative", metavar="N", default="",
+                        help="the prompt that stands for none under a teacher's guidance")
+    parser.add_argument("--device", default="cpu", help="where umT5 runs: cpu, cuda ..")
+
+
+def prepare(options):
+    """Make shards of videos, or write prompts' embeddings to DIR/text.safetensors, so that umT5
+    is needed no more."""
+    import torch
+
+    from livetalk_ref.device import check_device
+    from livetalk_ref.real.text import load_text, save_text
+
+    if options.clips:
+        if not options.out or options.prompt:
+            raise UserError("--clips goes with --out SHARDS, and without --prompt.")
+        from livetalk_ref.own_clips import prepare_clips
+
+        for path in prepare_clips(options.clips, options.out, options.model, options.weights,
+                                  options.whole):
+            print(path)
+        return
+    if not (options.weights and options.prompt):
+        raise UserError("Give --clips DIR with --out SHARDS, or --weights DIR with --prompt P.")
+    folder = Path(options.weights)
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.")
+    check_device(options.device)            # now, for umT5 takes minutes to load
+    save_text(path := folder / "text.safetensors",
+              load_text(folder, options.device, torch.bfloat16), options.prompt, options.negative)
+    print(path)
+
+
 def demo(options):
     """The main job on shipped weights: outputs/demo.mp4 and a table of its speed."""
-    from livetalk_ref.demo import run, table
+    from livetalk_ref import generate as g
+    from livetalk_ref.flow import TEACHER_STEPS
+    from livetalk_ref.loading import load
+    from livetalk_ref.portrait import portrait_of
+    from livetalk_ref.world.speech import list_spoken, load_spoken
 
-    facts = run(PROMPT, Progress)
-    tell(options, facts, table(facts))
+    clips = list_spoken()           # the first that no model was trained on
+    spoken = load_spoken(next(i for i, clip in enumerate(clips) if clip["split"] == "held_out"))
+    avatar, windows = load("teacher"), g.count_windows(g.count_frames(spoken.samples))
+    with Progress("denoising step", windows * TEACHER_STEPS) as watch:
+        facts = g.make_video(avatar, portrait_of(DEMO_FACE), spoken.samples, PROMPT,
+                             "outputs/demo.mp4", watch=watch)
+    tell(options, facts, f"""\
+video                {facts['out']}, {facts['frames']} frames with sound
+frames a second      {facts['frames_per_second']:.2f}
+first-frame latency  {facts['first_frame_seconds']:.2f} s
+real-time factor     {facts['real_time_factor']:.2f} (at most 1 keeps up)
+model evaluations    {facts['evaluations']}
+threads              {facts['threads']}""")
 
 
 def portrait(options):
@@ -135,31 +246,57 @@ def portrait(options):
     print(options.out)
 
 
+def bench(options):
+    """Latency, throughput and memory of a generator on this machine."""
+    from livetalk_ref.files import write_result
+    from livetalk_ref.judge import bench as b
+
+    with Progress("stream: block", b.blocks_in(options.seconds)) as progress:
+        facts = b.bench_model(options.model, options.seconds, progress)
+    if options.keep:                # as rows what no machine changes: the model's, its teacher's
+        names = "model", "steps", "algorithmic", "flops", "times_counted"
+        rows = [{name: one[name] for name in names if name in one}
+                for one in (facts, facts.get("teacher")) if one]
+        write_result(options.keep, typed(), rows, [0], facts)
+    tell(options, facts, b.figures_text(facts))
+
+
 def evaluate(options):
     """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
     from livetalk_ref.files import blame, placed
-    from livetalk_ref.judge import benchmark as b
-    from livetalk_ref.judge import originals
-    from livetalk_ref.judge.videos import export
+    from livetalk_ref.judge import distances as d
+    from livetalk_ref.judge import evaluate as e
+    from livetalk_ref.judge.benchmarks import export_conditions
 
     if options.export:
         with Progress(f"writing {options.set}: clip", options.clips) as progress:
-            print(export(options.set, options.export, options.clips, options.seed, progress))
+            print(export_conditions(options.set, options.export, options.clips, options.seed,
+                                    progress))
         return
-    command = shlex.join(["python", "-m", "livetalk_ref", *sys.argv[1:]])
     settings = options.steps, guidance_of(options.text_guidance, options.audio_guidance)
     with placed(options.out) if options.out else nullcontext() as temporary:
-        made = b.video_maker(options.videos, options.set, options.clips, *settings) \
-            if options.videos else b.maker(options.model, *settings, options.seed)
+        made = e.find_video_maker(options.videos, options.set, options.clips, *settings) \
+            if options.videos else e.find_maker(options.model, *settings, options.seed)
         files = {"FID": options.inception, "FVD": options.i3d}
-        detectors = originals.load({kind: path for kind, path in files.items() if path})
-        ground = originals.watching(b.Ground.make(options.set, options.clips), detectors)
-        facts, _ = b.evaluate(made, ground, options.seed, command)
-        facts["rows"][0] |= originals.distances(ground)
+        detectors = {kind: d.load_detector(path) for kind, path in files.items() if path}
+        ground = e.Ground.make(options.set, options.clips)
+        facts, judged = e.evaluate_maker(made, ground, options.seed, typed(),
+                                         lambda frames, *_: d.look_at_clip(detectors, frames))
+        facts["rows"][0] |= d.detector_distances(detectors, judged.notes, ground.bench)
         if temporary:
             with blame(options.out):
                 temporary.write_text(json.dumps(facts, indent=1) + "\n")
-    tell(options, facts, b.table(facts))
+    tell(options, facts, d.evaluation_text(facts))
+
+
+def tell(options, facts, text):
+    """Print facts as one JSON object, or as text."""
+    print(json.dumps(facts) if options.json else text)
+
+
+def typed():
+    """The command line as it was typed."""
+    return shlex.join(["python", "-m", "livetalk_ref", *sys.argv[1:]])
 
 
 def guidance_of(text, audio, usual=None):
@@ -171,72 +308,6 @@ def guidance_of(text, audio, usual=None):
         return None
     usual = usual or g.GUIDANCE
     return Guidance(usual.text if text is None else text, usual.audio if audio is None else audio)
-
-
-def train(options):
-    """Train one stage."""
-    from livetalk_ref import stages
-
-    named = {name: vars(options)[name] for name in OWN["ode"] if vars(options)[name] is not None}
-    wrong = named.keys() - OWN.get(options.stage, ())
-    if wrong or options.stage == "dmd" and options.rate != 1:
-        name = "rate" if not wrong else min(wrong).replace("count", "pairs")
-        raise UserError(f"--{name} is no option of the stage {options.stage}; leave it out.")
-    follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
-                                           options.resume, options.start, options.rate,
-                                           options.compile, options.device, **named))
-
-
-def trajectories(options):
-    """Generate trajectories of a shipped teacher, continuing what an earlier call began."""
-    from livetalk_ref import trajectories as t
-
-    with Progress("trajectories: step") as progress:
-        shards = t.count_shards(options.count)
-        steps, place = t.STEPS[options.teacher], [1, 0]     # shard and step under way
-
-        def watch(step):
-            place[1] += 1
-            progress.set_postfix_str(f"shard {place[0]} of {shards}, step {place[1]} of {steps}",
-                                     refresh=False)
-            progress()
-
-        if options.sample:
-            print(t.write_sample(watch=watch))
-            return
-        for path in t.from_shipped(options.count, options.split, options.teacher, watch):
-            print(path)
-            place[:] = place[0] + 1, 0
-
-
-def weights(options):
-    """Train and export every stage in order, continuing what an earlier call began."""
-    folder = Path("runs/quick" if options.quick else "runs")
-    world = {"LIVETALK_SIZE": "64", "LIVETALK_WEIGHTS": str(folder / "checkpoints")}
-    if options.quick:       # a smaller world, read from here by the modules that are imported now
-        os.environ.update(world)
-    from livetalk_ref import stages
-    from livetalk_ref.files import read_metrics
-
-    hours = {}
-    for name in STAGES:
-        few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
-        follow(name, stages.run_stage(name, folder / name, resume=True, **few))
-        stages.export(name, folder / name)
-        hours[name] = sum(line["seconds"] for line in read_metrics(folder / name)) / 3600
-    for name, value in hours.items():
-        print(f"{name:8} {value:6.2f} h of updates")
-    if options.quick:
-        print("To see it:", *(f"{k}={v}" for k, v in world.items()), "make demo")
-
-
-def follow(name, states):
-    """Run a training loop to its end, showing loss and time left."""
-    with Progress(f"{name} update") as progress:
-        for state in states:
-            progress.set_postfix_str(f"loss {state.loss:.4f}, {state.seconds_left / 60:.0f} min "
-                                     f"left", refresh=False)
-            progress.update(state.step - progress.n)
 
 
 def obey():

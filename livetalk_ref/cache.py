@@ -31,6 +31,7 @@ class Policy:
 
     def keeps(self, frame, now):
         """True where this frame number is readable to a block that starts at frame `now`."""
+        # The first frames of all anchor the identity; then come the latest (section 4).
         return frame < self.sinks or self.window is None or frame >= now - self.window
 
 
@@ -75,8 +76,9 @@ class KVCache:
         now = self.now + new[0][0].shape[2]
         frames = self.frames + tuple(range(self.now, now))
         slots = [i for i, frame in enumerate(frames) if self.policy.keeps(frame, now)]
+        # A new value, layer after layer, or all of the old one would be held twice for a moment.
         layers = []
-        for i, pair in enumerate(new):          # one after the other, or all would be held twice
+        for i, pair in enumerate(new):
             if self.layers:
                 pair = [torch.cat(both, dim=2) for both in zip(self.layers[i], pair)]
             layers.append(tuple(t[:, :, slots] for t in pair))

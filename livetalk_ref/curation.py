@@ -16,11 +16,10 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.nets.restorer import spoil
-from livetalk_ref.train import read, save
-from livetalk_ref.world import clips as clips_of
-from livetalk_ref.world import latents, shards
+from livetalk_ref.runs import read, save
+from livetalk_ref.world import clips as clips_of, latents, shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.latents import WINDOW, LatentClips
@@ -28,6 +27,7 @@ from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, 
 from livetalk_ref.world.state import SIZE
 from livetalk_ref.world.text import TEXT_ROWS
 
+VERSION = 1                     # of what curation does: raise it when that changes
 COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
 DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
@@ -66,15 +66,15 @@ class Conditions:
 
 
 def trim(cond):
-    """The same condition without the rows of a second prompt that no frame reads yet: less to
-    attend to, and no mask."""
+    """A condition without the rows of a second prompt that no frame reads yet: less to attend to,
+    and no mask."""
     if cond.text_mask is None or cond.text_mask[..., TEXT_ROWS:].any():
         return cond
     return replace(cond, text=cond.text[:, :TEXT_ROWS], text_mask=None)
 
 
 def is_vague(prompt):
-    """Does it ask for neither an expression nor a motion?"""
+    """True for a prompt that asks for neither an expression nor a motion."""
     return parse(prompt) == parse("")
 
 
@@ -114,8 +114,7 @@ def encoded(images, codec):
 
 
 def decide(doubt, remains):
-    """What is done with references so likely damaged, with so much of it remaining (1/255): N
-    words."""
+    """The treatment (N words) of references so likely damaged, with so much left of it (1/255)."""
     return [KEPT if bad < DOUBT else MENDED if left < MEND else REPLACED
             for bad, left in zip(doubt.tolist(), remains.tolist())]
 
@@ -208,7 +207,7 @@ def conditions(kind, count=COUNT, folder="runs/conditions"):
     """`Conditions` of a kind from the first `count` training clips.
 
     What curation makes of them is kept in the folder, under a name that changes with the clips,
-    the restorer, the judges and this file.
+    the restorer, the judges and `VERSION`.
     """
     clips = cached_clips(count)
     if kind in AS_COLLECTED or kind not in KINDS:

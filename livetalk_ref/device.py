@@ -1,12 +1,15 @@
-"""The device of a run: the one that was named, or a CUDA GPU where there is one."""
+"""The device of a run, the one that was named or a CUDA GPU, and the precision that suits it."""
+
+from contextlib import contextmanager, nullcontext
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from livetalk_ref.errors import UserError
 
 
 def best_device():
-    """What a training takes unless it is told."""
+    """The device of a training that is not told another: a CUDA GPU where there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -18,3 +21,28 @@ def check_device(name):
         raise UserError(f"PyTorch cannot use the device '{name}' here; give another --device, "
                         f"such as cpu.") from error
     return name
+
+
+@contextmanager
+def autocast(device, precision):
+    """Mixed precision: "bf16", "fp16" or "fp32" (none).
+
+    On CPU the plain attention kernel is the fast one where gradients are kept, and chosen there.
+    """
+    device = torch.device(device).type
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        plain = device == "cpu" and torch.is_grad_enabled()
+        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+            yield
+
+
+def best_precision(device, scaled=False):
+    """bf16 where the device multiplies it in hardware, fp16 on an older GPU if the loss is
+    scaled, for small gradients vanish in it, else fp32."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        old = "fp16" if scaled else "fp32"
+        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else old
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if kind == "cpu" and fast else "fp32"

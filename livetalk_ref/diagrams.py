@@ -8,9 +8,8 @@ from textwrap import fill
 
 from livetalk_ref import viz
 from livetalk_ref.cache import block_causal_mask
-from livetalk_ref.files import ROOT
 
-# number, file name, what happens there; the ones that are not written yet are drawn hollow
+# number, file name, what happens there
 NOTEBOOKS = (
     ("00", "tour", "sound to face"),
     ("01", "world", "what is random, what is given"),
@@ -115,13 +114,8 @@ def conditions(ax, picture, samples, prompt, shapes):
         arrow(ax, (3.85, y), (4.25, 2.05 + (y - 1.95) * 0.5))
 
 
-def is_written(number, name):
-    """Is this notebook here yet?"""
-    return (ROOT / "notebooks" / f"{number}_{name.replace(' ', '_')}.ipynb").is_file()
-
-
 def road():
-    """The way through the notebooks: filled is here, hollow is still to come. -> figure"""
+    """The way through the notebooks. -> figure"""
     made, ax = sheet(12, 2.5)
     step = 12 / len(NOTEBOOKS)
     for first, last, name, colour in STAGES:
@@ -130,14 +124,12 @@ def road():
         label(ax, (left + right) / 2, 2.3, name, 11, colour, weight="bold")
     ax.plot((step / 2, 12 - step / 2), (1.6, 1.6), color=viz.RULE, linewidth=5, zorder=1)
     for i, (number, name, what) in enumerate(NOTEBOOKS):
-        x, here = (i + 0.5) * step, is_written(number, name)
+        x = (i + 0.5) * step
         colour = next(c for first, last, _, c in STAGES if first <= i <= last)
-        ax.scatter(x, 1.6, s=620, color=colour if here else viz.PAPER, edgecolor=colour,
-                   linewidth=2, zorder=2)
-        label(ax, x, 1.59, number, 11, viz.PAPER if here else colour, weight="bold")
-        label(ax, x, 1.2, fill(name, 12), 10, viz.INK if here else viz.SOFT, weight="bold",
-              va="top")
-        label(ax, x, 0.72, fill(what, 14), 9, viz.INK if here else viz.SOFT, va="top")
+        ax.scatter(x, 1.6, s=620, color=colour, zorder=2)
+        label(ax, x, 1.59, number, 11, viz.PAPER, weight="bold")
+        label(ax, x, 1.2, fill(name, 12), 10, weight="bold", va="top")
+        label(ax, x, 0.72, fill(what, 14), 9, va="top")
     return made
 
 

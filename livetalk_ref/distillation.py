@@ -14,13 +14,14 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import curation, recipes, rollout, trajectories
-from livetalk_ref.device import best_device
+from livetalk_ref import curation, parallel, recipes, rollout, trajectories
+from livetalk_ref.device import autocast, best_device
 from livetalk_ref.dmd import Distiller, distill, dmd_gradient
 from livetalk_ref.files import half
 from livetalk_ref.flow import keep_known
-from livetalk_ref.load import load_module
-from livetalk_ref.train import RunFolder, autocast, save, step_generator
+from livetalk_ref.loading import load_module
+from livetalk_ref.runs import RunFolder, save
+from livetalk_ref.train import step_generator
 
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)
 LEVELS = (0.5, 0.9)         # at which a probe shows what the two scores believe
@@ -90,8 +91,8 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
     if compiled:
         for model in (distiller.student, distiller.teacher, distiller.critic):
             model.compile()
-    yield from distill(distiller, lambda g: batch(g).to(device),
-                       lambda g: [part.to(device) for part in paths(g)], folder)
+    yield from distill(distiller, lambda g: parallel.mine(batch(g))[0].to(device),
+                       lambda g: [part.to(device) for part in parallel.mine(*paths(g))], folder)
 
 
 def folder_of(name, seed=0):

@@ -11,56 +11,16 @@ from dataclasses import dataclass
 
 import torch
 
-from livetalk_ref import rollout
-from livetalk_ref.flow import (
-    STUDENT_STEPS,
-    Guidance,
-    add_noise,
-    flow_loss,
-    guided,
-    keep_known,
-    shift_sigma,
-    x0_from_velocity,
-)
+from livetalk_ref import parallel, rollout
+from livetalk_ref.device import autocast, best_precision
+from livetalk_ref.flow import (STUDENT_STEPS, add_noise, flow_loss, guided, keep_known, shift_sigma,
+                               x0_from_velocity)
 from livetalk_ref.ode import ode_loss
-from livetalk_ref.train import (
-    NotFinite,
-    RunFolder,
-    autocast,
-    best_precision,
-    descend,
-    ema_update,
-    pack,
-    step_generator,
-    unpack,
-)
+from livetalk_ref.runs import NotFinite, RunFolder, pack, unpack
+from livetalk_ref.train import descend, ema_update, step_generator
 
 LOWEST, HIGHEST = 0.02, 0.98    # score noise levels are clamped to these
 LOST = 1e-3     # share of a gradient that may be no number, and is then zero
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One row of the paper's table 3: only these knobs differ between runs."""
-
-    start: str = "student_ode"          # or "student_ode_short": how converged the ODE start is
-    conditions: str = "curated"         # or "raw": degraded references, vague prompts; "oracle"
-    lr: float = 2e-4                    # of the student
-    critic_lr: float = 4e-5
-    guidance: Guidance = Guidance(8 / 3, 8 / 3)     # of the real score
-    anchor: float = 0.0                 # weight of the ODE loss, which goes on besides
-    updates: int = 200                  # of the student
-    ratio: int = 5                      # critic updates for each of them
-    warmup: int = 20                    # critic updates before the first one
-    ema: float = 0.99                   # averages the student ...
-    ema_from: float = 0.2               # ... from this share of the run on
-    clip: float = 10.0
-    betas: tuple = (0.0, 0.999)
-    weight_decay: float = 0.01
-    batch: int = 8
-    frames: int = 21                    # latent frames of a rollout
-    student_steps: int = STUDENT_STEPS  # 1, 2 or 4
-    seed: int = 0
 
 
 @dataclass
@@ -82,7 +42,8 @@ class DistillState:
 
 def score_sigma(batch, generator):
     """Noise levels at which the two scores are compared (B,): uniform, shifted, clamped."""
-    return shift_sigma(torch.rand(batch, generator=generator)).clamp(LOWEST, HIGHEST)
+    # Of 1000 levels the released code keeps 20 .. 980, after the shift.
+    return shift_sigma(parallel.rand((batch,), generator)).clamp(LOWEST, HIGHEST)
 
 
 @torch.no_grad()
@@ -125,12 +86,12 @@ def dmd_loss(x, gradient, cond):
     # d loss / d x = x - target = gradient, and the chain rule takes it through the rollout.
     x = x.double()
     target = (x - gradient.double()).detach()
-    return 0.5 * ((x - target).square() * made).sum() / made.sum()
+    return parallel.mean(0.5 * ((x - target).square() * made).sum(), made.sum())
 
 
 def draw_exit(generator, steps=STUDENT_STEPS):
     """The step at which all blocks of a rollout break off, uniform over all of them."""
-    return int(torch.randint(steps, (), generator=generator))
+    return int(torch.randint(steps, (), generator=generator))        # one for all ranks
 
 
 def student_loss(student, teacher, critic, cond, recipe, generator):
@@ -139,7 +100,7 @@ def student_loss(student, teacher, critic, cond, recipe, generator):
     exit, steps = draw_exit(generator, recipe.student_steps), recipe.student_steps
     x = rollout.sample(student, cond, generator, exit=exit, steps=steps)  # (B, F, C, h, w)
     # The gradient is a number for the rollout to follow: nothing flows through the scores.
-    noise = torch.randn(x.shape, generator=generator).to(x)
+    noise = parallel.randn(x.shape, generator).to(x)
     sigma = score_sigma(len(x), generator).to(x)
     gradient, fake, real = dmd_gradient(x.detach(), teacher, critic, noise, sigma, cond,
                                         recipe.guidance)
@@ -157,7 +118,7 @@ def critic_loss(student, critic, cond, generator, steps=STUDENT_STEPS):
         # step, since these are what `student_loss` shows it.
         exit = draw_exit(generator, steps)
         x = rollout.sample(student, cond, generator, exit=exit, steps=steps)
-    noise = torch.randn(x.shape, generator=generator).to(x)
+    noise = parallel.randn(x.shape, generator).to(x)
     # LiveTalk eq. 3 writes this as a regression of x0; its code, as here, of the velocity.
     return flow_loss(critic, x, noise, score_sigma(len(x), generator).to(x), cond.known, cond)
 
@@ -177,6 +138,7 @@ class Distiller:
         # the student's updates move its own judge.
         self.average = {k: v.detach().clone() for k, v in student.state_dict().items()}
         self.update = 0
+        # Without a memory of old gradients: betas (0, 0.999), both critic and student (table 4).
         self.optimizers = [torch.optim.AdamW(m.parameters(), lr, recipe.betas,
                                              weight_decay=recipe.weight_decay)
                            for m, lr in ((student, recipe.lr), (self.critic, recipe.critic_lr))]
@@ -185,11 +147,12 @@ class Distiller:
 
     def train_critic(self, cond, generator):
         """One update of the critic; returns its loss."""
+        # Flow matching on what the student makes now (eq. 3): the critic follows it online.
         with autocast(self.device, self.precision):
             loss = critic_loss(self.student, self.critic, cond, generator,
                                self.recipe.student_steps)
         descend(loss, self.critic, self.optimizers[1:], self.recipe.clip, "critic")
-        return loss.item()
+        return parallel.over_ranks(loss.item())
 
     def train_student(self, cond, generator, paths=None):
         """One update of the student; returns what `student_loss` saw and the gradient's norm."""
@@ -203,10 +166,8 @@ class Distiller:
         norm = descend(loss, self.student, self.optimizers[:1], self.recipe.clip, "student")
         self.update += 1
         # The average begins late, for the first updates move far (table 4).
-        if self.update > self.recipe.ema_from * self.recipe.updates:
-            ema_update(self.average, self.student, self.recipe.ema)
-        else:
-            ema_update(self.average, self.student, 0.0)         # the average begins here
+        late = self.update > self.recipe.ema_from * self.recipe.updates
+        ema_update(self.average, self.student, self.recipe.ema if late else 0.0)
         return seen | {"grad_norm": norm}
 
     def pack(self):

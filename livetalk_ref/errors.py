@@ -1,4 +1,4 @@
-"""What is told to a user: errors that he can put right, warnings, and progress."""
+"""Words to a user: errors that can be put right, warnings, and progress."""
 
 import signal
 import sys
@@ -55,5 +55,5 @@ def run_program(main, *given):
 
 
 def stop(*_):
-    """What a polite kill does: as Ctrl-C, so that temporary files are removed."""
+    """Treat a polite kill as Ctrl-C, so that temporary files are removed."""
     raise KeyboardInterrupt

@@ -76,33 +76,6 @@ def make_folder(path):
                         f"place.") from error
 
 
-def trim_metrics(path, step):
-    """Drop the rows of metrics.jsonl after `step`, and one that a kill left half written."""
-    if path.exists():
-        whole = [r for r in path.read_text().splitlines() if r.endswith("}")]
-        rows = [r for r in whole if json.loads(r)["step"] <= step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(r + "\n" for r in rows))
-        os.replace(temporary, path)
-
-
-def forget_after(out, step):
-    """Drop what is left of updates after `step`, for they are made again.
-
-    A run that begins, step 0, drops all of an older one: nobody shall take it for the new one's.
-    """
-    for name in ("last", "ema*", "probe-*") if step == 0 else ():
-        for old in out.glob(f"{name}.safetensors"):
-            old.unlink()
-    trim_metrics(out / "metrics.jsonl", step)
-
-
-def foreign(out, what):
-    """The error of a folder whose run cannot be continued."""
-    return UserError(f"{out} holds a run of another {what}; choose another folder, or leave out "
-                     f"--resume to begin anew.")
-
-
 def as_json(value):
     """A fact, or a dataclass of them, as a checkpoint holds it."""
     whole = dataclasses.is_dataclass(value)
@@ -142,7 +115,7 @@ def unpacked(tensors):
 
 
 def hardware(device="cpu"):
-    """What figures of this device were made on, in words."""
+    """The hardware behind the figures of a device, in words."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{torch.get_num_threads()} threads of {os.cpu_count()} CPU cores, {platform.machine()}"
@@ -162,7 +135,7 @@ def commit():
 
 
 def as_result(made_by, rows, seeds=(), cost=None, device="cpu"):
-    """What a result's file holds. Timings belong into cost; device: where they were taken."""
+    """The contents of a result's file. Timings belong into cost; device: where they were taken."""
     return {"made_by": made_by, "code": commit(), "hardware": hardware(device),
             "date": datetime.date.today().isoformat(), "seeds": list(seeds), "rows": rows,
             "cost": cost or {}}

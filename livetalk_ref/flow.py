@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from livetalk_ref import parallel
 from livetalk_ref.errors import UserError
 
 SHIFT = 5.0          # the resolution shift of Wan and LiveTalk
@@ -25,6 +26,7 @@ ROWS_PER_LATENT = 4  # video frames, and so audio rows, that one latent frame st
 
 def shift_sigma(sigma, shift=SHIFT):
     """Bend noise levels in [0, 1] towards 1; shift = 1 leaves them (Esser et al. 2024, eq. 23)."""
+    # More of a sampler's steps where there is much noise: large pictures need it (table 4: 5).
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
@@ -51,8 +53,11 @@ def add_noise(x0, noise, sigma):
 
 
 def student_sigmas(steps=STUDENT_STEPS):
-    """The noise levels of a student's steps, (steps,) float64: 1, .9375, .8333, .625 for 4, and
-    every other one of these for 2. UserError where they are not on the grid of the teacher."""
+    """The noise levels of a student's steps, (steps,) float64: 1, .9375, .8333, .625 for 4.
+
+    UserError where they are not on the teacher's grid.
+    """
+    # Sections 3.1, 4: with shift 5 these are the levels 0, 12, 24, 36 of the teacher's 48.
     if steps not in (1, 2, 4):
         raise UserError(f"A student makes 1, 2 or 4 steps a block, not {steps}.")
     return sigma_grid(steps)[:-1]
@@ -86,6 +91,7 @@ class Cond:
 
     def drop(self, what):
         """Drop "audio" (zero rows follow) or "text" (the empty prompt follows)."""
+        # As OmniAvatar's "negative" branch: silence, the empty prompt, and always the image.
         if what == "audio":
             return replace(self, audio=torch.zeros_like(self.audio))
         if what == "text":
@@ -122,8 +128,8 @@ class Cond:
 
 
 def group_audio(rows):
-    """Audio rows (B, T, A) of T = 4F - 3 video frames -> (B, F, 4A): the first row is repeated,
-    so that the first latent frame, a single picture, also gets four (OmniAvatar's AudioPack)."""
+    """Audio rows (B, T, A) of T = 4F - 3 video frames -> (B, F, 4A), four a latent frame."""
+    # The first latent frame is one picture: its row stands there four times (OmniAvatar).
     first = rows[:, :1].expand(-1, ROWS_PER_LATENT - 1, -1)
     rows = torch.cat([first, rows], dim=1)                               # (B, 4F, A)
     return rows.reshape(len(rows), -1, ROWS_PER_LATENT * rows.shape[-1])  # (B, F, 4A)
@@ -206,20 +212,24 @@ def sample(model, noise, clean, cond, **options):
 def draw_sigma(batch, generator, shift=SHIFT, plain=0.0):
     """Training noise levels (B,): uniform, then shifted like the sampler's grid but for a share
     `plain`, without which low levels, where details are settled, would hardly be learned."""
-    sigma, dice = torch.rand(2 if plain else 1, batch, generator=generator)[[0, -1]]
-    return torch.where(dice < plain, sigma, shift_sigma(sigma, shift))
+    shape = (batch,) if isinstance(batch, int) else tuple(batch)
+    sigma = parallel.rand(shape, generator)
+    shifted = shift_sigma(sigma, shift)
+    if not plain:
+        return shifted
+    return torch.where(parallel.rand(shape, generator) < plain, sigma, shifted)
 
 
 def flow_loss(model, x0, noise, sigma, known, cond, weight=1.0):
     """Mean squared velocity error over the frames to be generated.
 
-    x0, noise (B, F, C, h, w); sigma (B,); known (B, F) is True on clean frames, which are fed
-    clean and left out of the loss. weight (h, w) says how much a place counts.
+    x0, noise (B, F, C, h, w); sigma (B,) or (B, F); known (B, F) is True on clean frames, which
+    are fed clean and left out of the loss. weight (h, w) says how much a place counts.
     """
-    sigma = sigma[:, None].expand(x0.shape[:2])
+    sigma = sigma.view(len(x0), -1).expand(x0.shape[:2])
     x = keep_known(add_noise(x0, noise, sigma), x0, known)
     # The velocity of the straight line is noise - x0 at every noise level.
     error = (model(x, sigma, cond).float() - (noise - x0)).square() * weight
     error = error.mean(dim=(2, 3, 4))                                    # (B, F)
     # What was given clean has nothing to learn.
-    return (error * ~known).sum() / (~known).sum()
+    return parallel.mean((error * ~known).sum(), (~known).sum())

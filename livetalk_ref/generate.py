@@ -15,26 +15,47 @@ import torch
 
 from livetalk_ref.cache import BLOCK, Policy
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import (
-    ROWS_PER_LATENT,
-    STUDENT_STEPS,
-    TEACHER_STEPS,
-    Cond,
-    Guidance,
-    euler,
-    group_audio,
-)
+from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
+                               euler, group_audio)
 from livetalk_ref.media import SCALE, movie
 from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, face, frames_of, sound
+from livetalk_ref.world import text
 from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
-from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME
+from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME, SIZE
 
 TEXT_WEIGHT, AUDIO_WEIGHT = 2.0, 2.0
 GUIDANCE = Guidance(TEXT_WEIGHT, AUDIO_WEIGHT)
 PLAIN = Guidance()
+SAMPLERS = ("euler", "rollout")     # of teachers, of students: the fact "sampler" of their files
 FRESH = WINDOW - OVERLAP       # latent frames that a later window adds
 KEPT = Policy(BLOCK, WINDOW - 2 * BLOCK)    # a student reads no more frames than in training
+
+
+def drawn_audio(clip=None, frames=None):
+    """Audio features of a new stream; that its clip is known beforehand changes nothing."""
+    return AudioFeatures()
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """A generator with all it needs: DiT, codec, encoders, and how it is sampled."""
+
+    model: torch.nn.Module
+    codec: torch.nn.Module
+    name: str
+    sampler: str = "euler"              # one of SAMPLERS
+    text: callable = text.encode        # prompts -> (B, L, D)
+    audio: callable = drawn_audio       # (clip=None, frames=None) -> features, see stream.py
+    size: int = SIZE                    # pixels a side
+    guidance: Guidance = GUIDANCE       # of a teacher
+    policy: Policy = KEPT               # of a student's cache
+    student_steps: int = STUDENT_STEPS  # of a student, a block
+
+    @property
+    def is_student(self):
+        """True where it makes block after block in few steps, not windows with a guided Euler."""
+        return self.sampler == "rollout"
 
 
 @dataclass(frozen=True)

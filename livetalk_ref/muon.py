@@ -1,50 +1,54 @@
 """Muon: the optimiser of hidden matrices, all those of one shape turned together."""
 
 import torch
-from torch import nn
+
+MOMENTUM = 0.95
+STEPS = 5                                   # of Newton-Schulz, and its coefficients
+COEFFICIENTS = 3.4445, -4.775, 2.0315
 
 
-class Muon(torch.optim.Muon):
+class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) for matrices and for convolutions, a kernel (out, in, h, w)
     being the matrix (out, in h w).
 
-    PyTorch's turns one matrix after the other; a transformer's many small ones take half
-    the time when those of one shape are turned together.
+    The many small matrices of a transformer take half the time when those of one shape are
+    turned together; newer versions of PyTorch have a Muon that turns one after the other.
     """
 
-    def __init__(self, weights, lr, **options):
-        self.weights, self.matrices = weights, [nn.Parameter(as_matrix(w.data, w)) for w in weights]
-        super().__init__(self.matrices, lr, **options)
+    def __init__(self, weights, lr, weight_decay=0.1):
+        super().__init__(weights, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self):
-        shapes = {}
-        for matrix, weight in zip(self.matrices, self.weights):
-            shapes.setdefault(matrix.shape, []).append((matrix, as_matrix(weight.grad, weight)))
-        for shape, pairs in shapes.items():
-            self.turn(self.param_groups[0], shape, pairs)
+        group, shapes = self.param_groups[0], {}
+        for weight in group["params"]:
+            shapes.setdefault(as_matrix(weight, weight).shape, []).append(weight)
+        for shape, weights in shapes.items():
+            self.turn(group, shape, weights)
 
-    def turn(self, group, shape, pairs):
-        """One update of all matrices of a shape, as (matrix, gradient) pairs."""
+    def turn(self, group, shape, weights):
+        """One update of all weights whose matrices have a shape."""
         heading = []
-        for matrix, gradient in pairs:
-            state = self.state[matrix]
-            past = state.setdefault("momentum_buffer", torch.zeros_like(matrix))
-            past.lerp_(gradient, 1 - group["momentum"])
-            heading.append(gradient.lerp(past, group["momentum"]))       # Nesterov
-        updates = orthogonalise(torch.stack(heading), group["ns_coefficients"], group["ns_steps"])
+        for weight in weights:
+            gradient = as_matrix(weight.grad, weight)
+            past = self.state[weight].setdefault("momentum_buffer", torch.zeros_like(gradient))
+            past.lerp_(gradient, 1 - MOMENTUM)
+            heading.append(gradient.lerp(past, MOMENTUM))                # Nesterov
+        updates = orthogonalise(torch.stack(heading))
+        # Tall matrices move further, so that every output changes alike.
         rate = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
-        for (matrix, _), update in zip(pairs, updates):
+        for weight, update in zip(weights, updates):
+            matrix = as_matrix(weight, weight)          # a view
             matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
 
 
-def orthogonalise(x, coefficients, steps):
+def orthogonalise(x):
     """Matrices (n, a, b) with all their singular values brought near 1 (Newton-Schulz, bf16)."""
-    a, b, c = coefficients
+    a, b, c = COEFFICIENTS
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).bfloat16()
-    for _ in range(steps):
+    for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).float()

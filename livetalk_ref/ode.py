@@ -10,18 +10,10 @@ from dataclasses import replace
 
 import torch
 
+from livetalk_ref import parallel
 from livetalk_ref.cache import BLOCK, KVCache, Policy, block_causal_mask
-from livetalk_ref.flow import (
-    STUDENT_STEPS,
-    TEACHER_STEPS,
-    add_noise,
-    draw_sigma,
-    euler,
-    guided,
-    keep_known,
-    sigma_grid,
-    x0_from_velocity,
-)
+from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, draw_sigma, euler, flow_loss, guided,
+                               keep_known, sigma_grid, x0_from_velocity)
 
 ABSOLUTE = Policy(relative=False)
 LEVELS = {"self_forcing": 1, "livetalk": 0, "teacher_forced": 0}    # clean ones, besides the noisy
@@ -54,6 +46,7 @@ def causal_trajectory(model, noise, clean, cond, guidance, watch=None):
         v, new[:] = model(x, sigma, cond, cache=cache)      # into one cache
         return v
 
+    # Section 3.1, causally: block after block, each walked to its clean end before the next.
     for start in range(0, noise.shape[1], BLOCK):
         part = cond.frames(start, start + BLOCK)
         known = clean if start == 0 else noise[:, :0]
@@ -67,30 +60,6 @@ def causal_trajectory(model, noise, clean, cond, guidance, watch=None):
     return torch.cat(made, dim=2)
 
 
-def straightness(states):
-    """How far a path (B, K + 1, F, C, h, w) is from the straight line between its ends.
-
-    Two measures along the noise levels `sigma_grid(K)`. Deviation (B, K): squared distance of
-    a step's velocity from the chord's, over the chord's square; 0 everywhere is a straight
-    path, which one Euler step would follow (Liu et al. 2022). Curvature (B, K - 1): change of
-    the velocity per unit of sigma between neighbouring steps, over the chord's size.
-    """
-    # A straight path has one velocity, its chord's, and could be followed in one step.
-    x = states.flatten(2).double()                                       # (B, K + 1, D)
-    grid = sigma_grid(x.shape[1] - 1).to(x.device)[:, None]
-    v = x.diff(dim=1) / grid.diff(dim=0)                                 # (B, K, D)
-    chord = x[:, :1] - x[:, -1:]        # sigma runs from 1 to 0, so this is a velocity
-    size = chord.norm(dim=-1)                                            # (B, 1)
-    between = (grid[2:] - grid[:-2])[:, 0].abs() / 2    # from one step's middle to the next
-    deviation = (v - chord).norm(dim=-1).square() / size.square()
-    return deviation, v.diff(dim=1).norm(dim=-1) / (between * size)
-
-
-def per_block(values):
-    """One value a block (B, F / 3) -> one a latent frame (B, F)."""
-    return values.repeat_interleave(BLOCK, dim=1)
-
-
 def take(states, index):
     """The state of number index (B, F) for every frame of states (B, K, F, C, h, w)."""
     index = index[:, None, :, None, None, None].expand(-1, 1, -1, *states.shape[3:])
@@ -99,6 +68,7 @@ def take(states, index):
 
 def behind_noisy(model, x, sigma, clean, cond):
     """Velocities when a block reads the earlier blocks as noisy as they are: one pass."""
+    # What the released code trains on, and what diffusion forcing does.
     return model(x, sigma, cond, mask=block_causal_mask(x.shape[1], 1, BLOCK).to(x.device))
 
 
@@ -110,6 +80,7 @@ def behind_clean(model, x, sigma, clean, cond):
     """
     mask = block_causal_mask(x.shape[1], 1, BLOCK).to(x.device)
     own = mask & mask.T                                     # a block's own frames
+    # Positions are absolute here: the cached blocks and the noisy ones stand at the same places.
     _, new = model(clean, torch.zeros_like(sigma), cond, KVCache(ABSOLUTE), mask)
     past = replace(KVCache(ABSOLUTE).append(new), now=0)    # the noisy frames start at 0 too
     return model(x, sigma, cond, past, torch.cat([mask & ~own, own], dim=1))[0]
@@ -125,8 +96,8 @@ def ode_loss(model, batch, generator, variant=VARIANT):
     states, cond = batch
     blocks, steps = (len(states), states.shape[2] // BLOCK), states.shape[1] - 1
     # Every block draws its own noise level among the student's (LiveTalk section 3.1, table 4).
-    index = torch.randint(steps + LEVELS[variant], blocks, generator=generator)
-    index = per_block(index).to(states.device)                           # (B, F)
+    index = parallel.randint(steps + LEVELS[variant], blocks, generator)
+    index = index.repeat_interleave(BLOCK, dim=1).to(states.device)      # (B, F)
     sigma = sigma_grid(steps).to(states)[index]
     # The state of the teacher's path at that level; the target is where the path ends.
     x, end = take(states, index), states[:, -1]
@@ -134,8 +105,9 @@ def ode_loss(model, batch, generator, variant=VARIANT):
     # From any level straight to the end, in one jump: this is what makes four steps enough.
     x0 = x0_from_velocity(x, sigma, velocity(model, x, sigma, end, cond))
     error = (x0 - end).square().mean(dim=(2, 3, 4))                      # (B, F)
+    # Self Forcing: a block that came clean has nothing to learn.
     counts = sigma > 0
-    return (error * counts).sum() / counts.sum().clamp(min=1)   # all may have been clean
+    return parallel.mean((error * counts).sum(), counts.sum())     # all may have been clean
 
 
 def teacher_forced_loss(model, batch, generator):
@@ -147,9 +119,9 @@ def teacher_forced_loss(model, batch, generator):
     x0, cond = batch
     # Diffusion forcing's levels, a block, but with clean blocks in front (teacher forcing).
     sigma = draw_sigma((len(x0), x0.shape[1] // BLOCK), generator)
-    sigma = per_block(sigma).to(x0)                                      # (B, F)
-    noise = torch.randn(x0.shape, generator=generator).to(x0)
-    x = keep_known(add_noise(x0, noise, sigma), x0, cond.known)
-    v = behind_clean(model, x, sigma, x0, cond)
-    error = (v - (noise - x0)).square().mean(dim=(2, 3, 4))
-    return (error * ~cond.known).sum() / (~cond.known).sum()
+    sigma = sigma.repeat_interleave(BLOCK, dim=1).to(x0)                 # (B, F)
+    noise = parallel.randn(x0.shape, generator).to(x0)
+
+    def model_behind(x, sigma, cond):
+        return behind_clean(model, x, sigma, x0, cond)
+    return flow_loss(model_behind, x0, noise, sigma, cond.known, cond)

@@ -94,15 +94,15 @@ class Pipeline:
             self.calls.put((epoch, partial(self.session.hear, piece)))
 
     def idle(self):
-        """As the session's, in its turn behind what was pushed before."""
+        """Queue the session's `idle` behind what was pushed before."""
         self.calls.put((self.epoch, self.session.rest))
 
     def flush(self):
-        """As the session's, in its turn behind what was pushed before."""
+        """Queue the session's `flush` behind what was pushed before."""
         self.calls.put((self.epoch, self.session.remainder))
 
     def change_prompt(self, prompt, recache=False):
-        """As the session's, in its turn behind what was pushed before."""
+        """Queue the session's `change_prompt` behind what was pushed before."""
         self.prompt = partial(self.session.use, self.session.read(prompt), recache)
         self.calls.put((self.epoch, self.prompt))
 
@@ -125,7 +125,7 @@ class Pipeline:
         Thread(target=run, daemon=True).start()
 
     def interrupt(self, shown):
-        """As the session's, and drop all that is queued, but for a change of prompt. Waits for
+        """Interrupt the session and drop all that is queued, but for a change of prompt. Waits for
         the block under way. The consumer shows what it has up to the number returned."""
         self.urgent = True
         with self.turn:

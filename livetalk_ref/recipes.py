@@ -8,11 +8,10 @@ Ratios are the paper's: 1 : 5 updates of the ODE start, both learning rates x2, 
 The ablation is made on 3 blocks; the student that ships, on 7. LiveTalk sections 3.3 and 5.4.
 """
 
-import html
 from dataclasses import dataclass, fields, replace
 
 from livetalk_ref.cache import BLOCK
-from livetalk_ref.dmd import HIGHEST, LOWEST, Recipe
+from livetalk_ref.dmd import HIGHEST, LOWEST
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import SHIFT, STUDENT_STEPS, TEACHER_STEPS, Guidance
 from livetalk_ref.generate import GUIDANCE
@@ -21,6 +20,30 @@ from livetalk_ref.world.latents import WINDOW
 FRAMES = 3 * BLOCK              # latent frames of an ablation's rollout
 DECAY = 800                     # updates of the run that goes on beyond the best
 WEAK, STRONG = Guidance(2.0, 2.0), Guidance(8 / 3, 8 / 3)       # w - 1 is 1, and 5 / 3
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of the paper's table 3: only these knobs differ between runs."""
+
+    start: str = "student_ode"          # or "student_ode_short": how converged the ODE start is
+    conditions: str = "curated"         # or "raw": degraded references, vague prompts; "oracle"
+    lr: float = 2e-4                    # of the student
+    critic_lr: float = 4e-5
+    guidance: Guidance = Guidance(8 / 3, 8 / 3)     # of the real score
+    anchor: float = 0.0                 # weight of the ODE loss, which goes on besides
+    updates: int = 200                  # of the student
+    ratio: int = 5                      # critic updates for each of them
+    warmup: int = 20                    # critic updates before the first one
+    ema: float = 0.99                   # averages the student ...
+    ema_from: float = 0.2               # ... from this share of the run on
+    clip: float = 10.0
+    betas: tuple = (0.0, 0.999)
+    weight_decay: float = 0.01
+    batch: int = 8
+    frames: int = 21                    # latent frames of a rollout
+    student_steps: int = STUDENT_STEPS  # 1, 2 or 4
+    seed: int = 0
+
 
 BASELINE = Recipe(start="student_ode_short", conditions="raw", lr=1e-4, critic_lr=2e-5,
                   guidance=WEAK, frames=FRAMES)
@@ -94,7 +117,8 @@ def differences(one, other):
 # w of uncond + w (cond - uncond) everywhere; the released configurations write w - 1. An update
 # is one of the student. Ours are read from the code that runs.
 B, F, S = BASELINE, FINAL, SHIPPED
-TABLE = (
+HEADS = ("", "LiveTalk, final", "LiveTalk, baseline", "Self Forcing", "here")
+TABLE = [dict(zip(HEADS, row)) for row in (
     ("teacher (real score)", "OmniAvatar-14B", "OmniAvatar-14B", "Wan2.1-14B",
      "the shipped teacher"),
     ("critic (fake score) starts as", "OmniAvatar-1.3B", "OmniAvatar-1.3B", "Wan2.1-1.3B",
@@ -134,33 +158,12 @@ TABLE = (
     ("beyond the paper, in `student`", "-", "-", "-",
      f"critic {S.critic_lr:g}, warm-up {S.warmup}; ODE loss besides, times {S.anchor:g}; "
      f"w {S.guidance.text:.3g} for text, {S.guidance.audio:.3g} for sound"),
-)
-HEADS = ("", "LiveTalk, final", "LiveTalk, baseline", "Self Forcing", "here")
-
-
-def table(markup="text"):
-    """`TABLE` as "text", with columns of equal width, or as "html"."""
-    if markup == "html":
-        lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in TABLE]
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in HEADS)
-        return f"<table><tr>{head}</tr>" + "".join(f"<tr>{x}</tr>" for x in lines) + "</table>"
-    return columns([HEADS, *TABLE])
+)]
 
 
 def rows_table():
-    """The rows of the ablation, their knobs and their recipes, as text."""
-    lines = [("row", "title", "knob", "start", "conditions", "lr", "critic lr", "w", "updates",
-              "seeds")]
-    for name, row in ROWS.items():
-        r = row.recipe
-        lines.append((name, row.title, row.knob or "", r.start, r.conditions, f"{r.lr:g}",
-                      f"{r.critic_lr:g}", f"{r.guidance.text:.3g}", str(r.updates),
-                      str(row.seeds)))
-    return columns(lines)
-
-
-def columns(rows):
-    """Rows of words as text in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-                     for row in rows)
+    """The rows of the ablation, their knobs and their recipes, as dicts."""
+    return [{"row": name, "title": row.title, "knob": row.knob, "start": row.recipe.start,
+             "conditions": row.recipe.conditions, "lr": f"{row.recipe.lr:g}",
+             "critic lr": f"{row.recipe.critic_lr:g}", "w": row.recipe.guidance.text,
+             "updates": row.recipe.updates, "seeds": row.seeds} for name, row in ROWS.items()]

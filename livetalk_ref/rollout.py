@@ -13,16 +13,11 @@ from itertools import islice
 
 import torch
 
+from livetalk_ref import parallel
 from livetalk_ref.cache import BLOCK, EMPTY, FULL, KVCache
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import (
-    STUDENT_STEPS,
-    add_noise,
-    exact,
-    keep_known,
-    student_sigmas,
-    x0_from_velocity,
-)
+from livetalk_ref.flow import (STUDENT_STEPS, add_noise, exact, keep_known, student_sigmas,
+                               x0_from_velocity)
 
 SIGMAS = student_sigmas()      # 1, .9375, .8333, .625
 LAST = STUDENT_STEPS - 1
@@ -53,11 +48,13 @@ def draw(cond, generator, steps=STUDENT_STEPS):
     the blocks before it stopped. generator: a torch.Generator, or one for every clip.
     """
     clips, frames = cond.known.shape
+    own = slice(None)
     if isinstance(generator, torch.Generator):
-        generator = [generator] * clips
+        generator, own = [generator] * clips * parallel.size(), parallel.own()
     # All of it at once: a rollout that exits early draws as much as one that does not.
     shape = (steps, frames, *cond.ref.shape[1:])
-    return torch.stack([torch.randn(shape, generator=g) for g in generator], 1).to(cond.ref)
+    noise = [torch.randn(shape, generator=g) for g in generator]
+    return torch.stack(noise[own], 1).to(cond.ref)
 
 
 def denoise(model, noise, cond, cache, exit=None):
@@ -70,9 +67,11 @@ def denoise(model, noise, cond, cache, exit=None):
     exit = steps - 1 if exit is None else exit
     sigmas = exact(student_sigmas(steps), noise)[:, None, None]          # (steps, 1, 1)
     sigmas = sigmas.expand(-1, *noise.shape[1:3])                        # (steps, B, k)
+    # The reference is pasted before each step and into the result (OmniAvatar).
     x, ref = noise[0], cond.ref[:, None]
     for step in range(exit + 1):
         x = keep_known(x, ref, cond.known)      # in a rollout the very first frame alone is known
+        # Gradient truncation: only the exit step has gradients (Self Forcing, algorithm 1).
         with torch.set_grad_enabled(training and step == exit):
             v, _ = model(x, sigmas[step], cond, cache=cache)
             # Jump to the clean end: x0 = x_sigma - sigma v.

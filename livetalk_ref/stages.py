@@ -9,18 +9,19 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref import distillation, load, trajectories
+from livetalk_ref import distillation, loading, parallel, trajectories
 from livetalk_ref.codec import Codec, codec_loss
 from livetalk_ref.device import best_device, check_device
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import eight_bits, half
 from livetalk_ref.flow import STUDENT_STEPS, draw_sigma, flow_loss, student_sigmas
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.media import to_bytes
 from livetalk_ref.nets import restorer, syncnet, whole_faces
 from livetalk_ref.nets.reader import Reader, reader_loss
 from livetalk_ref.ode import VARIANT, ode_loss, teacher_forced_loss
-from livetalk_ref.train import TrainConfig, kept, read, save, train
+from livetalk_ref.runs import kept, read, save
+from livetalk_ref.train import TrainConfig, train
 from livetalk_ref.wan import TINY, WanDiT
 from livetalk_ref.world import ear, latents, shards, snippets
 
@@ -130,7 +131,7 @@ def reader_stage(count=3072):
 
 
 def faces_stage(count=6144):
-    """Judge of melting on truth and spoiled truth in any light; codecs melt too, so it sees none."""
+    """Judge of melting on truth and spoiled truth in any light; codecs melt: it sees none."""
     tensors, _ = shards.load(list(whole_faces.build("train", count)))
     pictures, labels = tensors["pictures"], tensors["labels"]
     model = whole_faces.WholeFaces().to(memory_format=torch.channels_last)
@@ -191,7 +192,7 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=4096, spoiled=False, size=TINY, batch=300, data=None):
+def teacher_stage(count=4096, spoiled=False, size=TINY, batch=336, data=None):
     """Bidirectional teacher: flow matching on cached latents, of clean clips or, spoiled, of raw
     ones, three in ten of which are damaged. A batch has so many latent frames, in windows."""
     data = data or latents.LatentClips.load(
@@ -201,9 +202,8 @@ def teacher_stage(count=4096, spoiled=False, size=TINY, batch=300, data=None):
     batches = latents.Batches(data)
 
     def loss(model, g):
-        x0, cond = batches.draw(batch, g)
-        noise = torch.randn(x0.shape, generator=g)
-        sigma = draw_sigma(len(x0), g, plain=0.3)
+        x0, cond = parallel.mine(*batches.draw(batch, g))
+        noise, sigma = parallel.randn(x0.shape, g), draw_sigma(len(x0), g, plain=0.3)
         x0, noise, sigma, cond, places = on(model, x0, noise, sigma, cond, weight)
         return flow_loss(model, x0, noise, sigma, cond.known, cond, places)
 
@@ -254,7 +254,8 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
     model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
 
     def loss(model, g):
-        return ode_loss(model, on(model, *data.batch(8, g, student_steps)), g, variant)
+        batch = parallel.mine(*data.batch(8, g, student_steps))
+        return ode_loss(model, on(model, *batch), g, variant)
 
     config = TrainConfig(ODE_STEPS[recipe], lr=2e-4, cooldown=0.0, ema=0.99, weight_decay=0.0,
                          betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=keep or ODE_KEPT)
@@ -278,6 +279,7 @@ STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
           "teacher": teacher_stage, "ode": ode_stage,
           "teacher_causal": causal_stage, "restorer": restorer_stage,
           "dmd": distillation.Distillation}
+PARALLEL = {"teacher", "ode", "dmd"}        # take several processes, see parallel.py
 MEASURED = {"codec", "decoder", "judges"}   # their shipped files hold more than trained weights
 
 
@@ -294,7 +296,7 @@ def export(name, folder=None):
     before = stage.model.state_dict()       # averaging made +0.0 of their -0.0
     stage.model.load_state_dict(tensors | {key: before[key].clone() for key in frozen})
     stage.finish(stage.model.eval())
-    path = load.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
+    path = loading.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
     save(path, half(stage.model.state_dict()), **facts)
     return path
 
@@ -312,7 +314,7 @@ def export_students(folder):
 def ship(path, name):
     """Copy averaged weights to data/checkpoints, students in 8 bits; returns the path there."""
     tensors, facts = read(path)
-    out = load.CHECKPOINTS / f"{name}.safetensors"
+    out = loading.CHECKPOINTS / f"{name}.safetensors"
     save(out, (eight_bits if name.startswith("student") else half)(tensors), **facts)
     return out
 
@@ -324,7 +326,10 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
     start: the checkpoint to begin with instead of chance; rate multiplies the learning rates;
     compiled: through torch.compile; device: instead of the best there is; options: the stage's.
     """
-    device = check_device(device or best_device())
+    device = parallel.join(check_device(device or best_device()))
+    if parallel.size() > 1 and name not in PARALLEL:
+        raise UserError(f"The stage {name} trains in one process; {', '.join(sorted(PARALLEL))} "
+                        f"take several.")
     torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
     yield from stage.run(name, out, steps, resume, start, rate, compiled, device)

@@ -82,8 +82,7 @@ class Frames:
     @property
     def starts(self):
         """For each frame the index of the first of its 1000 samples."""
-        return range(self.first * SAMPLES_PER_FRAME,
-                     (self.first + len(self)) * SAMPLES_PER_FRAME, SAMPLES_PER_FRAME)
+        return [SAMPLES_PER_FRAME * (self.first + i) for i in range(len(self))]
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,8 @@ def recache(model, clean, cond, cache):
     """Make the cached frames' keys and values anew under another text (LongLive, Yang et al.
     2025). clean: {frame: (latent (1, 1, C, h, w), audio (1, 1, 4A))}, in order."""
     new = KVCache(cache.policy)
-    # Block after block, as the rollout made them, each at its own frame number.
+    # Keys hold the old text, for it passed the layers below them: all are made anew,
+    # block after block, as the rollout made them, each at its own frame number.
     for _, frames in groupby(clean, key=lambda frame: frame // BLOCK):
         frames = list(frames)
         x0, audio = (torch.cat(parts, dim=1) for parts in zip(*(clean[f] for f in frames)))
@@ -131,6 +131,7 @@ class AvatarSession:
         self.steps = getattr(avatar, "student_steps", STUDENT_STEPS)
         self.device = next(avatar.model.parameters()).device
         self.change_prompt(prompt)
+        # The identity: one latent of the image, read by every block (section 3).
         with torch.inference_mode():
             self.ref = self.codec.encode(image[None, None].to(self.device))[:, 0]
         self.no_text = self.read("")
@@ -170,6 +171,7 @@ class AvatarSession:
         if blocks not in self.borders:
             raise UserError(f"Frame {shown} lies too far back: {self.undo} blocks can be taken "
                             f"back; interrupt sooner, or start the session with a larger undo.")
+        # A state is a value: going back is taking an older one.
         self.state = self.borders[blocks]
         return frames_of(blocks)
 
@@ -193,6 +195,7 @@ class AvatarSession:
             state = self.state
             end = samples_for(state.blocks + 1, self.ahead)
             n = min(end - state.samples, len(samples))
+            # As much sound as completes the block, no more (section 4: 3 latents, 12 frames).
             # Rows are made once, as sound comes: nothing recomputes the past.
             part, samples, heard = samples[:n], samples[n:], state.samples + n
             features = copy(state.features)
@@ -222,6 +225,7 @@ class AvatarSession:
             cache = recache(self.model, state.clean, cond, cache)
         # The noise goes with the state, so a block made again after an undo is the same one.
         self.generator.set_state(state.noise)
+        # Four steps without guidance, as in training (section 3.1).
         x0 = denoise(self.model, draw(cond, self.generator, self.steps), cond, cache)
         noise = self.generator.get_state()
         yield Block(state.blocks, x0, cache)
@@ -237,6 +241,7 @@ class AvatarSession:
 
     def cond(self, state):
         """The condition of the block that has begun: (9 or 12, A) rows, 3 latent frames."""
+        # The very first latent frame is the reference: given, one picture, three rows fewer.
         first = state.blocks == 0
         rows = state.rows.to(self.device)
         audio = group_audio(rows[None]) if first else rows.reshape(1, BLOCK, -1)
@@ -246,6 +251,7 @@ class AvatarSession:
     def decode(self, block):
         """The frames of a block. The decoder's state is looked up by the block's number, so a
         block made anew after an interruption goes on where the shown one ended."""
+        # The decoder goes on from where the block before left it: a stream has no seams.
         memory, pictures = self.memories[block.index], []
         with torch.inference_mode():                        # pictures are ordinary tensors again
             for z in block.x0.split(1, dim=1):

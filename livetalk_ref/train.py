@@ -1,32 +1,23 @@
 """One training loop for every stage: AdamW and Muon, warm-up, EMA, clipping, exact resume.
 
 The loss of step n depends on the weights and on a generator seeded by (seed, n) alone, so a
-run killed at any moment continues as if nothing had happened. A checkpoint is one safetensors
-file, written beside its place and moved there, so that no half-written one exists.
+run killed at any moment continues as if nothing had happened.
 """
 
-import dataclasses
-import json
-import os
 import time
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from livetalk_ref.errors import UserError, unreadable
-from livetalk_ref.files import as_json, foreign, forget_after, half, make_folder
+from livetalk_ref import parallel
+from livetalk_ref.device import autocast, best_precision
 from livetalk_ref.muon import Muon
+from livetalk_ref.runs import NotFinite, RunFolder, pack, unpack
 
 SCALE = 2.0 ** 12       # of an fp16 loss
 FREE = {"steps", "compiled", "save_every", "keep", "start"}     # may change when a run goes on
-SETTINGS = {"train", "recipe"}      # facts that hold the numbers of a run
 
 
 @dataclass(frozen=True)
@@ -62,41 +53,15 @@ class TrainState:
 
 def pace(step, c):
     """Learning rates over their peak: linear warm-up, 1, then to zero over the `cooldown`."""
+    # A cooldown of 0 is the constant rate of the paper's ODE stage (table 4).
     down = max(1, round(c.steps * c.cooldown))
     return min(1, (step + 1) / c.warmup, (c.steps - step) / down)
 
 
 def step_generator(seed, step):
     """The randomness of one training step."""
+    # Of (seed, step) alone, so a run that was killed draws what it would have drawn.
     return torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)
-
-
-def save(path, tensors, **about):
-    """Write tensors and JSON-able facts to a safetensors file, atomically."""
-    path = Path(path)
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    facts = {k: json.dumps(as_json(v)) for k, v in about.items()}
-    try:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, temporary, facts)
-        temporary.chmod(0o644)                      # safetensors makes it private
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"Could not write {path}: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read(path, device="cpu"):
-    """Tensors and facts of a file written by `save`. Raises UserError when it is not one."""
-    try:
-        with safe_open(path, "pt", device=str(device)) as file:
-            facts = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-            return {k: file.get_tensor(k) for k in file.keys()}, facts
-    except FileNotFoundError as error:
-        raise UserError(f"There is no checkpoint {path}.") from error
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise UserError(unreadable(path, error)) from error
 
 
 def ema_update(average, model, decay):
@@ -126,69 +91,6 @@ def make_optimizers(model, c):
     return made
 
 
-def pack(model, average, optimizers, step):
-    """Everything a resumed run needs, as one flat dict of tensors."""
-    # Weights, average, moments of the optimisers, step: nothing else has a state.
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"ema.{k}": v for k, v in average.items()}
-    tensors["step"] = torch.tensor(step)
-    for which, optimizer in enumerate(optimizers):
-        for i, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{which}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
-    return tensors
-
-
-def unpack(tensors, model, average, optimizers):
-    """Put a `pack` back; returns the step it was made at."""
-    def part(name):
-        return {k[len(name):]: v for k, v in tensors.items() if k.startswith(name)}
-
-    model.load_state_dict(part("model."))
-    average.update({k: v.to(average[k]) for k, v in part("ema.").items()})
-    for which, optimizer in enumerate(optimizers):
-        state = {}
-        for key, value in part(f"optimizer.{which}.").items():
-            i, name = key.split(".", 1)
-            state.setdefault(int(i), {})[name] = value
-        optimizer.load_state_dict({"state": state,
-                                   "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(tensors["step"])
-
-
-def kept(out, step):
-    """The file of the averaged weights that a run kept after an update."""
-    return Path(out) / f"ema-{step:06d}.safetensors"
-
-
-@contextmanager
-def autocast(device, precision):
-    """Mixed precision: "bf16", "fp16" or "fp32" (none).
-
-    On CPU the plain attention kernel is the fast one where gradients are kept, and chosen there.
-    """
-    device = torch.device(device).type
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
-    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-        plain = device == "cpu" and torch.is_grad_enabled()
-        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
-            yield
-
-
-def best_precision(device, scaled=False):
-    """bf16 where the device multiplies it in hardware, fp16 on an older GPU if the loss is
-    scaled, for small gradients vanish in it, else fp32."""
-    kind = torch.device(device).type
-    if kind == "cuda":
-        old = "fp16" if scaled else "fp32"
-        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else old
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if kind == "cpu" and fast else "fp32"
-
-
-class NotFinite(UserError):
-    """A loss, a gradient or a score that is no number: the run stops before the update."""
-
-
 def descend(loss, model, optimizers, clip, part, scaler=None):
     """One update of the model of a part of training; returns its gradient's norm before clipping.
 
@@ -199,8 +101,10 @@ def descend(loss, model, optimizers, clip, part, scaler=None):
         raise NotFinite(f"the loss of the {part} is not finite")
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     scaler.scale(loss).backward()
+    parallel.average_gradients(model)
     for optimizer in optimizers:
         scaler.unscale_(optimizer)
+    # One norm over all weights, clipped (Self Forcing: 10; the paper does not say).
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
     # An overflow of scaled fp16 is no fault of the run; at scale 1 it would be.
     skips = scaler.is_enabled() and scaler.get_scale() >= 1
@@ -245,93 +149,8 @@ def train(model, loss, config, out=None, resume=False, facts=None):
         ema_update(average, model, min(config.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
         left = (now - clock) / (step + 1 - first) * (config.steps - step - 1)
-        state = TrainState(step + 1, value.item(), config.lr * pace(step, config), norm,
-                           now - began, left)
+        state = TrainState(step + 1, parallel.over_ranks(value.item()),
+                           config.lr * pace(step, config), norm, now - began, left)
         run.after(state, average, partial(pack, model, average, optimizers, state.step),
                   last=state.step == config.steps)
         yield state
-
-
-class RunFolder:
-    """The files of a run of any stage; out None keeps nothing.
-
-        last.safetensors    everything, so that a killed run continues exactly
-        ema.safetensors     averaged weights; ema-000050.safetensors are those on the way
-        metrics.jsonl       a line for every update
-
-    about: facts of the run, one of SETTINGS among them; keep: updates whose averaged weights stay;
-    free: settings that may change when it goes on; look(update), called at the start, at every
-    kept update and at the end, before these are saved.
-    """
-
-    def __init__(self, out, about, keep=(), save_every=120.0, free=(), look=lambda update: None):
-        self.out, self.about, self.keep, self.free = out and Path(out), about, keep, free
-        self.look, self.save_every, self.saved = look, save_every, time.monotonic()
-        if self.out:
-            make_folder(self.out)
-
-    def begin(self, resume, unpack):
-        """Begin anew, or continue what is there; returns the updates already made.
-
-        unpack(tensors) puts a checkpoint back. UserError where that is another run's.
-        """
-        first = self.restore(unpack) if resume and self.out else 0
-        if self.out:
-            forget_after(self.out, first)       # later updates are made again
-        if first == 0:
-            self.look(0)
-        return first
-
-    def restore(self, unpack):
-        """Put the last checkpoint back, if there is one; returns its updates."""
-        path = self.out / "last.safetensors"
-        if not path.is_file():
-            return 0
-        # A run may go on longer, never with other data, losses or rates.
-        tensors, was = read(path)
-        now = {name: as_json(fact) for name, fact in self.about.items()}
-        if not SETTINGS & was.keys() <= now.keys():
-            raise foreign(self.out, "stage")
-        for kind in SETTINGS & was.keys():                  # an older file knows fewer of them
-            was |= usual(self.about[kind]) | was.pop(kind)
-            now |= now.pop(kind)
-        if wrong := [k for k, v in was.items() if k not in self.free and v != now.get(k)]:
-            raise foreign(self.out, " and ".join(sorted(wrong)))
-        try:
-            return unpack(tensors)
-        except (KeyError, RuntimeError) as error:
-            raise foreign(self.out, "model") from error
-
-    @contextmanager
-    def guard(self, update):
-        """Stop at what is not finite with a sentence that names the update and the good file."""
-        try:
-            yield
-        except NotFinite as error:
-            path = self.out and self.out / "last.safetensors"
-            good = f"the last good file is {path}, from which --resume continues" \
-                if path and path.is_file() else "no file had been saved"
-            raise UserError(f"Stopped before update {update}, for {error}; {good}.") from error
-
-    def after(self, state, average, pack, last):
-        """Log one update; keep and save when it is time, and at the end."""
-        if not self.out:
-            return
-        with open(self.out / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(dataclasses.asdict(state)) + "\n")
-        about = {"step": state.step} | self.about
-        if state.step in self.keep:
-            save(kept(self.out, state.step), half(average), **about)
-        if state.step in self.keep or last:
-            self.look(state.step)
-        if last or time.monotonic() - self.saved > self.save_every:
-            # The checkpoint last: from it a kill at any point makes all else again.
-            save(self.out / "ema.safetensors", average, **about)
-            save(self.out / "last.safetensors", pack(), **self.about)
-            self.saved = time.monotonic()
-
-
-def usual(settings):
-    """The defaults of a dataclass of settings, as a checkpoint holds them."""
-    return {f.name: as_json(f.default) for f in dataclasses.fields(settings)
-            if f.default is not dataclasses.MISSING}

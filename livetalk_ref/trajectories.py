@@ -17,13 +17,13 @@ import torch
 
 from livetalk_ref import DATA
 from livetalk_ref.cache import BLOCK
-from livetalk_ref.device import best_device
+from livetalk_ref.device import autocast, best_device, best_precision
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS
+from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.ode import causal_trajectory, trajectory
-from livetalk_ref.train import autocast, best_precision, save
+from livetalk_ref.runs import save
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
@@ -159,3 +159,22 @@ def bytes_each(clips):
     """Bytes that one trajectory of such clips takes, generously."""
     x, rows, state = clips.latents[0, :WINDOW], clips.audio[0, :FRAMES], clips.state[0, :FRAMES]
     return 2 * (6 * x.numel() + rows.numel() + state.numel()) + 4096
+
+
+def straightness(states):
+    """How far a path (B, K + 1, F, C, h, w) is from the straight line between its ends.
+
+    Two measures along the noise levels `sigma_grid(K)`. Deviation (B, K): squared distance of
+    a step's velocity from the chord's, over the chord's square; 0 everywhere is a straight
+    path, which one Euler step would follow (Liu et al. 2022). Curvature (B, K - 1): change of
+    the velocity per unit of sigma between neighbouring steps, over the chord's size.
+    """
+    # A straight path has one velocity, its chord's, and could be followed in one step.
+    x = states.flatten(2).double()                                       # (B, K + 1, D)
+    grid = sigma_grid(x.shape[1] - 1).to(x.device)[:, None]
+    v = x.diff(dim=1) / grid.diff(dim=0)                                 # (B, K, D)
+    chord = x[:, :1] - x[:, -1:]        # sigma runs from 1 to 0, so this is a velocity
+    size = chord.norm(dim=-1)                                            # (B, 1)
+    between = (grid[2:] - grid[:-2])[:, 0].abs() / 2    # from one step's middle to the next
+    deviation = (v - chord).norm(dim=-1).square() / size.square()
+    return deviation, v.diff(dim=1).norm(dim=-1) / (between * size)

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from IPython.display import HTML, Markdown, display
+from IPython.display import Image as JPEG
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from livetalk_ref.files import read_metrics
-from livetalk_ref.media import NOTE, audio_frame, video_frame
+from livetalk_ref.media import NOTE, audio_frame, to_bytes, video_frame
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 PAPER, INK, SOFT, RULE = "#fdfbf7", "#2d2a3a", "#8d8899", "#e6e1d8"
@@ -57,8 +58,7 @@ def figure(width=12, height=3.2, rows=1, columns=1, **grid):
 
 def pixels(frames):
     """Frames (T, 3, H, W) in [-1, 1] -> (T, H, W, 3) uint8."""
-    levels = ((frames.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return levels.movedim(-3, -1).cpu().numpy()
+    return to_bytes(frames.detach().clamp(-1, 1)).movedim(-3, -1).cpu().numpy()
 
 
 def picture(frame, height=288):
@@ -119,13 +119,6 @@ def filmstrip(clips, when=8, height=104, heads=None):
     return sheet(frames, len(when), height, [name for name in clips if name], heads)
 
 
-def save_strip(path, clips, when=8, height=104):
-    """Write a `filmstrip` as PNG and return its path."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    filmstrip(clips, when, height).save(path, optimize=True)
-    return Path(path)
-
-
 def encode(frames=None, samples=None, fps=FPS, height=288, quality=27):
     """H.264 and AAC in an mp4 -> bytes; frames or samples may be left out."""
     buffer, streams = io.BytesIO(), []
@@ -157,6 +150,24 @@ def show_sound(samples, label=""):
     """A small player for samples (N,) at 16 kHz."""
     data = base64.b64encode(encode(samples=samples)).decode()
     return HTML(f'<audio controls src="data:audio/mp4;base64,{data}"></audio> {label}')
+
+
+def photo(image, quality=82):
+    """A picture as JPEG inside the notebook: a fifth of the bytes."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "jpeg", quality=quality)
+    return JPEG(buffer.getvalue())
+
+
+def dice(seed):
+    """A generator of random numbers that begins at a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def verdict(number, answer, check):
+    """Print whether the answer to an exercise is right: `check` is the right one, or says so."""
+    right = answer is not None and (check(answer) if callable(check) else answer == check)
+    print(f"{number}:", "not answered yet" if answer is None else "right" if right else "not yet")
 
 
 def show_source(thing):
@@ -212,13 +223,6 @@ def waveform(ax, samples, seconds, bins=700):
     slices = padded[:len(padded) // bins * bins].view(bins, -1)
     at = (torch.arange(bins) + 0.5) * seconds / bins
     ax.fill_between(at, slices.amin(1), slices.amax(1), color=INK, alpha=0.75, linewidth=0)
-
-
-def one_legend(figure, axes, **look):
-    """One legend outside all panels, every name once; look as for matplotlib's `legend`."""
-    lines = {name: line for ax in axes for line, name in zip(*ax.get_legend_handles_labels())}
-    if lines:
-        figure.legend(lines.values(), lines.keys(), **look)
 
 
 def curve(ax, x, y, label=None, band=None, colour=None, window=1):
@@ -291,20 +295,16 @@ def loss_figure(run):
     made, ax = figure(10, 3)
     steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
     curve(ax, steps, losses, window=min(50, 1 + len(rows) // 10))
-    last = rows[-1] if rows else {"step": 0, "loss": float("nan"), "seconds_left": 0}
+    last = rows[-1]
     ax.set(xlabel="updates", yscale="log", title=f"{Path(run).name}: loss {last['loss']:.4g} after "
            f"{last['step']} updates, {last['seconds_left'] / 60:.0f} min left")
     return made
 
 
-def watch(run, states=None, every=2.0, patience=60.0):
-    """Draw the loss of a run folder while it trains.
-
-    states: the training generator, which is driven to its end here; None watches a run of another
-    process until it has been quiet for `patience` seconds or the cell is interrupted.
-    """
+def watch(run, states, every=2.0):
+    """Drive a training generator to its end, drawing the loss of its run folder meanwhile."""
     shown, drawn = None, time.monotonic()
-    for _ in other_process(run, every, patience) if states is None else states:
+    for _ in states:
         if shown is None:
             shown = display(loss_figure(run), display_id=True)
         elif time.monotonic() - drawn > every:
@@ -312,14 +312,3 @@ def watch(run, states=None, every=2.0, patience=60.0):
             drawn = time.monotonic()
     if shown is not None:
         shown.update(loss_figure(run))
-
-
-def other_process(run, every, patience):
-    """Yields whenever a run's metrics.jsonl has grown; ends when it has been still too long."""
-    path = Path(run) / "metrics.jsonl"
-    size, since = -1, time.monotonic()
-    while time.monotonic() - since < patience:
-        if path.is_file() and path.stat().st_size != size:
-            size, since = path.stat().st_size, time.monotonic()
-            yield
-        time.sleep(every)

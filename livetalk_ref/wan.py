@@ -70,6 +70,7 @@ def rope_table(frames, height, width, head_dim, device=None):
     are split over time, height and width; each axis rotates adjacent pairs with its own
     frequencies, theta 10000 (Su et al. 2021, in 3-D as in Wan 2.1).
     """
+    # Three axes share a head's channels: time takes what two thirds of them leave (Wan 2.1).
     times = frames if isinstance(frames, tuple) else range(frames)
     space = 2 * (head_dim // 6)
     axes = []
@@ -86,6 +87,7 @@ def rope_table(frames, height, width, head_dim, device=None):
 
 def rotate(x, table):
     """Apply RoPE to queries or keys (B, H, N, d) by a table (N, d / 2)."""
+    # A pair of neighbouring channels is a complex number, and its place in the video an angle.
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
 
@@ -164,6 +166,7 @@ class Block(nn.Module):
         """x (B, F, S, D), time (B, F, 6, D), text a (key, value) pair (B, H, L, d)
         -> x, and the keys and values of these frames, (B, H, N, d)."""
         frames = x.shape[1]
+        # The noise level of each frame sets shifts, scales and gates (adaptive layer norm, DiT).
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).split(1, dim=2)
 
         def norm(y):
@@ -245,10 +248,12 @@ class WanDiT(nn.Module):
         # Sigma is a number a frame: known and noisy frames, or blocks, may stand side by side.
         tokens = self.embed(x, cond)                                     # (B, F, S, D)
         t = (1000 * sigma).to(torch.bfloat16 if self.config.bf16_time else sigma.dtype)
+        # The released weights know t = 1000 sigma as bf16 holds it.
         time = self.time_embedding(sinusoid(t, self.config.freq_dim).to(x.dtype))
         time6 = self.time_projection(time).unflatten(-1, (6, -1))        # (B, F, 6, D)
         text = cond.text_keys or self.read_text(cond.text)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)
+        # Behind a cache the frames of x stand after the cached ones (section 4).
         places = frames if cache is None else cache.positions(frames)
         rope = rope_table(places, height, width, self.config.dim // self.config.heads, x.device)
         mask = per_token(mask, frames, height * width)
@@ -262,6 +267,7 @@ class WanDiT(nn.Module):
             if i in self.config.audio_layers:
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
                 tokens = tokens + inject(audio)[:, :, None]
+            # These frames read the cached ones, and give keys and values of their own back.
             past = None if cache is None else cache.read(i)
             tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past)
             if cache is not None:                                        # (B, H, F, S, d)

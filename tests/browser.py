@@ -6,38 +6,24 @@ Tests are skipped where there is none, unless REQUIRE_BROWSER=1 says that there 
 import os
 import shutil
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             "--use-fake-device-for-media-stream",
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream",
              "--autoplay-policy=no-user-gesture-required")
 PATIENCE = 90_000       # ms; on a busy machine everything comes, but late
-
-
-def find():
-    """The browser's program, or None."""
-    named = os.environ.get("CHROMIUM")
-    return named or next(filter(None, map(shutil.which, NAMES)), None)
-
-
-def missing():
-    """Why there is no browser, in a sentence, or None."""
-    try:
-        import playwright  # noqa: F401
-    except ImportError:
-        return "no playwright: pip install playwright"
-    return None if find() else "no browser: install Debian's chromium, or name one in CHROMIUM"
+PROGRAM = os.environ.get("CHROMIUM") or next(filter(None, map(
+    shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
 
 
 def require():
     """Skip this module where there is no browser."""
-    why = missing()
-    if why and os.environ.get("REQUIRE_BROWSER") == "1":
-        pytest.fail(why, pytrace=False)
-    if why:
+    if not (PROGRAM and find_spec("playwright")):
+        why = "needs playwright, and Debian's chromium or a browser named in CHROMIUM"
+        if os.environ.get("REQUIRE_BROWSER") == "1":
+            pytest.fail(why, pytrace=False)
         pytest.skip(why, allow_module_level=True)
 
 
@@ -48,7 +34,7 @@ def chromium(microphone=None):
 
     heard = [f"--use-file-for-fake-audio-capture={microphone}%noloop"] if microphone else []
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find(), args=[*ARGUMENTS, *heard])
+        browser = driver.chromium.launch(executable_path=PROGRAM, args=[*ARGUMENTS, *heard])
         try:
             yield browser
         finally:

@@ -1,16 +1,13 @@
-"""The smallest real system around a conversation: it hears loudness, and answers every turn by
-reciting shipped sentences with the avatar's own weights. For tests of what lies around it."""
+"""The smallest real system around a conversation: it answers every turn by reciting shipped
+sentences. For tests of what lies around it."""
 
-import time
-from dataclasses import replace
-
-import torch
 from tiny import shake
 
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.events import Onset, Sentence, Turn
-from livetalk_ref.load import Avatar, load
+from livetalk_ref.generate import Avatar
+from livetalk_ref.live.events import Sentence
+from livetalk_ref.live.turns import make_listener
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import text
@@ -19,26 +16,7 @@ from livetalk_ref.world.speech import load_spoken
 
 RECITED = (("12-us-f5", "a happy person smiles while speaking", "retrieval"),
            ("00-us", "a surprised person speaks", "language model"))
-LOUD, VOICED, QUIET = 0.02, 3_200, 8_000     # of 16 kHz samples: when a turn begins and ends
-
-
-def listen(sounds):
-    """A turn is what is loud for long enough, up to half a second of quiet."""
-    loud, quiet, said, voiced = 0, 0, [], 0.0
-    for chunk in sounds:
-        if chunk.square().mean().sqrt() > LOUD:
-            before, loud, quiet, voiced = loud, loud + len(chunk), 0, time.monotonic()
-            if before < VOICED <= loud:
-                yield Onset(voiced)
-        else:
-            quiet += len(chunk)
-        said.append(chunk)
-        if quiet >= QUIET:
-            if loud >= VOICED:
-                yield Turn("", voiced, time.monotonic(), torch.cat(said))
-            loud, quiet, said = 0, 0, []
-
-
+LISTEN = make_listener()         # None without silero-vad
 RECORDED = {load_spoken(file).text: file for file, *_ in RECITED}
 
 
@@ -54,11 +32,6 @@ def speak(sentence):
     yield from load_spoken(RECORDED[sentence.text]).samples.split(8_000)
 
 
-def performer():
-    """The teacher's weights, used as a causal student. Its pictures are poor, and real."""
-    return replace(load("teacher"), sampler="rollout")
-
-
 def small():
     """An avatar of random weights that is quick: what it shows are no faces."""
     config = Config(dim=24, ffn_dim=32, heads=2, layers=2, text_dim=text.TEXT_DIM,
@@ -68,5 +41,6 @@ def small():
 
 
 def maker(avatar):
-    """make(identity) -> a conversation, as sessions want it."""
-    return lambda identity: Conversation(avatar, portrait_of(identity), listen, think, speak)
+    """make(identity, show) -> a conversation, as sessions want it."""
+    return lambda identity, show=None: Conversation(avatar, portrait_of(identity), LISTEN, think,
+                                                    speak, show)

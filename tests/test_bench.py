@@ -1,36 +1,60 @@
-"""What latency is: the right frame is waited for, and the sound it needs is what is said."""
+"""What work costs: latency and the right frame, deadlines by hand, counted operations beside the
+same worked out by hand, memory, and the clock of a live stream."""
+
+from pathlib import Path
 
 import pytest
 import torch
-from tiny import write_checkpoints
+from tiny import shake, write_checkpoints, write_student
 
-from livetalk_ref import generate, load
-from livetalk_ref.judge import bench
+from livetalk_ref import flow, generate, loading, rollout
+from livetalk_ref.cache import EMPTY
+from livetalk_ref.flow import Cond, Guidance
+from livetalk_ref.judge import bench, cost
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.stream import frames_of, samples_for
+from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.world import text
 from livetalk_ref.world.ear import AudioFeatures
 
 
-@pytest.fixture(scope="module")
-def avatar(tmp_path_factory):
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     write_checkpoints(folder)
+    write_student(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "CHECKPOINTS", folder)
-        return load.load("teacher")
+        patch.setattr(loading, "CHECKPOINTS", folder)
+        yield folder
 
 
-def test_what_is_timed_is_frame_1(avatar):
-    """Two roads to the first generated frame."""
-    picture = portrait_of(0)
-    frame, parts = bench.first_frame(avatar, bench.prepare(avatar, picture), 2)
-    window = next(generate.stream(avatar, picture, bench.tone(81), bench.PROMPT, 0, 2))
-    assert torch.equal(frame, window.frames[1])
-    assert len(parts["steps"]) == 2 and parts["cache"] is None
-    assert sum(parts["steps"]) + parts["features"] + parts["decode"] <= parts["seconds"]
+@pytest.fixture(scope="module")
+def teacher(folder):
+    return loading.load("teacher")
+
+
+@pytest.fixture(scope="module")
+def student(folder):
+    return loading.load("student_ode")
+
+
+# --- latency
+
+def test_what_is_timed_is_frame_1(teacher, student):
+    """Two roads to the first generated frame, of a window and of a block."""
+    picture, sound = portrait_of(0), bench.hum(0, 81_000)
+    for avatar, steps, made in (
+            (teacher, 2, generate.stream(teacher, picture, sound, bench.PROMPT, 0, 2)),
+            (student, 4, generate.roll(student, picture, sound, bench.PROMPT))):
+        frame, parts = bench.time_first_frame(avatar, bench.unheard_cond(avatar, picture), steps)
+        assert torch.equal(frame, next(made).frames[1])
+        assert (parts["cache"] or 0) > 0 if avatar.is_student else parts["cache"] is None
+        whole = steps * parts["step"] + parts["features"] + parts["decode"]
+        assert whole == pytest.approx(parts["seconds"])
 
 
 def test_algorithmic_latency_is_the_sound_a_first_block_hears():
-    wait = bench.algorithmic()
+    wait = bench.algorithmic_latency()
     assert wait["seconds"] == wait["first_block"] + wait["look_ahead"] == 5.0625
     samples = torch.randn(150_000, generator=torch.Generator().manual_seed(0))
     need = round(wait["seconds"] * 16_000)
@@ -39,37 +63,192 @@ def test_algorithmic_latency_is_the_sound_a_first_block_hears():
     assert torch.equal(next(generate.audio_windows(silenced)), whole)
     silenced[need - 300:] = 0
     assert not torch.equal(next(generate.audio_windows(silenced)), whole)
+    block = bench.algorithmic_latency(2, 3, ahead=1)
+    assert (block["first_block"], block["block"], block["look_ahead"]) == (0.5, 0.75, 0.0625)
+    assert len(AudioFeatures().rows(torch.zeros(9 * 1000))) == 9 and block["seconds"] == 9 / 16
 
 
-def test_a_block_of_three_latent_frames_waits_less():
-    wait = bench.algorithmic(2, 3, ahead=1)
-    assert (wait["first_block"], wait["block"], wait["look_ahead"]) == (0.5, 0.75, 0.0625)
-    rows = AudioFeatures().rows(torch.zeros(9 * 1000))
-    assert len(rows) == 9 and wait["seconds"] == 9 / 16
+def test_quantiles():
+    found = cost.quantiles([float(i) for i in range(101)] + [None], median=0.5, p95=0.95)
+    assert found == pytest.approx({"median": 50, "p95": 95})
+    assert cost.quantiles([None], median=0.5) is None
 
 
-def test_median_and_95th_percentile():
-    assert bench.spread([None, None]) is None
-    found = bench.spread([float(i) for i in range(21)])
-    assert found["median"] == 10 and found["p95"] == pytest.approx(19)
+def test_bench_measures_both_in_one_run(monkeypatch):
+    for name, value in (("MANY", 2), ("RUNS", 2)):
+        monkeypatch.setattr(bench, name, value)
+    monkeypatch.setattr(generate, "TEACHER_STEPS", 1)
+    facts = bench.bench_model("student_ode", 3.0)
+    assert facts["algorithmic"]["seconds"] == 0.5625 and facts["steps"] == 4
+    assert facts["teacher"]["model"] == "teacher" and facts["teacher"]["steps"] == 1
+    assert facts["throughput"]["frames"] == 149 and facts["peak_memory_mib"] > 50
+    assert facts["throughput"]["evaluations"] == generate.passes(13)
+    assert 0 < facts["warm"]["seconds"]["median"] <= facts["warm"]["seconds"]["p95"]
+    stream = facts["stream"]
+    assert stream["blocks"] == bench.blocks_in(3.0) == 4 and stream["seconds"] == frames_of(4) / 16
+    assert 0 < stream["pictures"]["p50"] <= stream["pictures"]["p99"] <= stream["busy"]
+    assert stream["missed"] in range(5) and stream["latest"] > 0
+    assert set(facts["times"]) == {"first frame", "frames a second", "frames a second, many"}
+    counted = facts["times_counted"]
+    assert set(counted) == {"first frame", "frames a second", "without decoding"}
+    assert counted["frames a second"] != counted["without decoding"]
+    text = bench.figures_text(facts)
+    assert "\n  missed: " in text and "\n    median: " in text and "\ntimes counted:\n" in text
+    bound = bench.far_from_limit(2e9, 1e10, 0.5)
+    assert bound["least_seconds"] == 0.2 and bound["times_the_limit"] == pytest.approx(2.5)
 
 
-def test_slow_models_have_fewer_runs_and_say_so(avatar, monkeypatch):
-    def slow(*_):
-        return None, {"seconds": 30.0, "features": 0.1, "steps": [14.0, 15.0], "cache": None,
-                      "decode": 0.9}
+# --- pace
 
-    monkeypatch.setattr(bench, "first_frame", slow)
-    few = bench.warm_runs(avatar, None, 2)
-    assert few["runs"] == 4 and few["seconds"] == {"median": 30, "p95": 30}
-    assert bench.warm_runs(avatar, None, 2, runs=25)["runs"] == 25
-    monkeypatch.setattr(bench, "PATIENCE", 1e9)
-    assert bench.warm_runs(avatar, None, 2)["runs"] == bench.RUNS == 20
-    facts = {"model": "m", "steps": 2, "hardware": "h", "warm": few,
-             "cold": slow()[1] | {"load": 1, "picture_and_prompt": 0.1},
-             "algorithmic": bench.algorithmic(), "peak_memory_mib": None,
-             "throughput": {"frames_per_second": 1, "real_time_factor": 16, "evaluations": 8},
-             "many": {"batch": 16, "frames_per_second": 2}}
-    text = bench.table(facts)
-    assert "of 4 runs (fewer than 20" in text and "cache pass          none" in text
-    assert "5.06 s of sound" in text
+def test_a_block_is_late_by_its_own_work_and_by_what_kept_the_machine():
+    """Sound is complete at 9/16 s, 21/16 s, 33/16 s ..: one slow block delays the next."""
+    assert bench.lateness([(0.1, 0.05)] * 4, 1) == pytest.approx([0.1] * 4)
+    late = bench.lateness([(0.1, 0.0), (0.9, 0.25), (0.1, 0.0), (0.1, 0.0)], 1)
+    assert late == pytest.approx([0.1, 0.9, 0.4 + 0.1, 0.1])
+    late = bench.lateness([(0.1, 1.0), (0.1, 1.0), (0.1, 1.0)], 1)      # never catches up
+    assert late == pytest.approx([0.1, 0.35 + 0.1, 0.7 + 0.1])
+
+
+# --- operations
+
+@torch.inference_mode()
+def test_counted_work_is_that_of_the_work(teacher, student):
+    """Two roads: the formula, and everything counted while a video is made."""
+    picture = portrait_of(0)
+    cond = bench.unheard_cond(teacher, picture)
+    made = bench.teacher_flops(teacher, cond, 2, 1)
+    sees = cost.count_flops(lambda: list(generate.stream(teacher, picture, bench.hum(0, 81_000),
+                                                         bench.PROMPT, steps=2)))
+    sees -= cost.count_flops(lambda: bench.unheard_cond(teacher, picture))
+    assert 81 * made["frame"] == pytest.approx(sees, rel=0.01)         # but for the ear's work
+
+    cond = bench.unheard_cond(student, picture)
+    block = bench.block_flops(student, picture)
+    found = bench.student_flops(student, cond, block)
+    assert found["frame"] == block / 12 and cond.text_keys
+    z = torch.zeros(1, 4, *cond.ref.shape[1:])
+    three = cost.count_flops(lambda: student.codec.decode(z)) \
+        - cost.count_flops(lambda: student.codec.decode(z[:, :1]))
+    assert 12 * (found["frame"] - found["frame, model alone"]) == pytest.approx(three, rel=1e-6)
+    heard, x = bench.heard_cond(student, cond), torch.zeros(1, 3, *cond.ref.shape[1:])
+    step = cost.count_flops(lambda: student.model(x, x[:, :, 0, 0, 0], heard, cache=EMPTY))
+    assert found["first frame"] > 4 * step > 0.5 * found["first frame"] / 4
+
+
+def test_a_student_needs_19_times_fewer_operations_than_the_guided_teacher():
+    """Counted on shapes alone: 34 passes over 3 frames against 96 over 21."""
+    with torch.device("meta"), torch.no_grad():
+        model, words = WanDiT(TINY), torch.zeros(1, text.TEXT_ROWS, TINY.text_dim)
+        cond = Cond(torch.zeros(1, TINY.latent_channels, 6, 6),
+                    torch.zeros(1, 21, 4 * TINY.audio_dim), words,
+                    torch.zeros(1, 21, dtype=torch.bool), words)
+        x, sigma = torch.zeros(1, 21, TINY.latent_channels, 6, 6), torch.ones(1, 21)
+        guided = cost.count_flops(lambda: flow.guided(model, x, sigma, cond, generate.GUIDANCE))
+
+        def clip():
+            cache, noise = EMPTY, torch.zeros(4, 1, 3, *x.shape[2:])
+            *parts, last = rollout.split(cond)
+            for part in parts:
+                x0 = rollout.denoise(model, noise, part, cache)
+                cache = rollout.remember(model, x0, part, cache)
+            rollout.denoise(model, noise, last, cache)
+
+        assert 48 * guided > 19 * cost.count_flops(clip)
+
+
+def condition(batch=1, frames=3, text=16):
+    return Cond(torch.zeros(batch, 16, 6, 6), torch.zeros(batch, frames, 4 * TINY.audio_dim),
+                torch.zeros(batch, text, TINY.text_dim), torch.zeros(batch, frames).bool(),
+                torch.zeros(1, text, TINY.text_dim))
+
+
+def by_hand(c, frames, text):
+    """FLOPs of one evaluation: two for every weight and token, and attention's two products."""
+    n, d = frames * 9, c.dim
+    linear = n * d * (4 * (2 * c.latent_channels + 1)                    # patches in
+                      + 4 * c.latent_channels                            # and out
+                      + c.layers * (6 * d + 2 * c.ffn_dim))              # q k v o, q o, both of ffn
+    linear += text * d * (c.text_dim + d + c.layers * 2 * d)             # text, its keys and values
+    linear += frames * (d * (c.freq_dim + d + 6 * d)                     # time
+                        + 4 * c.audio_dim * c.audio_hidden
+                        + len(c.audio_layers) * c.audio_hidden * d)
+    return 2 * linear + c.layers * 4 * n * (n + text) * d
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("masked", [False, True])
+def test_flops_of_the_dit(masked):
+    model, cond = shake(WanDiT(TINY), 1), condition()
+    if masked:
+        cond.__dict__["text_mask"] = torch.ones(1, 3, 16, dtype=torch.bool)
+    counted = cost.count_flops(lambda: model(torch.zeros(1, 3, 16, 6, 6), torch.ones(1, 3), cond))
+    assert counted == pytest.approx(by_hand(TINY, 3, 16), rel=1e-3)
+
+
+@pytest.mark.parametrize("guidance, branches", [((1, 1), 1), ((2, 3), 3)])
+def test_evaluations_are_counted(guidance, branches):
+    model, noise = shake(WanDiT(TINY), 1), torch.zeros(2, 3, 16, 6, 6)
+    with cost.counted_passes(model) as seen:
+        flow.sample(model, noise, noise[:, :1], condition(2), steps=3,
+                    guidance=Guidance(*guidance))
+    assert sum(seen) == 2 * 3 * branches
+    flow.sample(model, noise, noise[:, :1], condition(2), steps=1)
+    assert sum(seen) == 2 * 3 * branches                   # no longer counted
+
+
+# --- seconds and memory
+
+def test_the_stopwatch_counts_the_making_alone(monkeypatch):
+    time = [0.0]
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: time[0])
+
+    def slow():
+        for i in range(3):
+            time[0] += 2
+            yield i
+
+    clock, got = cost.Stopwatch(), []
+    for i in clock.time_each(slow()):
+        time[0] += 100
+        got.append(i)
+    assert got == [0, 1, 2] and clock.seconds == 6
+
+
+def test_memory_is_seen_and_where_the_system_can_forgotten():
+    def hold(mib):
+        torch.ones(mib, 2 ** 18).sum()
+        yield
+
+    if cost.peak_memory() is None:
+        pytest.skip("this system tells nothing")
+    small, large, again = cost.Stopwatch(), cost.Stopwatch(), cost.Stopwatch()
+    for watch, mib in ((small, 1), (large, 300), (again, 1)):
+        list(watch.time_each(hold(mib)))
+    if Path("/proc/self/clear_refs").exists():
+        assert large.peak_mib > small.peak_mib + 250
+        assert again.peak_mib < large.peak_mib - 200
+    else:
+        assert 0 < small.peak_mib <= large.peak_mib <= again.peak_mib
+
+
+# --- a live stream
+
+def test_every_pass_and_group_of_a_live_stream_is_noted_in_its_order(student):
+    notes = cost.live_timeline(student, portrait_of(0), bench.PROMPT,
+                               bench.hum(0, samples_for(2, 1)))
+    lanes = {lane: [n for n in notes if n.lane == lane] for lane in
+             ("sound", "step", "clean pass", "decoding", "shown")}
+    assert [len(lane) for lane in lanes.values()] == [21, 8, 2, 6, 2]
+    assert [n.start for n in notes] == sorted(n.start for n in notes)
+    assert [n.block for n in lanes["sound"]] == [0] * 9 + [1] * 12
+    for block in (0, 1):
+        of = {lane: [n for n in some if n.block == block] for lane, some in lanes.items()}
+        heard = max(n.end for n in of["sound"])
+        assert of["step"][0].start >= heard                         # nobody works on the unheard
+        assert of["decoding"][0].start >= of["step"][-1].end
+        assert of["shown"][0].start >= of["decoding"][-1].end
+        assert of["clean pass"][0].start >= of["step"][-1].end
+    assert not student.model._forward_hooks and not student.codec.decoder._forward_hooks
+    spent = cost.block_budget(notes)
+    parts = sum(v for k, v in spent.items() if k != "from the last sound")
+    assert parts == pytest.approx(spent["from the last sound"]) and spent["four steps"] > 0

@@ -1,15 +1,14 @@
 """The command line on tiny weights: bad input is one sentence, status 2 and no file."""
 
-import io
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -19,11 +18,12 @@ from repo import ROOT
 from tiny import write_checkpoints, write_huge_image, write_student
 
 from livetalk_ref import __main__ as cli
-from livetalk_ref import files, generate, load, media, portrait, stages
-from livetalk_ref.errors import UserError
+from livetalk_ref import (curation, distillation, files, loading, portrait, recipes,
+                          stages, train_commands, trajectories)
 from livetalk_ref.media import NOTE
 from livetalk_ref.train import TrainState
 
+STATE = TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
 FAST = ["--steps", "1", "--text-weight", "1", "--audio-weight", "1", "--scale", "1"]
 
 
@@ -38,7 +38,7 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch, checkpoints):
     """A folder of its own with tiny weights, a short sound and no output yet."""
-    monkeypatch.setattr(load, "CHECKPOINTS", checkpoints)
+    monkeypatch.setattr(loading, "CHECKPOINTS", checkpoints)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     write_wav("speech.wav", 0.1 * torch.sin(torch.arange(4_300) * 0.2))
@@ -82,17 +82,12 @@ def test_generate(go, place):
     facts = json.loads(out)
     assert status == 0 and out.count("\n") == 1
     assert (facts["frames"], facts["windows"], facts["evaluations"]) == (5, 1, 1)
-    assert "denoising step 1/1" in err
     with av.open("o.mp4") as file:
         assert file.metadata["comment"] == NOTE
         assert len(list(file.decode(video=0))) == 5
     assert sorted(os.listdir()) == ["o.mp4", "speech.wav"]
-
-
-def test_text_output_and_new_folder(go):
     status, out, err = go(*generation(out="new/o.mp4"))
-    assert status == 0 and out.startswith("new/o.mp4: 5 frames, 0.3 s")
-    assert "warning" not in err
+    assert status == 0 and out.startswith("new/o.mp4: 5 frames, 0.3 s") and "warning" not in err
 
 
 def test_an_image_and_a_checkpoint_file(go, checkpoints, monkeypatch):
@@ -120,51 +115,17 @@ def test_silence_gets_a_warning(go):
 
 
 def refused(result, words):
-    """Status 2, nothing on stdout, one sentence on stderr (after progress), no new file."""
+    """Status 2, nothing on stdout, one sentence on stderr, no new file."""
     status, out, err = result
-    assert (status, out) == (2, "")
-    *progress, last = err.splitlines()
-    assert last.startswith("error: ") and words in last
-    assert all(line.startswith("denoising step") for line in progress)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert err.startswith("error: ") and words in err
     assert not [name for name in os.listdir() if "o.mp4" in name]
-
-
-def sounds():
-    """Files of bad sound, and what is said about them."""
-    open("empty.wav", "w").close()
-    yield "empty.wav", "is empty"
-    write_wav("nothing.wav", torch.zeros(0))
-    yield "nothing.wav", "holds no sound"
-    open("words.wav", "w").write("hello " * 100)
-    yield "words.wav", "is broken or holds no sound"
-    Image.new("RGB", (64, 64)).save("picture.wav", "png")
-    yield "picture.wav", "holds no sound"
-    yield "missing.wav", "There is no sound file"
-    with open("long.wav", "wb") as file:              # an hour and a second of 8-bit silence
-        size = 3601 * 16_000
-        file.write(struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", size + 36, b"WAVEfmt ", 16, 1, 1,
-                               16_000, 16_000, 1, 8, b"data", size))
-        file.truncate(44 + size)
-    yield "long.wav", "longer than an hour"
-
-
-def test_bad_sound(go):
-    for name, words in sounds():
-        refused(go(*generation(audio=name)), words)
-
-
-def test_bad_images(go):
-    Image.new("RGB", (1, 1)).save("dot.png")
-    refused(go(*generation(image="dot.png")), "dot.png' has 1x1 pixels")
-    write_huge_image(Path("huge.png"))
-    refused(go(*generation(image="huge.png")), "'huge.png' is too large")
-    open("words.png", "w").write("hello")
-    refused(go(*generation(image="words.png")), "is broken or is not an image")
-    refused(go(*generation(image="missing.png")), "There is no image file")
 
 
 def test_bad_options(go):
     refused(go("live", "--port", "70000"), "'70000' is not a number")
+    write_huge_image(Path("huge.png"))
+    refused(go(*generation(image="huge.png")), "'huge.png' is too large")
     refused(go(*generation(model="nobody")), "There is no model 'nobody'")
     refused(go(*generation(model="codec")), "The codec makes no videos")
     refused(go(*generation(device="tpu")), "PyTorch cannot use the device 'tpu' here")
@@ -185,31 +146,11 @@ def test_a_full_disk_in_the_middle(go, place):
     refused(go(*generation(out=place / "o.mp4")), "No space left on device")
 
 
-def test_a_write_that_fails(go, monkeypatch):
-    def fail(self, *_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(media.Movie, "encode", fail)
-    refused(go(*generation()), "Could not write o.mp4: No space left on device")
-
-
-def test_ctrl_c_while_generating(go, monkeypatch):
-    def interrupted(*_, **__):
-        assert [name for name in os.listdir() if name.endswith(".tmp")]
-        raise KeyboardInterrupt
-        yield
-
-    monkeypatch.setattr(generate, "stream", interrupted)
-    status, out, err = go(*generation())
-    assert (status, out, err) == (130, "", "Stopped.\n")
-    assert os.listdir() == ["speech.wav"]
-
-
 def test_a_kill_in_a_process_of_its_own(place, checkpoints):
     """A signal in mid-generation: one line, status 130, nothing left."""
     write_wav("long.wav", 0.1 * torch.sin(torch.arange(400_000) * 0.2))
-    code = ("from pathlib import Path; from livetalk_ref import load, __main__; "
-            f"load.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
+    code = ("from pathlib import Path; from livetalk_ref import loading, __main__; "
+            f"loading.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
     words = ["generate", "--audio", "long.wav", "--prompt", "", "--out", str(place / "o.mp4")]
     child = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE,
                              text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -219,15 +160,6 @@ def test_a_kill_in_a_process_of_its_own(place, checkpoints):
     err = child.communicate(timeout=60)[1]
     assert child.returncode == 130 and err.endswith("Stopped.\n"), err
     assert "Traceback" not in err and not list(place.glob("*o.mp4*"))
-
-
-@pytest.mark.parametrize("module, words, sentence", [
-    ("posters", ["landscape"], "Say which picture: contact or banner."),
-    ("judge.follow", ["--video", "none.mp4"], "There is no video file none.mp4.")])
-def test_a_module_with_its_own_command_ends_with_one_sentence(module, words, sentence):
-    done = subprocess.run([sys.executable, "-m", f"livetalk_ref.{module}", *words], text=True,
-                          cwd=ROOT, capture_output=True)
-    assert (done.returncode, done.stdout) == (2, "") and done.stderr == f"error: {sentence}\n"
 
 
 def test_the_module_from_a_shell():
@@ -242,53 +174,92 @@ def test_the_module_from_a_shell():
     assert shell("-h").returncode == 0
 
 
-def test_train_follows_a_stage(go, monkeypatch):
-    asked = []
+def test_weights_trains_and_exports_every_stage_in_order(go, monkeypatch):
+    asked, exported = [], []
 
-    def run_stage(name, out=None, steps=None, resume=False, *more, **options):
-        asked.append((name, str(out), steps, resume, *more, *options.values()))
+    def run_stage(name, out=None, steps=None, resume=False, **options):
+        asked.append((name, str(out), steps, resume, *options.values()))
         os.makedirs(out, exist_ok=True)
         with open(os.path.join(out, "metrics.jsonl"), "w") as file:
             file.write('{"seconds": 1800}\n' * 3)
-        yield TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
+        yield STATE
 
-    exported = []
     monkeypatch.setattr(stages, "run_stage", run_stage)
-    monkeypatch.setattr(stages, "export", lambda *words: exported.append(words), raising=False)
-    status, _, err = go("train", "codec", "--steps", "9", "--out", "here", "--resume")
-    assert status == 0 and asked == [("codec", "here", 9, True, None, 1.0, False, None)]
-    assert "codec step 1, loss 0.5000, 7 s left" in err
-    asked.clear()
+    monkeypatch.setattr(stages, "export", lambda *words: exported.append(words))
     for name in ("LIVETALK_SIZE", "LIVETALK_WEIGHTS"):
         monkeypatch.setenv(name, "")                                   # put back afterwards
     status, out, _ = go("weights", "--quick")
-    assert status == 0 and [a[0] for a in asked] == list(cli.STAGES) == [e[0] for e in exported]
-    assert asked[0] == ("ear", "runs/quick/ear", cli.QUICK["ear"], True, cli.QUICK_CLIPS)
+    names = [name for name, *_ in asked]
+    assert status == 0 and names == [name for name, _ in exported] == list(train_commands.QUICK)
+    assert {*names, *train_commands.SIDE} == set(stages.STAGES)
+    assert asked[0] == ("ear", "runs/quick/ear", train_commands.QUICK["ear"], True, 128)
     *hours, hint = out.splitlines()
     assert [line.split() for line in hours] == [[name, "1.50", "h", "of", "updates"]
-                                                for name in cli.STAGES]
+                                                for name in names]
     assert hint == "To see it: LIVETALK_SIZE=64 LIVETALK_WEIGHTS=runs/quick/checkpoints make demo"
+
+
+def test_options_reach_their_stage_and_no_other(go, monkeypatch):
+    asked = []
+
+    def run_stage(*words, **options):
+        asked.append((*words, options))
+        yield STATE
+
+    monkeypatch.setattr(stages, "run_stage", run_stage)
+    assert go("train", "codec", "--steps", "9", "--out", "here", "--resume")[0] == 0
+    assert asked.pop() == ("codec", "here", 9, True, None, 1.0, False, None, {})
+    assert go("train", "ode", "--recipe", "short", "--pairs", "250", "--seed", "2")[0] == 0
+    assert asked.pop()[-1] == {"recipe": "short", "count": 250, "seed": 2}
+    for words in (("teacher", "--recipe", "short"), ("dmd", "--variant", "livetalk"),
+                  ("dmd", "--rate", "2")):
+        refused(go("train", *words), f"{words[1]} is no option of the stage {words[0]}")
+    refused(go("train", "ode", "--variant", "odd"), "invalid choice: 'odd'")
     refused(go("train", "nothing"), "invalid choice: 'nothing'")
 
 
-def test_stages_are_those_of_training():
-    assert {*cli.STAGES, *cli.SIDE} == set(stages.STAGES)
-    assert set(cli.QUICK) == set(cli.STAGES)
+def test_a_distillation_follows_its_recipe(go, monkeypatch):
+    asked = []
+
+    def run(recipe, batch, out, resume, start, probe, compiled, paths, device):
+        asked.append((recipe, str(out), resume, start, compiled, device))
+        yield STATE
+
+    made = SimpleNamespace(batch=lambda *words: None, probe=lambda *words: None)
+    monkeypatch.setattr(distillation, "run", run)
+    monkeypatch.setattr(curation, "conditions", lambda kind, count: made)
+    monkeypatch.setattr(distillation, "paths_of", lambda recipe, count: None)
+    assert go("train", "dmd", "--recipe", "baseline", "--seed", "3", "--updates", "7",
+              "--resume", "--compile", "--device", "cpu")[0] == 0
+    want = recipes.recipe("baseline", seed=3, updates=7)
+    assert asked == [(want, "runs/dmd/baseline-seed3", True, None, True, "cpu")]
+    assert go("train", "dmd")[0] == 0 and asked[1][0] == recipes.SHIPPED
+    refused(go("train", "dmd", "--recipe", "odd"), "There is no recipe 'odd'; choose one of")
+    refused(go("train", "ode", "--recipe", "final"), "There is no ODE recipe 'final'; choose")
 
 
-def test_progress_on_a_terminal(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+def test_trajectories(go, monkeypatch):
+    asked = []
 
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with cli.Progress("step", 2) as progress:
-        progress()
-        progress()
-    text = sys.stderr.getvalue()
-    assert "\rstep:   0%" in text and "2/2" in text and text.endswith("\n")
+    def from_shipped(count, split, teacher, watch):
+        asked.append((count, split, teacher))
+        for path in ("a", "b"):
+            watch(None)
+            yield path
+
+    monkeypatch.setattr(trajectories, "from_shipped", from_shipped)
+    monkeypatch.setattr(trajectories, "write_sample", lambda watch: "sample")
+    assert go("trajectories", "--count", "40", "--split", "held_out")[:2] == (0, "a\nb\n")
+    assert asked == [(40, "held_out", "bidirectional")]
+    assert go("trajectories", "--sample")[1] == "sample\n"
 
 
-def test_a_user_error_is_an_ordinary_exception_for_notebooks(go):
-    with pytest.raises(UserError):
-        portrait.load_portrait("missing.png")
+def test_generate_with_a_student(go):
+    """Block after block, and what only a teacher takes is refused."""
+    words = generation(model="student_ode")[:-len(FAST)]
+    facts = json.loads(go(*words, "--json")[1])
+    assert (facts["frames"], facts["windows"], facts["steps"]) == (5, 1, 4)
+    assert facts["evaluations"] == 4 and facts["text_weight"] == 1
+    os.remove("o.mp4")
+    for option in ("--steps", "--audio-weight"):
+        refused(go(*words, option, "2"), "student_ode is a student: it always makes 4 steps")

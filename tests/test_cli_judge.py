@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from test_benchmark import random_reader, scripted
 from test_cli import checkpoints, go, place, refused  # noqa: F401
+from test_distances import write_detectors
+from tiny import random_reader, script_clips, scripted
 
-from livetalk_ref import options
-from livetalk_ref.judge import sets
+from livetalk_ref import generate
+from livetalk_ref.judge import bench, benchmarks
 from livetalk_ref.media import movie
 from livetalk_ref.nets.reader import ReaderConfig
-from livetalk_ref.train import save
-from livetalk_ref.world import shards
+from livetalk_ref.runs import save
 from livetalk_ref.world.clips import film
 
 PLAIN = ["--text-guidance", "1", "--audio-guidance", "1"]
@@ -21,13 +21,7 @@ PLAIN = ["--text-guidance", "1", "--audio-guidance", "1"]
 @pytest.fixture
 def small(monkeypatch, checkpoints):  # noqa: F811
     """Shards of two clips of shipped speech, made in this process; a reader of random weights."""
-    def build(folder, make, split, count, workers):
-        for shard in range(-(-count // 2)):
-            yield shards.build_shard(folder, make, split, shard)
-
-    monkeypatch.setattr(shards, "SHARD", 2)
-    monkeypatch.setattr(shards, "build", build)
-    monkeypatch.setattr(sets, "script", lambda name, number: scripted(number))
+    script_clips(monkeypatch)
     save(checkpoints / "reader.safetensors", random_reader().state_dict(), config=ReaderConfig())
 
 
@@ -41,14 +35,14 @@ def test_evaluate(go, small, place):  # noqa: F811
     assert facts["made_by"].split()[:6] == ["python", "-m", "livetalk_ref", *words[:3]]
     assert {"code", "hardware", "date", "seeds", "rows", "cost"} <= facts.keys()
     assert facts["settings"] == {"steps": 1, "text_guidance": 1, "audio_guidance": 1}
-    assert [row["name"] for row in facts["rows"]] == ["teacher", "floor: a second set of truth"]
-    assert "teacher on wild: step 3/3" in err and "judging the truth of wild: clip 4/4" in err
-    assert facts["version"] == f"{sets.VERSION}+"
+    assert [row["name"] for row in facts["rows"]] == [
+        "teacher", "truth through the codec", "floor: a second set of truth"]
+    assert facts["version"] == f"{benchmarks.VERSION}+"
     assert "warning: 2 of 2 clips of 'wild', such as 0, are not those of version" in err
 
-    status, out, err = go(*words)
-    assert status == 0 and out.startswith(f"teacher on wild {sets.VERSION}+: 2 clips, steps 1")
-    assert "judging the truth" not in err
+    status, out, _ = go(*words)
+    assert status == 0
+    assert out.startswith(f"teacher on wild {benchmarks.VERSION}+: 2 clips, steps 1")
     assert f"{facts['rows'][0]['sharpness']:.3f}" in out
 
     status, out, _ = go("evaluate", "--set", "wild", "--clips", "2", "--model", "truth", "--json")
@@ -56,8 +50,8 @@ def test_evaluate(go, small, place):  # noqa: F811
 
 
 def test_export_and_videos(go, small, place):  # noqa: F811
-    status, out, err = go("evaluate", "--set", "celeb", "--clips", "2", "--export", "given")
-    assert (status, out) == (0, "given/celeb.json\n") and "writing celeb: clip 2/2" in err
+    status, out, _ = go("evaluate", "--set", "celeb", "--clips", "2", "--export", "given")
+    assert (status, out) == (0, "given/celeb.json\n")
     refused(go("evaluate", "--set", "celeb", "--clips", "2", "--videos", "given"),
             "lacks 2 of 2 videos, such as celeb-000.mp4")
     for number in range(2):
@@ -65,7 +59,7 @@ def test_export_and_videos(go, small, place):  # noqa: F811
         with movie(f"given/celeb-{number:03d}.mp4", clip.samples) as made:
             made.add(film(clip))
     status, out, _ = go("evaluate", "--set", "celeb", "--clips", "2", "--videos", "given", "--json")
-    row, floor = json.loads(out)["rows"]
+    row, _, floor = json.loads(out)["rows"]
     assert row["name"] == "videos in given" and 0 < row["frechet"] < 0.5 * floor["frechet"]
 
 
@@ -81,20 +75,28 @@ def test_evaluate_refuses(go, place, checkpoints):  # noqa: F811
     refused(go("evaluate", "--set", "wild"), "There is no model 'reader'")
 
 
-def test_the_sets_are_those_of_the_benchmarks():
-    assert options.SETS == tuple(sets.FIRST)
+def test_evaluate_adds_fid_and_fvd(go, small, place):  # noqa: F811
+    paths, rows = write_detectors(place), {}
+    words = ["evaluate", "--set", "held_out", "--clips", "2", "--inception", paths["FID"],
+             "--i3d", paths["FVD"]]
+    for model in ("truth", "codec"):
+        status, out, _ = go(*words, "--model", model, "--json")
+        assert status == 0
+        rows[model] = json.loads(out)["rows"][0]
+    assert rows["truth"]["FID"] == pytest.approx(0, abs=1e-6)
+    assert rows["truth"]["FVD"] == pytest.approx(0, abs=1e-6)
+    assert rows["codec"]["FID"] > 1e-4 and rows["codec"]["FVD"] > 1e-6
+    _, out, _ = go(*words, "--model", "codec")
+    assert f"FID {rows['codec']['FID']:24.3f}  squared" in out
 
 
-def test_bench(go):  # noqa: F811
-    status, out, _ = go("bench", "--steps", "2", "--runs", "4", "--json")
+def test_bench(go, monkeypatch):  # noqa: F811
+    for name in ("RUNS", "MANY"):
+        monkeypatch.setattr(bench, name, 1)
+    monkeypatch.setattr(generate, "TEACHER_STEPS", 1)
+    status, out, _ = go("bench", "--json")
     facts = json.loads(out)
-    assert status == 0 and out.count("\n") == 1
-    assert facts["steps"] == 2 and facts["warm"]["runs"] == 4
-    cold, warm = facts["cold"], facts["warm"]
-    assert cold["seconds"] >= cold["load"] + cold["decode"] + cold["steps"] > 0
-    assert 0 < warm["seconds"]["median"] <= warm["seconds"]["p95"]
-    assert {"features", "step", "cache", "decode"} <= warm.keys() and warm["cache"] is None
-    assert facts["algorithmic"]["seconds"] == 5.0625
-    assert facts["throughput"]["frames"] == 149 and facts["peak_memory_mib"] > 50
-    status, out, _ = go("bench", "--steps", "1", "--runs", "2")
-    assert status == 0 and "median / p95 of 2 runs" in out
+    assert status == 0 and out.count("\n") == 1 and facts["steps"] == 1
+    assert {"features", "step", "cache", "decode"} <= facts["warm"].keys()
+    status, out, _ = go("bench")
+    assert status == 0 and "look ahead: 0.0625" in out

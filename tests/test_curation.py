@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from livetalk_ref import curation, load
+from livetalk_ref import curation, loading
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.errors import UserError
 from livetalk_ref.nets.restorer import difference, through
-from livetalk_ref.studies.curation import auc
+from livetalk_ref.judge.distances import area_under_curve
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.latents import NEVER, LatentClips, encode_clip
+from livetalk_ref.world import clips as clips_of
+from livetalk_ref.world.latents import NEVER, LatentClips, script_row
 from livetalk_ref.world.prompts import MAX_WORDS, is_held_out, parse, sample_prompt, words
 from livetalk_ref.world.motion import reference_state
 
@@ -22,7 +23,7 @@ COUNT = 24
 
 @pytest.fixture(scope="module")
 def codec():
-    return load.load_module("codec")
+    return loading.load_module("codec")
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +82,11 @@ def test_mixture_has_the_stated_shares():
     assert torch.allclose(curation.mixture(none, none), torch.full((100,), 0.01))
 
 
-def test_area_under_the_curve():
-    bad = torch.tensor([True, True, False, False])
-    assert auc([3.0, 4.0, 1.0, 2.0], bad) == 1 and auc([1.0, 2.0, 3.0, 4.0], bad) == 0
-    assert auc([1.0, 1.0, 1.0, 1.0], bad) == 0.5 and auc([3.0, 1.0, 2.0, 0.0], bad) == 0.75
-
-
 def test_damage_is_seen_mended_and_good_references_stay(clips, kinds, codec):
     """The shipped restorer on faces that it never saw."""
     made = kinds["curated"]
     doubt = [row["doubt"] for row in made.record]
-    assert auc(doubt, clips.degraded) > 0.85
+    assert area_under_curve(doubt, clips.degraded) > 0.85
     did = [row["did"] for row in made.record]
     before, after = (wrong(c.latents[:, 0], clips, codec) for c in (clips, made.clips))
     for i, word in enumerate(did):
@@ -146,7 +141,7 @@ def test_a_probe_has_damaged_and_good_references(clips, kinds):
 
 def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
     """The teacher's answer stays the same; where the prompt changes in time, nothing is cut."""
-    model, some = load.load_module("teacher"), clips.select(range(3))
+    model, some = loading.load_module("teacher"), clips.select(range(3))
     some = replace(some, prompts=[[*pair, "an angry man nods"] for pair in some.prompts],
                    starts=torch.tensor([[0, 60]] * 3))
     x, whole = some.window(0, 1, 9)
@@ -166,13 +161,14 @@ def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_start_is_a_clip_without_its_video(codec, number, recited):
     start, asked = curation.encode_start(codec, "train", number)
-    whole, prompts = encode_clip(codec, {"frames": 81}, "train", number)
-    assert asked == prompts and start.keys() == whole.keys()
-    latent, video = start.pop("latents"), whole.pop("latents")
-    assert len(latent) == 1
-    if not whole["degraded"]:               # the same noise does not fall on fewer pictures
-        assert (latent[0] - video[0]).abs().max() < 1e-2 * video[0].abs().max()
+    whole, facts = script_row("train", number)
+    assert asked == facts["prompts"] and start.keys() == whole.keys() | {"latents", "degraded"}
     assert all(torch.equal(start[name], whole[name]) for name in whole)
+    clip = clips_of.script("train", number)
+    with torch.inference_mode():
+        first = codec.encode(clips_of.film(clips_of.cut(clip, slice(1)))[None])[0]
+    assert torch.equal(start["latents"], first.half())
+    assert start["degraded"] == (clip.degradation is not None)
 
 
 def test_conditions_are_kept(clips, monkeypatch, tmp_path):

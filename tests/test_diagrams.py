@@ -5,8 +5,6 @@ from repo import NOTEBOOKS
 
 from livetalk_ref import diagrams, viz
 from livetalk_ref.cache import KVCache, Policy
-from livetalk_ref.flow import sigma_grid
-from livetalk_ref.judge.timeline import Note
 
 
 def texts(figure):
@@ -19,14 +17,6 @@ def test_the_road_knows_every_notebook():
     assert [name[:2] for name in names] == [f"{i:02}" for i in range(len(names))]
     covered = [i for first, last, _, _ in diagrams.STAGES for i in range(first, last + 1)]
     assert covered == list(range(len(names)))
-
-
-def test_the_road_fills_what_is_written():
-    stations = diagrams.road().axes[0].collections
-    filled = [tuple(dots.get_facecolor()[0]) != viz.plt.matplotlib.colors.to_rgba(viz.PAPER)
-              for dots in stations]
-    written = {path.stem[:2] for path in NOTEBOOKS}
-    assert filled == [number in written for number, _, _ in diagrams.NOTEBOOKS]
 
 
 def test_the_pipeline_shows_its_run():
@@ -43,11 +33,6 @@ def test_the_pipeline_shows_its_run():
     assert (drawn[-1] == viz.pixels(frames[11:12])[0]).all()
 
 
-def test_tint_thins_a_colour_with_paper():
-    assert diagrams.tint("#14808c", 1.0) == [0x14 / 255, 0x80 / 255, 0x8c / 255]
-    assert diagrams.tint("#14808c", 0.0) == [0xfd / 255, 0xfb / 255, 0xf7 / 255]
-
-
 def test_the_mask_and_the_cache_say_the_same():
     """Two roads: what the framed rows of the mask may read, and what is drawn as cached or new."""
     policy = Policy(sinks=3, window=6)
@@ -60,18 +45,6 @@ def test_the_mask_and_the_cache_say_the_same():
     assert drawn[0] == {0, 1, 2, *range(9, 15)} and drawn[1] == {15, 16, 17}
     assert read == drawn[0] | drawn[1] and drawn[2] == set(range(21)) - read
     assert "9 frames" in right.get_title(loc="left")
-
-
-def test_bends_are_drawn_where_they_are():
-    grid = sigma_grid(4).tolist()
-    rows = [{"guidance": label, "sigma": (grid[k] + grid[k + 1]) / 2, "deviation": k + scale,
-             "deviation 95%": [k, k + 2 * scale]} | ({"bend": grid[k], "curvature": 2 * k,
-                                                       "curvature 95%": [k, 3 * k]} if k else {})
-            for label, scale in (("plain", 1), ("guided", 2)) for k in range(4)]
-    left, right = diagrams.bends(rows).axes
-    assert [line.get_label() for line in left.lines] == ["plain", "guided"]
-    assert left.lines[1].get_ydata().tolist() == [2, 3, 4, 5]
-    assert right.lines[0].get_xdata().tolist() == grid[1:4]
 
 
 def test_a_rolling_cache_is_what_the_cache_keeps():
@@ -89,14 +62,3 @@ def test_a_rolling_cache_is_what_the_cache_keeps():
         assert bars["sinks"] == {f for f in cache.frames if f < 3}
         new = torch.zeros(1, 1, 3, 1, 1)
         cache = cache.append([(new, new)])
-
-
-def test_a_gantt_chart_has_a_bar_for_every_note():
-    notes = [Note("sound", 0, 0.0, 0.5), Note("step", 0, 0.5, 0.6), Note("shown", 0, 0.7, 1.2),
-             Note("sound", 1, 0.5, 1.2)]
-    ax = diagrams.gantt(notes).axes[0]
-    bars = [group[0] for group in ax.containers]
-    assert [(bar.get_x(), round(bar.get_width(), 6)) for bar in bars] == [
-        (0.0, 0.5), (0.5, 0.1), (0.7, 0.5), (0.5, 0.7)]
-    assert bars[0].get_facecolor() == bars[1].get_facecolor() != bars[3].get_facecolor()
-    assert [text.get_text() for text in ax.texts] == ["block 0"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import distances, stats
+from livetalk_ref.judge import distances
 
 
 def noise(*shape, seed=0):
@@ -146,7 +146,7 @@ def test_diversity_is_the_mean_pairwise_distance():
 # --- how sure
 
 def test_bootstrap_covers_the_mean():
-    mean, low, high = stats.bootstrap([0.0, 1.0] * 50 + [None])
+    mean, low, high = distances.bootstrap([0.0, 1.0] * 50 + [None])
     assert mean == 0.5 and low < 0.5 < high
     assert high - low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(100), rel=0.15)
 
@@ -154,31 +154,101 @@ def test_bootstrap_covers_the_mean():
 def test_pairs_are_surer_than_two_means():
     hard = 5 * noise(100)                       # what clips have in common for both models
     a, b = (hard + 0.3 + 0.5 * noise(100, seed=1)).tolist(), hard.tolist()
-    difference, low, high, superiority = stats.compare(a, b, "higher")
+    difference, low, high, superiority = distances.compare_paired(a, b, "higher")
     gap = torch.tensor(a) - torch.tensor(b)
     assert difference == pytest.approx(gap.mean().item(), abs=1e-6)
     assert high - low == pytest.approx(2 * 1.96 * gap.std().item() / 10, rel=0.1)
     assert low > 0 and superiority > 0.99
-    assert stats.compare(b, a, "higher").superiority < 0.01
-    assert stats.compare(a, b, "lower").superiority < 0.01
-    _, apart_low, apart_high = stats.bootstrap(a)
+    assert distances.compare_paired(b, a, "higher").superiority < 0.01
+    assert distances.compare_paired(a, b, "lower").superiority < 0.01
+    _, apart_low, apart_high = distances.bootstrap(a)
     assert high - low < 0.2 * (apart_high - apart_low)
 
 
 def test_close_to_truth_compares_distances_from_it():
     truth = [10.0] * 40
     near, far = [9.0, 11.0] * 20, [14.0] * 40
-    found = stats.compare(near, far, "close to truth", truth)
+    found = distances.compare_paired(near, far, "close to truth", truth)
     assert found.difference == -3 and found.superiority == 1
-    assert stats.compare(far, far, "close to truth", truth) == (0, 0, 0, 0.5)
+    assert distances.compare_paired(far, far, "close to truth", truth) == (0, 0, 0, 0.5)
 
 
 def test_comparisons_leave_out_clips_without_the_number_and_refuse_others():
     a, b = [1.0, None, 3.0, 9.0], [0.0, 5.0, 1.0, None]
-    assert stats.compare(a, b, "higher").difference == 1.5
+    assert distances.compare_paired(a, b, "higher").difference == 1.5
     for bad, match in ((([1.0], [1.0, 2.0], "higher"), "same clips"),
-                       (([1.0], [None], "higher"), "No clip has"),
-                       (([1.0], [1.0], "better"), "is no direction"),
-                       (([1.0], [1.0], "close to truth"), "truth's own values")):
+                       (([1.0], [None], "higher"), "No clip has")):
         with pytest.raises(UserError, match=match):
-            stats.compare(*bad)
+            distances.compare_paired(*bad)
+
+
+def test_area_under_the_curve():
+    bad = torch.tensor([True, True, False, False])
+    for scores, area in (([3.0, 4.0, 1.0, 2.0], 1), ([1.0, 2.0, 3.0, 4.0], 0),
+                         ([1.0, 1.0, 1.0, 1.0], 0.5), ([3.0, 1.0, 2.0, 0.0], 0.75)):
+        assert distances.area_under_curve(scores, bad) == area
+
+
+# --- rows, and weights that do not ship
+
+def test_numbers_that_apply_to_no_clip_are_left_out():
+    rows = [{"sharpness": 1.0, "flicker": None}, {"sharpness": 3.0, "flicker": None}]
+    row = distances.judged_row("x", rows, noise(2, 24, 32), noise(2, 24, 32))
+    assert row["sharpness"] == 2 and row["sharpness 95%"] == [1.0, 3.0] and "flicker" not in row
+    assert row["clips"] == 2 and row["frechet"] == pytest.approx(0, abs=1e-3)
+
+
+def test_rows_by_block_are_means_over_clips():
+    notes = [[{"motion": 1.0}, {"motion": 2.0}], [{"motion": 5.0}, {"motion": 3.0}]]
+    features, truth = noise(2, 21, 32), noise(2, 21, 32, seed=1)
+    first, second = distances.rows_by_block("x", notes, features, truth)
+    assert (first["motion"], second["motion"], second["block"], second["seconds"]) == (
+        3, 2.5, 1, 0.56)
+    want = distances.frechet(features[:, 9:21].flatten(0, 1), truth[:, 9:21].flatten(0, 1))
+    assert second["frechet"] == pytest.approx(want, abs=1e-3)
+
+
+class Pictures(torch.nn.Module):
+    """Mean colours of bytes, in the place of an Inception."""
+
+    def forward(self, x, return_features: bool = False):
+        assert x.dtype == torch.uint8 and return_features
+        return x.float().mean((2, 3)) / 255
+
+
+class Videos(torch.nn.Module):
+    """Mean colours and their mean change, in the place of an I3D."""
+
+    def forward(self, x, rescale: bool = False, resize: bool = False,
+                return_features: bool = False):
+        assert rescale and resize and return_features and x.shape[1] == 3
+        means = x.mean((3, 4)) / 255                                    # (B, 3, T)
+        return torch.cat([means.mean(2), means.diff(dim=2).abs().mean(2)], 1)
+
+
+def write_detectors(folder):
+    """Scripted detectors of known answers at the places of the originals."""
+    paths = {"FID": folder / "inception.pt", "FVD": folder / "i3d.pt"}
+    torch.jit.script(Pictures()).save(str(paths["FID"]))
+    torch.jit.script(Videos()).save(str(paths["FVD"]))
+    return paths
+
+
+def test_detectors_get_what_they_expect(tmp_path):
+    frames = torch.rand(9, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    loaded = {k: distances.load_detector(path) for k, path in write_detectors(tmp_path).items()}
+    seen = distances.look_at_clip(loaded, frames)
+    assert torch.allclose(seen["FID"], ((frames[[1, 5]] + 1) / 2).mean((2, 3)), atol=2e-3)
+    assert seen["FVD"].shape == (1, 6)
+    assert torch.allclose(seen["FVD"][0, :3], ((frames[1:] + 1) / 2).mean((0, 2, 3)), atol=2e-3)
+
+
+def test_what_is_no_detector_is_refused(tmp_path):
+    (tmp_path / "text.pt").write_text("no detector")
+    with pytest.raises(UserError, match="not a TorchScript file"):
+        distances.load_detector(tmp_path / "text.pt")
+    with pytest.raises(UserError, match="There is no detector"):
+        distances.load_detector(tmp_path / "none.pt")
+    wrong = {"FID": torch.jit.script(torch.nn.Linear(3, 3))}
+    with pytest.raises(UserError, match="does not take the arguments"):
+        distances.look_at_clip(wrong, torch.zeros(9, 3, 16, 16))

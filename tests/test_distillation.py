@@ -8,12 +8,12 @@ import torch
 from test_dmd import SMALL, condition
 from tiny import shake
 
-from livetalk_ref import load, trajectories
-from livetalk_ref.distillation import KEPT, LEVELS, PATHS, look, paths_of, probed, run
-from livetalk_ref.dmd import Distiller, Recipe
+from livetalk_ref import loading
+from livetalk_ref.distillation import LEVELS, look, probed, run
+from livetalk_ref.dmd import Distiller
 from livetalk_ref.errors import UserError
-from livetalk_ref.train import kept, read, save
-from livetalk_ref.trajectories import SAMPLE
+from livetalk_ref.recipes import Recipe
+from livetalk_ref.runs import kept, read, save
 from livetalk_ref.wan import WanDiT
 
 RECIPE = Recipe(start="student_ode", updates=6, ratio=1, warmup=1, batch=2, frames=6,
@@ -27,7 +27,7 @@ def shipped(tmp_path, monkeypatch):
                                                             {"sampler": "rollout"}))):
         save(tmp_path / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
              config=SMALL, **facts)
-    monkeypatch.setattr(load, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path)
     return tmp_path
 
 
@@ -63,69 +63,22 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path):
     assert any(k.startswith("critic.") for k in read(tmp_path / "parts/last.safetensors")[0])
 
 
-def test_updates_after_the_last_checkpoint_are_made_again(tmp_path):
-    """A kill between two checkpoints: the log of what is lost is cut, then written again."""
-    out = tmp_path / "run"
-    go(out, stop=3)
-    saved = (out / "last.safetensors").read_bytes()
-    go(out, stop=2, resume=True)
-    (out / "last.safetensors").write_bytes(saved)
-    assert [state.step for state in go(out, resume=True)] == [4, 5, 6]
-    assert [row["step"] for row in rows(out)] == [1, 2, 3, 4, 5, 6]
-    go(tmp_path / "whole")
-    assert rows(out) == rows(tmp_path / "whole")
-
-
-def test_a_new_run_in_an_old_folder_begins_anew(tmp_path):
-    go(tmp_path / "run", stop=5)
-    go(tmp_path / "run", stop=1)
-    assert len(rows(tmp_path / "run")) == 1 and not kept(tmp_path / "run", 2).exists()
-    go(tmp_path / "run", stop=5)
-    states = run(RECIPE, batch, tmp_path / "run", save_every=99.0)
-    next(states)                                    # stopped before it saves
-    assert [state.step for state in go(tmp_path / "run", stop=2, resume=True)] == [1, 2]
-
-
-def test_an_anchor_takes_no_more_paths_than_clips(monkeypatch):
-    asked = []
-    monkeypatch.setattr(trajectories, "from_shipped", lambda count: asked.append(count) or [SAMPLE])
-    anchored = replace(RECIPE, anchor=1.0)
-    states, cond = paths_of(anchored, 128)(torch.Generator().manual_seed(0))
-    assert len(states) == len(cond.ref) == anchored.batch
-    paths_of(anchored, 2048)
-    assert asked == [128, PATHS] and paths_of(RECIPE, 128) is None
-
-
-def test_a_file_that_knows_fewer_knobs_is_continued(tmp_path):
-    go(tmp_path / "run", stop=1)
-    tensors, facts = read(tmp_path / "run/last.safetensors")
-    facts["recipe"].pop("anchor")
-    save(tmp_path / "run/last.safetensors", tensors, **facts)
-    assert [state.step for state in go(tmp_path / "run", resume=True)] == [2, 3, 4, 5, 6]
-
-
 def test_another_recipe_is_refused(tmp_path):
     go(tmp_path / "run", stop=1)
     other = run(replace(RECIPE, lr=1e-3), batch, tmp_path / "run", resume=True)
     with pytest.raises(UserError, match="holds a run of another lr"):
         next(other)
     assert len(rows(tmp_path / "run")) == 1
-    tensors, facts = read(tmp_path / "run/last.safetensors")
-    tensors.pop("critic.head.head.bias")
-    for about, word in (({"train": {"lr": 1.0}}, "stage"), (facts, "model")):
-        save(tmp_path / "run/last.safetensors", tensors, **about)
-        with pytest.raises(UserError, match=f"holds a run of another {word}"):
-            go(tmp_path / "run", resume=True)
 
 
 def test_a_run_of_two_steps_says_so(tmp_path):
     """And cannot be continued as one of four; a file that says nothing is of four."""
     two = replace(RECIPE, student_steps=2, updates=1)
     list(run(two, batch, tmp_path / "run", probe=condition(seed=5)))
-    assert load.steps_of(tmp_path / "run/ema.safetensors") == 2
+    assert loading.steps_of(tmp_path / "run/ema.safetensors") == 2
     with pytest.raises(UserError, match="holds a run of another student_steps"):
         next(run(replace(two, student_steps=4), batch, tmp_path / "run", resume=True))
-    assert load.steps_of("student_ode") == 4
+    assert loading.steps_of("student_ode") == 4
 
 
 def test_what_is_kept_is_a_student(tmp_path):
@@ -134,17 +87,19 @@ def test_what_is_kept_is_a_student(tmp_path):
     assert not kept(tmp_path / "run", 6).exists()
     facts = read(kept(tmp_path / "run", 4))[1]
     assert facts["step"] == 4 and facts["recipe"]["lr"] == RECIPE.lr
-    assert load.sampler(kept(tmp_path / "run", 4)) == "rollout"
-    model = load.load_module(kept(tmp_path / "run", 2), "dit")
+    assert loading.sampler(kept(tmp_path / "run", 4)) == "rollout"
+    model = loading.load_module(kept(tmp_path / "run", 2), "dit")
     assert model.config == SMALL
-    start = load.load_module("student_ode", "dit").state_dict()
+    start = loading.load_module("student_ode", "dit").state_dict()
     moved = max((v - start[k]).abs().max().item() for k, v in model.state_dict().items())
     assert moved > 1e-5
+    there = [n for n in range(9) if probed(tmp_path / "run", n).is_file()]
+    assert there == [0, 2, 4, 6] and read(probed(tmp_path / "run", 2))[1]["levels"] == list(LEVELS)
 
 
 def test_a_look_shows_all_three_models_and_changes_nothing(tmp_path):
-    models = [load.load_module(name, "dit") for name in ("student_ode", "teacher")]
-    d = Distiller(models[0].requires_grad_(True), models[1], load.load_module("teacher"), RECIPE)
+    models = [loading.load_module(name, "dit") for name in ("student_ode", "teacher")]
+    d = Distiller(models[0].requires_grad_(True), models[1], loading.load_module("teacher"), RECIPE)
     d.precision = "fp32"
     before = {k: v.clone() for k, v in d.pack().items()}
     cond = condition(seed=5)
@@ -161,13 +116,3 @@ def test_a_look_shows_all_three_models_and_changes_nothing(tmp_path):
     assert torch.equal(moved["x"], seen["x"]) and torch.equal(moved["real"], seen["real"])
     for level, fake, was in zip(LEVELS, moved["fake"], seen["fake"]):     # x0 = x - sigma v
         assert torch.allclose(fake[:, 1:], was[:, 1:] - level, atol=1e-4)
-
-
-def test_probes_are_kept(tmp_path):
-    go(tmp_path / "run")
-    there = [n for n in range(9) if probed(tmp_path / "run", n).is_file()]
-    assert there == [0, 2, 4, 6]
-    tensors, facts = read(probed(tmp_path / "run", 2))
-    assert facts["levels"] == list(LEVELS) and tensors["x"].dtype == torch.float16
-    assert not torch.equal(tensors["x"], read(probed(tmp_path / "run", 0))[0]["x"])
-    assert set(KEPT) >= {50, 100, 200, 800}

@@ -5,7 +5,7 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.metrics import correlation
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.world import ear
 from livetalk_ref.world.audio import MelRows
 from livetalk_ref.world.ear import AUDIO_DIM, PHONES, AudioFeatures

@@ -1,54 +1,214 @@
-"""The judging of held-out clips: noise of their own, and a reader that learns."""
+"""One road for all makers, on three fabricated clips and random weights: the same seed, the same
+rows; truth and codec are what was measured of them; clips do not depend on those beside them."""
 
+import json
+from types import SimpleNamespace
+
+import pytest
 import torch
-from test_clips import made
+from tiny import SMALL, random_reader, shake, small_benchmark, write_checkpoints
 
+from livetalk_ref import generate, loading, rollout
+from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.judge import evaluate
-from livetalk_ref.nets.reader import COLUMNS, READ, Reader, embed, reader_loss, standardise
-from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, sample_identities
-from livetalk_ref.world.state import S
+from livetalk_ref.judge.benchmarks import noise_seed
+from livetalk_ref.judge.distances import evaluation_text, judged_row
+from livetalk_ref.judge.evaluate import ClipMaker, JudgedTruth, Judges
+from livetalk_ref.judge.metrics import DEFINITIONS
+from livetalk_ref.generate import Avatar
+from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
+from livetalk_ref.runs import save
+from livetalk_ref.wan import WanDiT
+from livetalk_ref.world.clips import film
+
+PLAIN = {"steps": 2, "guidance": Guidance(1, 1)}
+LENGTH = generate.frames_in(evaluate.LONG_WINDOWS)
 
 
-def test_a_clips_noise_does_not_depend_on_its_batch():
-    data = made()
-    held_out = evaluate.HeldOut(data, [0, 1, 2], None, "held_out")
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_checkpoints(folder)
+    for name, seed, more in (("teacher", 1, {}), ("student_ode", 2, {"sampler": "rollout"})):
+        save(folder / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
+             config=SMALL, **more)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "CHECKPOINTS", folder)
+        yield folder
 
+
+@pytest.fixture(scope="module")
+def bench(folder):
+    return small_benchmark(folder / "cache", 3)
+
+
+@pytest.fixture(scope="module")
+def ground(bench, folder):
+    net = shake(SyncNet(SyncConfig(seen=(8, 8, 8), heard=(8, 8, 8), hidden=16, embedding=8)), 3)
+    judges, second = Judges(random_reader(), net), small_benchmark(folder / "cache", 3, second=True)
+    truth = JudgedTruth.measure(judges, bench, second)
+    return evaluate.Ground(bench, judges, truth, "1", bench, folder)
+
+
+@pytest.fixture(scope="module")
+def long(folder):
+    return small_benchmark(folder / "cache", 2, LENGTH)
+
+
+# --- makers
+
+@torch.no_grad()
+def test_a_clip_does_not_depend_on_those_beside_it(bench):
+    """In a batch and alone: a teacher's noise, a student's whole rollout."""
     def model(x, sigma, cond):
         return x * 0.1
 
-    many = evaluate.generate(model, held_out, steps=2, batch=3)
-    one = evaluate.generate(model, held_out, steps=2, batch=1)
-    assert torch.equal(many, one)
-    assert torch.equal(many[:, 0], data.latents[:, 0].float())      # the reference is kept
-    other = evaluate.generate(model, held_out, steps=2, seed=1, guidance=Guidance())
-    assert not torch.equal(many[:, 1:], other[:, 1:])
+    three, one, other = (torch.cat(list(evaluate.make_teacher_latents(
+        model, bench, 2, seed=seed, batch=batch))) for seed, batch in ((0, 3), (0, 1), (1, 3)))
+    assert torch.equal(three, one) and not torch.equal(three[:, 1:], other[:, 1:])
+    assert torch.equal(three[:, 0], bench.data.latents[:, 0].float())   # the reference is kept
+    student = loading.load("student_ode").model
+    ticks = []
+    both = torch.cat(list(evaluate.make_student_latents(student, bench, 5, batch=2,
+                                                        watch=ticks.append)))
+    for i in range(3):
+        cond = bench.data.select([i]).window(0, 1)[1]
+        alone = rollout.sample(student, cond, torch.Generator().manual_seed(noise_seed(5, i)))
+        assert (both[i] - alone[0]).abs().max() < 1e-4 * alone.abs().max()
+    assert len(ticks) == evaluate.find_maker("student_ode").ticks * 2 == 14
 
 
-def test_identity_embedding_of_the_truth_separates_faces():
-    faces = sample_identities(40, torch.Generator().manual_seed(0))
-    scores = [standardise(faces.continuous)]
-    for i, options in enumerate(CATEGORICAL.values()):
-        scores.append(10 * torch.nn.functional.one_hot(faces.categorical[:, i],
-                                                       len(options)).float())
-    vectors = embed(torch.cat(scores, 1))
-    alike = vectors @ vectors.T
-    assert torch.allclose(alike.diagonal(), torch.ones(40), atol=1e-5)
-    assert alike.fill_diagonal_(0).max() < 0.8
+def test_long_windows_are_those_of_generate(long):
+    """Two roads: from the cache in a batch, and from picture and sound, one by one."""
+    assert evaluate.LONG == 63 and evaluate.LONG_WINDOWS == 4 and LENGTH == 285
+    model = shake(WanDiT(SMALL), 1).requires_grad_(False)
+    latents = next(evaluate.make_teacher_latents(model, long, 2, seed=3, windows=4))
+    assert latents.shape[:2] == (2, 72)
+    avatar = Avatar(model, long.codec, "tiny")
+    for i in range(2):
+        made = list(generate.stream(avatar, film(long.clip(i))[0], long.heard[i],
+                                    long.data.prompts[i][0], noise_seed(3, i), 2, generate.PLAIN))
+        whole = torch.cat([made[0].latents, *(w.latents[:, 4:] for w in made[1:])], dim=1)
+        assert (latents[i] - whole[0]).abs().max() < 0.05 * whole.abs().max()    # fp16 cache
+    first = next(evaluate.make_teacher_latents(model, long, 2, seed=3))
+    assert torch.allclose(latents[:, :21], first, atol=1e-5)
 
 
-def test_reader_learns_and_its_loss_falls():
-    torch.manual_seed(0)
-    g = torch.Generator().manual_seed(0)
-    reader, faces = Reader(), sample_identities(8, g)
-    x, state = torch.randn(8, 3, 96, 96, generator=g), torch.rand(8, S, generator=g)
-    optimizer = torch.optim.AdamW(reader.parameters(), 1e-3)
-    losses = []
-    for _ in range(12):
-        loss = reader_loss(reader, x, state, faces)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    assert losses[-1] < 0.6 * losses[0]
-    assert len(COLUMNS) == len(READ) and faces.continuous.shape[1] == len(CONTINUOUS)
+def test_a_students_first_blocks_do_not_know_how_long_the_clip_will_be(long):
+    model = shake(WanDiT(SMALL), 1).requires_grad_(False)
+    whole = next(evaluate.make_student_latents(model, long, frames=evaluate.LONG))
+    short = next(evaluate.make_student_latents(model, long))
+    assert whole.shape[1] == 63 and torch.allclose(whole[:, :21], short, atol=1e-5)
+
+
+def test_bad_input_is_refused_before_any_work():
+    with pytest.raises(UserError, match="The maker 'truth' takes no steps"):
+        evaluate.find_maker("truth", steps=4)
+    with pytest.raises(UserError, match="There is no model 'nobody'"):
+        evaluate.find_maker("nobody")
+    with pytest.raises(UserError, match="A folder of videos takes no steps and no guidance"):
+        evaluate.find_video_maker("somewhere", "studio", 2, guidance=Guidance(2, 2))
+    with pytest.raises(UserError, match="leave steps and weights out"):
+        evaluate.find_maker("student_ode", steps=48)
+
+
+# --- judging
+
+def test_the_same_seed_gives_the_same_rows(ground):
+    one, two, other = (evaluate.evaluate_maker(evaluate.find_maker("teacher", seed=s, **PLAIN),
+                                               ground, s)[0] for s in (5, 5, 6))
+    assert json.dumps(one["rows"]) == json.dumps(two["rows"]) != json.dumps(other["rows"])
+    assert one["seeds"] == [5] and one["settings"]["steps"] == 2
+    row, ceiling, floor = one["rows"]
+    assert row["clips"] == 3 and row["frechet"] > floor["frechet"] > 0
+    assert ceiling["name"] == "truth through the codec"
+    assert set(row) - {"name", "clips"} <= {f"{key}{end}" for key in DEFINITIONS
+                                            for end in ("", " 95%")}
+    for key in set(row) & set(DEFINITIONS):
+        low, high = row[f"{key} 95%"]
+        assert low <= row[key] + 1e-4 and row[key] <= high + 1e-4, key
+    text = evaluation_text(one)
+    assert "teacher on studio 1: 3 clips, steps 2" in text and ", floor " in text
+
+
+@pytest.mark.parametrize("guidance", [Guidance(1, 1), Guidance(2, 3)])
+def test_costs_are_those_of_the_sampler(ground, guidance):
+    _, cost = evaluate.judge_clips(evaluate.find_maker("teacher", 2, guidance), ground)
+    assert cost["evaluations_per_clip"] == generate.evaluations(1, 2, guidance)
+    _, more = evaluate.judge_clips(evaluate.find_maker("teacher", 4, guidance), ground)
+    assert 1 < more["flops_per_frame"] / cost["flops_per_frame"] < 2        # decoding is the rest
+
+
+def test_a_students_cost_is_counted(ground):
+    facts, _ = evaluate.evaluate_maker(evaluate.find_maker("student_ode", seed=3), ground, 3)
+    assert facts["settings"] == {"steps": 4, "text_guidance": 1.0, "audio_guidance": 1.0,
+                                 "block": 3}
+    assert facts["cost"]["evaluations_per_clip"] == generate.passes(7) == 34
+
+
+def test_truth_and_codec_are_what_was_measured_of_them(ground):
+    """Two roads: judged as a model's clips are, and when the benchmark's truth was measured."""
+    for name, known in (("truth", ground.truth.rendered), ("codec", ground.truth.coded)):
+        judged, cost = evaluate.judge_clips(evaluate.find_maker(name), ground)
+        assert judged.rows == known.rows and torch.equal(judged.features, known.features)
+        assert cost["evaluations_per_clip"] == 0 and cost["flops_per_frame"] is None
+    facts, _ = evaluate.evaluate_maker(evaluate.find_maker("codec"), ground)
+    row, ceiling, _ = facts["rows"]
+    assert ceiling == row | {"name": ceiling["name"]}
+    found = judged_row("truth", ground.truth.rendered.rows, ground.truth.rendered.features,
+                       ground.truth.rendered.features)
+    assert found["frechet"] == pytest.approx(0, abs=1e-3) and row["frechet"] > 0.01
+
+
+def test_the_rule_moves_nothing_but_the_mouth(ground):
+    judged, _ = evaluate.judge_clips(evaluate.find_maker("rule"), ground)
+    for row, true in zip(judged.rows, ground.truth.rendered.rows):
+        assert row["motion"] < true["motion"] and row["freeze rate"] > true["freeze rate"]
+
+
+def test_measured_truth_is_read_as_it_was_written(ground, tmp_path):
+    ground.truth.save(tmp_path / "kept.safetensors")
+    kept = JudgedTruth.load(tmp_path / "kept.safetensors", ground.bench.data.state)
+    assert kept.rendered.rows == ground.truth.rendered.rows
+    assert torch.equal(kept.second, ground.truth.second)
+    for a, b in zip(kept.truths, ground.truth.truths):
+        for one, other in zip(vars(a).values(), vars(b).values()):
+            assert torch.equal(one, other) if torch.is_tensor(one) else one == other
+
+
+def test_clips_are_judged_once_for_each_maker_and_judge(ground, monkeypatch):
+    def once(**options):
+        return evaluate.evaluate_once(evaluate.find_maker("teacher", **PLAIN, **options), ground,
+                                      lambda frames, reading, i: [{"clip": i}])
+
+    found, judged = once()
+    assert [note[0]["clip"] for note in judged.notes] == [0, 1, 2]
+    calls, true = [], evaluate.evaluate_maker
+    monkeypatch.setattr(evaluate, "evaluate_maker", lambda *given, **more: calls.append(1)
+                        or true(*given, **more))
+    again, known = once()
+    assert again == found and known.rows == judged.rows and not calls
+    assert torch.equal(known.features, judged.features)
+    assert once(seed=1)[1].rows != judged.rows and len(calls) == 1
+    other = Judges(random_reader(), None)
+    assert len({ground.judges.key(), other.key(), other.key(facts="x")}) == 3
+
+
+def test_without_a_syncnet_there_are_no_numbers_of_it(ground):
+    frames = [torch.zeros(81, 3, 96, 96)]
+    with_it, without = (judges.judge(frames, ground.bench, ground.truth.truths).rows[0] for judges
+                        in (ground.judges, Judges(ground.judges.reader, None)))
+    assert with_it.keys() - without.keys() == {"Sync-C", "Sync-D", "Sync offset"}
+    assert with_it.keys() <= DEFINITIONS.keys()
+
+
+def test_clips_that_are_too_long_are_judged_as_far_as_the_truth(ground):
+    """A teacher's last window ends behind what is judged."""
+    longer = ClipMaker("x", lambda bench, batch, watch: (
+        torch.cat([frames, frames]) for frames in bench.film()))
+    judged, _ = evaluate.judge_clips(longer, ground)
+    assert judged.rows == ground.truth.rendered.rows
+    cut = ground.bench.cut(6)
+    assert cut.data.state.shape[1] == 21 and cut.samples.shape[1] == 21_000
+    assert SimpleNamespace(**vars(cut)).heard.shape == cut.samples.shape

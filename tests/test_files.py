@@ -4,8 +4,8 @@ import torch
 from test_wan import SMALL, shake, worst
 
 from livetalk_ref.files import LEAST, SCALE, eight_bits, half, unpacked
-from livetalk_ref.load import load_module
-from livetalk_ref.train import save
+from livetalk_ref.loading import load_module
+from livetalk_ref.runs import save
 from livetalk_ref.wan import WanDiT
 
 

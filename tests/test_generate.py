@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import write_checkpoints
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance, group_audio
 from livetalk_ref.generate import (
@@ -28,8 +28,8 @@ def avatar(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     write_checkpoints(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "CHECKPOINTS", folder)
-        return load.load("teacher")
+        patch.setattr(loading, "CHECKPOINTS", folder)
+        return loading.load("teacher")
 
 
 @pytest.fixture(scope="module")

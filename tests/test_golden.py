@@ -12,7 +12,7 @@ import torch
 
 from livetalk_ref import flow, rollout
 from livetalk_ref.generate import conditions
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.speech import load_spoken
 

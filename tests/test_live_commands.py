@@ -12,7 +12,7 @@ from repo import ROOT
 from tiny import write_checkpoints, write_student
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import commands
+from livetalk_ref.live.systems import best_student, make_thinker
 from livetalk_ref.world import ear
 
 
@@ -35,32 +35,25 @@ def test_it_serves_until_it_is_stopped():
     assert running.returncode == 130 and err.endswith("Stopped.\n"), err
 
 
-def refused(*words):
-    running = run(*words)
-    out, err = running.communicate(timeout=120)
-    assert running.returncode == 2 and not out and err.startswith("error: ")
-    assert len(err.splitlines()) == 1
-    return err
-
-
 def test_a_taken_port_is_one_sentence():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        assert f"Port {port} cannot be used" in refused("--port", str(port))
+        running = run("--port", str(port))
+        out, err = running.communicate(timeout=120)
+    assert running.returncode == 2 and not out and len(err.splitlines()) == 1
+    assert err.startswith(f"error: Port {port} cannot be used")
 
 
-def test_an_unknown_thinker_is_one_sentence(monkeypatch):
-    from livetalk_ref.live.thinkers import make_thinker
-
-    with pytest.raises(UserError, match="choose one of embedded, retrieval"):
+def test_an_unknown_thinker_is_one_sentence():
+    with pytest.raises(UserError, match="choose embedded, retrieval, or the http address"):
         make_thinker("nobody")
 
 
 def test_the_best_student_that_ships_performs(tmp_path, monkeypatch):
     monkeypatch.setattr(ear, "CHECKPOINTS", tmp_path)
     write_checkpoints(tmp_path)
-    assert commands.best_student() == "teacher"
+    assert best_student() == "teacher"
     write_student(tmp_path)
-    assert commands.best_student() == "student_ode"
+    assert best_student() == "student_ode"

@@ -1,8 +1,7 @@
-"""The conversation: one stream for a whole dialogue, interruptions, errors, bounds, clean ends."""
+"""The conversation: one stream for a whole dialogue, interruptions, errors, clean ends."""
 
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,21 +9,8 @@ from test_stream import AVATAR, PICTURE
 
 from livetalk_ref.cache import POLICIES
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import conversation as c
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.events import (
-    Cut,
-    Error,
-    Meter,
-    Onset,
-    Outbox,
-    Picture,
-    Said,
-    Sentence,
-    Sound,
-    State,
-    Turn,
-)
+from livetalk_ref.live.events import Error, Meter, Onset, Picture, Said, Sentence, Sound, Turn
 from livetalk_ref.live.headless import Played, hold
 from livetalk_ref.live.performer import LEAD, MARGIN, to_bytes
 from livetalk_ref.live.think import LISTENING
@@ -33,18 +19,6 @@ from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession, frames_of
 AVATAR.policy = POLICIES["ahis"]
 PATIENCE = 60
 HAPPY = "a happy person nods while speaking"
-
-
-def test_a_thinkers_prompt_is_read_as_far_as_it_is_known():
-    said = []
-    talk = SimpleNamespace(avatar=AVATAR, idle=LISTENING, outbox=SimpleNamespace(put=said.append))
-    known = Conversation.known
-    assert known(talk, HAPPY) == HAPPY and not said
-    assert known(talk, "a joyous person nods") == "a person nods"
-    assert "'a joyous person nods' and goes on with 'a person nods'" in said[0].sentence
-    talk.avatar = SimpleNamespace(text=lambda prompts: AVATAR.text(prompts) if prompts[0] ==
-                                  LISTENING else AVATAR.text(["joyous"]))
-    assert known(talk, "joyous nods") == LISTENING
 
 
 def tone(seconds, pitch):
@@ -63,8 +37,8 @@ def speak(sentence):
     yield from tone(0.8, 0.01 * len(sentence.text)).split(5_000)
 
 
-def talk(think=think, speak=speak, listen=None, **options):
-    return Conversation(AVATAR, PICTURE, listen, think, speak, **options)
+def talk(think=think, speak=speak, listen=None):
+    return Conversation(AVATAR, PICTURE, listen, think, speak)
 
 
 def spoken(text):
@@ -88,7 +62,7 @@ def test_sound_and_pictures_share_one_clock_without_gaps():
         rest[start:start + len(want)] = 0
     assert rest.abs().max() == 0                    # silence between answers and late sentences
     names = [state.name for state in played.states]
-    assert names == ["loading", "listening", *["thinking", "speaking", "listening"] * 2]
+    assert names == ["listening", *["thinking", "speaking", "listening"] * 2]
 
 
 def test_the_whole_dialogue_is_one_stream_bit_for_bit():
@@ -107,30 +81,35 @@ def test_the_whole_dialogue_is_one_stream_bit_for_bit():
     assert len(made) > len(played.pictures) - 12 and torch.equal(made, played.frames()[:len(made)])
 
 
+def watch(asked, played):
+    """Events of a conversation, as a listener takes them that keeps the clock."""
+    for event in asked.events():
+        played.add(event)
+        if isinstance(event, Picture):
+            asked.played(event.first_sample)
+        yield event
+
+
 def test_an_interruption_rolls_back_to_what_was_shown():
     """Pictures and sound are those of the sound that stayed; unheard lines are forgotten."""
-    heard = []
+    heard, played, stop = [], Played(), None
 
     def remember(dialogue):
         heard.append(dialogue.said)
         yield from think(dialogue)
 
     asked = talk(remember)
-    events, played, stop = asked.events(), Played(), None
     asked.ask("long")
-    for event in events:
-        played.add(event)
-        if isinstance(event, Picture):
-            asked.played(event.first_sample)
-            line = [e for e in played.lines if e.text == "long 1"]
-            if line and stop is None and event.first_sample >= line[0].first_sample + 4_000:
+    for event in watch(asked, played):
+        if isinstance(event, Picture) and any(line.text == "long 1" for line in played.lines):
+            if stop is None and event.first_sample >= where(played, "long 1") + 4_000:
                 stop = event.first_sample
                 asked.interrupt()
             if stop is not None and event.first_sample >= stop + 60_000:
                 break
     asked.ask("again")
     while not heard[1:]:
-        next(events)
+        time.sleep(0.01)
     asked.close()
     cut = played.states[-1].first_sample
     assert played.states[-1].name == "listening" and stop < cut <= stop + 12_000 + 4_000
@@ -153,57 +132,43 @@ def test_a_question_over_an_answer_is_thought_about_and_answered_soon():
     asked, played, second = talk(read), Played(), None
     go.set()
     asked.ask("long")
-    for event in asked.events():
-        played.add(event)
-        if isinstance(event, Picture):
-            asked.played(event.first_sample)
-            line = [e for e in played.lines if e.text == "long 1"]
-            if line and second is None and event.first_sample >= line[0].first_sample:
-                go.clear()
-                second = event.first_sample
-                asked.ask("again")
-                shown = [e.name for e in played.states if e.first_sample <= second]
-                assert shown[-1] == "speaking" and asked.performer.tokens_per_s
-        if second and isinstance(event, State):
-            if event.name == "thinking":
-                ordered = sorted(played.states, key=lambda state: state.first_sample)
-                assert ordered[-1].name == "thinking"       # behind the cut's "listening"
-                at, hurry = asked.performer.position, asked.performer.took
-                go.set()
-                while not asked.performer.opening:          # the clock stands still meanwhile
-                    time.sleep(0.001)
-            if event.name == "speaking":
-                break
+    for event in watch(asked, played):
+        if isinstance(event, Picture) and second is None and any(
+                line.text == "long 1" for line in played.lines):
+            go.clear()
+            second = event.first_sample
+            asked.ask("again")
+            assert asked.performer.tokens_per_s
+        if second and getattr(event, "name", "") == "thinking":
+            ordered = sorted(played.states, key=lambda state: state.first_sample)
+            assert ordered[-1].name == "thinking"               # behind the cut's "listening"
+            at, hurry = asked.performer.position, asked.performer.took
+            go.set()
+            while not asked.performer.opening or asked.performer.back:  # the clock stands
+                time.sleep(0.001)
+            hurry = max(hurry, asked.performer.took)
+        if second and getattr(event, "name", "") == "speaking":
+            break
     asked.close()
     assert second <= event.first_sample < at + MARGIN + 16_000 * hurry + 12_000 + 1_000
 
 
 def test_a_voice_interrupts_at_once_and_its_turn_is_answered():
     """The listener yields an onset while the avatar speaks, then a turn."""
-    noticed = threading.Event()
-
     def listen(sounds):
         for number, part in enumerate(sounds):
-            if number:                  # asked for more: the onset has done its work
-                noticed.set()
-            yield Onset(0.0) if number == 0 else Turn("spoken", 0.0, 0.0, part)
-
-    def over(talk):
-        talk.hear(tone(0.1, 0.1))
-        talk.hear(tone(0.1, 0.1))
-        assert noticed.wait(PATIENCE)   # a busy machine may run the listener late
+            yield Onset() if number == 0 else Turn("spoken", 0.0, 0.0, part)
 
     asked, said = talk(listen=listen), []
     asked.ask("typed")
-    for event in asked.events():
-        if isinstance(event, Picture):
-            asked.played(event.first_sample + SAMPLES_PER_FRAME)
+    for event in watch(asked, Played()):
         if isinstance(event, Said):
             said.append((event.role, event.source, event.text))
             if event.text == "typed 1":
-                over(asked)
-        if isinstance(event, Said) and event.text == "spoken 2":
-            break
+                asked.hear(tone(0.1, 0.1))
+                asked.hear(tone(0.1, 0.1))
+            if event.text == "spoken 2":
+                break
     asked.close()
     assert ("user", "voice", "spoken") in said and ("avatar", "test", "typed 2") not in said
 
@@ -218,12 +183,12 @@ def test_who_does_not_tell_the_clock_gets_no_more_than_the_lead():
     done = threading.Event()
     threading.Timer(1.0, done.set).start()
     done.wait(PATIENCE)
-    assert not asked.outbox.items               # nothing else comes
+    assert asked.queue.empty()                  # nothing else comes
     assert len(made) * SAMPLES_PER_FRAME <= LEAD + 12_000
     asked.played(12_000)
     assert isinstance(next(events), Sound)      # and now it does
     asked.close()
-    assert not any(t.is_alive() for t in (*asked.threads, asked.performer.thread))
+    assert not any(thread.is_alive() for thread in asked.threads)
 
 
 @pytest.mark.parametrize("where", ["think", "speak"])
@@ -243,57 +208,39 @@ def test_a_backend_that_fails_costs_its_answer_and_no_more(where):
 def test_a_performer_that_fails_ends_the_conversation_with_one_sentence(monkeypatch):
     monkeypatch.setattr(AvatarSession, "decode", lambda *_: 1 / 0)
     asked = talk()
-    events = list(asked.events())
-    assert isinstance(events[-1], Error) and events[-1].fatal
-    assert "ZeroDivisionError" in events[-1].sentence
-    assert isinstance(events[-2], State) and events[-2].name == "error"
-    asked.close()
-
-
-def test_emotions_are_checked_and_taken():
-    seen = []
-
-    def note(prompts):
-        seen.extend(prompts)
-        return encode(prompts)
-
-    encode, AVATAR.text = AVATAR.text, note
-    try:
-        asked = talk()
-        with pytest.raises(UserError, match="choose one of neutral, happy"):
-            asked.set_emotion("bored")
-        asked.set_emotion("sad")
-        hold(asked, ["first"])
-    finally:
-        AVATAR.text = encode
-    assert "a person nods while speaking sad" in seen
-
-
-def test_another_face_goes_on_with_the_same_clock(monkeypatch):
-    monkeypatch.setattr(c, "portrait_of", lambda seed: -PICTURE)
-    played = hold(talk(), ["first", lambda t: t.set_identity(3), "second"])
-    numbers = sorted(played.pictures)
-    assert numbers == list(range(len(numbers))) and not played.errors
-    assert len(played.samples()) == played.end()
-    assert where(played, "second 1") > where(played, "first 1")
-
-
-def test_questions_are_bounded():
-    asked = talk()
-    for text in ("", "  ", "a" * 1_001):
-        with pytest.raises(UserError, match="1 to 1000 letters"):
-            asked.ask(text)
-    with pytest.raises(UserError, match="Too many questions"):
-        for _ in range(50):
-            asked.ask("again and again")
+    last = list(asked.events())[-1]
+    assert isinstance(last, Error) and last.fatal and "ZeroDivisionError" in last.sentence
     asked.close()
     assert not any(thread.is_alive() for thread in asked.threads)
 
 
-def test_a_cut_takes_back_what_nobody_has_taken():
-    box = Outbox()
-    for number in range(3):
-        box.put(Picture(number, PICTURE, 1_000 * number))
-    box.put(Meter(16, 1, 2, 3))
-    box.cut(1_000)
-    assert [type(event) for event in box.items] == [Picture, Meter, Cut]
+def test_prompts_are_performed_as_far_as_they_are_known(monkeypatch):
+    """The user's own comes before the thinker's, and a word that nobody knows is left out."""
+    seen, encode = [], AVATAR.text
+    monkeypatch.setattr(AVATAR, "text", lambda prompts: (encode(prompts), seen.append(prompts))[0])
+
+    def odd(dialogue):
+        yield Sentence("One.", "a joyous person nods", "test")
+
+    played = hold(talk(odd), ["first"])
+    assert "'a joyous person nods' and goes on with 'a person nods'" in played.errors[0].sentence
+    assert seen[-2:] == [["a person nods"], [LISTENING]]
+    asked = talk(odd)
+    asked.set_prompt("a sad person looks down")
+    hold(asked, ["first"])
+    assert asked.performer.prompt == "a sad person looks down"
+    asked.set_prompt("joyous")                          # nothing of it is known
+    assert asked.performer.wish == LISTENING
+
+
+def test_an_empty_question_is_a_sentence_and_of_many_the_last_is_answered():
+    asked = talk()
+    with pytest.raises(UserError, match="Type a question"):
+        asked.ask("  ")
+    for number in range(20):
+        asked.ask(f"question {number}")
+    played = hold(asked, [])
+    lines = [(line.role, line.text) for line in played.lines]
+    assert [text for role, text in lines if role == "user"][-1] == "question 19"
+    assert lines[-2:] == [("avatar", "question 19 1"), ("avatar", "question 19 2")]
+    assert asked.said == lines and not any(thread.is_alive() for thread in asked.threads)

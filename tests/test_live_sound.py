@@ -44,7 +44,7 @@ HEAR = """async ({rate, tones}) => {
   const {addWorklets, microphone} = await import("/page.js");
   const context = new OfflineAudioContext(1, rate, rate), heard = [];
   await addWorklets(context);
-  const node = microphone(context, ({data}) => heard.push(...data.samples));
+  const node = microphone(context, samples => heard.push(...samples));
   for (const frequency of tones) {
     const tone = new OscillatorNode(context, {frequency});
     tone.connect(new GainNode(context, {gain: 0.4})).connect(node);

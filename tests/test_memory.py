@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_policies import folder  # noqa: F401
+from test_streams import folder  # noqa: F401
 
 from livetalk_ref import generate
 from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 
 

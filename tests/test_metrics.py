@@ -1,20 +1,22 @@
-"""The numbers against their definitions, worked out by another road; the table that names them.
-
-How they move under known damage of growing strength is in test_corrupt.py.
-"""
+"""The numbers against their definitions, worked out by another road; the table that names them."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny import random_reader
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import read_result
-from livetalk_ref.judge import distances, metrics, stats, table
+from livetalk_ref.judge import distances, metrics
 from livetalk_ref.nets.reader import READ, Reading
 from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.state import COL, S
+from livetalk_ref.world.latents import NEVER
+from livetalk_ref.world.speech import load_spoken
+from livetalk_ref.world.state import COL, EXPRESSIONS, S
+from livetalk_ref.world.visemes import visemes
 
 
 def noise(*shape, seed=0):
@@ -149,30 +151,99 @@ def test_numbers_without_a_still_place_are_none(clip):
         "colour drift", "colour jump", "unrest", "flicker"]
 
 
+# --- expressions, blocks, and real speech
+
+def reading(weights):
+    """A reading whose expressions are given per frame as (name, weight)."""
+    state = torch.zeros(len(weights), len(READ))
+    for row, (name, weight) in zip(state, weights):
+        if name != "neutral":
+            row[READ.index(name)] = weight
+    return Reading(state, torch.ones(len(weights), 1), torch.zeros(len(weights), 1))
+
+
+def test_expression_counts_once_it_had_time_to_come():
+    shown = reading([("happy", 0.6), ("sad", 0.1), ("surprised", 0.9)]).expression()
+    assert [EXPRESSIONS[i] for i in shown] == ["happy", "neutral", "surprised"]
+    right = metrics.expression_right
+    sad_late = reading([("happy", 0.8)] * 16 + [("sad", 0.8)] * 65)
+    assert right(sad_late, ["a sad person"], [0, NEVER]) == 1
+    assert right(sad_late, ["a happy person"], [0, NEVER]) == 0
+    both = reading([("happy", 0.8)] * 50 + [("sad", 0.8)] * 31)
+    prompts = ["a happy person", "a sad person"]
+    assert right(both, prompts, [0, 40]) == 1 and right(both, prompts[::-1], [0, 40]) == 0
+
+
+def test_numbers_of_a_block_are_those_of_its_frames():
+    frames = torch.rand(33, 3, 96, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    frames[21:] *= 0.2                                                  # block 2 is dull
+    seen, state = random_reader().read(frames), torch.rand(33, len(COL))
+    rows = metrics.block_numbers(frames, seen, state)
+    assert len(rows) == 3
+    part = frames[9:21]
+    assert rows[1]["sharpness"] == pytest.approx(metrics.sharpness(part), rel=1e-5)
+    gap = (seen.column("mouth_open") - state[:, COL["mouth_open"]])[9:21].abs().mean().item()
+    assert rows[1]["mouth error"] == pytest.approx(gap, rel=1e-5)
+    assert rows[2]["sharpness"] == pytest.approx(0.2 * rows[1]["sharpness"], rel=0.05)
+    assert "mouth error" not in metrics.block_numbers(frames, seen)[0]
+    spans = [f for block in range(21) for f in range(249)[metrics.block_frames(block)]]
+    assert spans == list(range(1, 249))                     # every generated frame once
+
+
+@pytest.mark.parametrize("late", (-3, 0, 2))
+def test_a_late_mouth_has_a_positive_lag(late):
+    spoken = load_spoken(5)
+    asked = visemes(spoken.phones, 79)[:, 0]
+    reader = SimpleNamespace(read=lambda frames: SimpleNamespace(
+        column=lambda name: asked.roll(late)))
+    row = metrics.follow_speech(torch.zeros(79, 3, 96, 96), spoken.samples, reader, spoken.phones)
+    assert row["visemes"]["lag"] == late and row["visemes"]["best"] == pytest.approx(1, abs=1e-3)
+    assert row["loudness"]["best"] > 0.3 and set(row["loudness"]["lags"]) == set(range(-4, 5))
+    assert row["visemes"]["r"] == row["visemes"]["lags"][0]
+    assert set(metrics.follow_speech(torch.zeros(79, 3, 96, 96), spoken.samples, reader)) == {
+        "loudness"}
+    with pytest.raises(UserError, match="silent"):
+        metrics.follow_speech(torch.zeros(79, 3, 96, 96), 0 * spoken.samples, reader)
+
+
+def test_loudness_is_the_rms_around_the_moment_of_a_frame():
+    samples = noise(30_000) * torch.linspace(0.1, 1, 30_000)
+    track = metrics.loudness(samples, 30)
+    weight = 0.5 - 0.5 * torch.cos(torch.arange(2000) * torch.pi / 1000)
+    peak = (10 ** track).max() / (1 + metrics.QUIET)
+    for i in (1, 7, 28):
+        around = samples[1000 * i - 1000:1000 * i + 1000]
+        rms = ((around.square() * weight).sum() / weight.sum()).sqrt()
+        assert track[i].item() == pytest.approx((rms + metrics.QUIET * peak).log10().item(),
+                                                abs=1e-4)
+    assert len(metrics.loudness(samples, 40)) == 40         # silence after the end
+
+
 # --- the table
 
 def test_every_number_that_is_computed_is_defined(clip):
     reading = Reading(noise(20, len(READ)), torch.ones(20, 1), torch.zeros(20, 32))
     row = metrics.clip_numbers(clip, reading, metrics.Truth.of(noise(20, S), clip, clip))
     found = distances.distances(noise(3, 40, 32), noise(3, 40, 32, seed=1), draws=2)
-    assert set(row) | set(found) <= set(table.DEFINITIONS)
+    assert set(row) | set(found) <= set(metrics.DEFINITIONS)
     elsewhere = {"Sync-C", "Sync-D", "Sync offset", "expression right", "diversity"}
-    assert set(table.DEFINITIONS) - set(row) - set(found) == elsewhere
+    assert set(metrics.DEFINITIONS) - set(row) - set(found) == elsewhere
 
 
 @pytest.mark.parametrize("name", ("teacher", "guidance", "gate"))
 def test_every_number_in_the_results_is_defined(name):
     for row in read_result(name)["rows"]:
         judged = {key.removesuffix(" 95%") for key in row if key.endswith(" 95%")}
-        assert judged and judged <= set(table.DEFINITIONS)
+        assert judged and judged <= set(metrics.DEFINITIONS)
 
 
 def test_definitions_are_complete_and_print_as_a_table():
-    lines = table.markdown().splitlines()
-    assert len(lines) == len(table.DEFINITIONS) + 2
+    lines = metrics.definitions_table().splitlines()
+    assert len(lines) == len(metrics.DEFINITIONS) + 2
     assert all(line.count("|") == 5 for line in lines)
-    for name, (unit, better, meaning) in (table.DEFINITIONS | table.ORIGINALS).items():
-        assert unit and better in stats.BETTER and meaning.endswith("."), name
-    assert len(table.markdown(["frechet", "unrest"]).splitlines()) == 4
+    for name, (unit, better, meaning) in (metrics.DEFINITIONS | metrics.ORIGINALS).items():
+        assert unit and meaning.endswith("."), name
+        assert better in ("higher", "lower", "close to truth"), name
+    assert len(metrics.definitions_table(["frechet", "unrest"]).splitlines()) == 4
     with pytest.raises(UserError, match="no number 'FID'"):
-        table.markdown(["FID"])
+        metrics.definitions_table(["FID"])

@@ -12,7 +12,7 @@ from repo import NOTEBOOKS, ROOT
 from livetalk_ref import REPOSITORY
 
 SETUP = 2                       # the cell that may reach outside Python
-IDEA_WORDS, CELL_LINES, SETUP_LINES, FUNCTION_LINES = 120, 25, 6, 15
+IDEA_WORDS, CELL_LINES, SETUP_LINES, FUNCTION_LINES, IMPORTED_NAMES = 120, 25, 6, 15, 30
 SLUG = REPOSITORY.removeprefix("https://github.com/")
 SHELL = re.compile(r"^\s*(!|%%(bash|sh|script|system|!)|%(pip|conda|sx|system|uv)\b)|= *!", re.M)
 MAGIC = re.compile(r"^([ \t]*)(?:[%!?].*|[\w.]+\?{1,2})$", re.M)
@@ -86,6 +86,17 @@ def test_cells_are_thin(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = node.end_lineno - node.lineno + 1
                 assert lines <= FUNCTION_LINES, f"cell {index}: {node.name} has {lines} lines"
+
+
+@each_notebook
+def test_one_cell_imports_few_names_of_ours(path):
+    imported = {}
+    for index, text, _ in code_cells(path):
+        for node in ast.walk(parsed(text)):
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "livetalk_ref":
+                imported.setdefault(index, []).extend(alias.name for alias in node.names)
+    names, = imported.values()
+    assert len(names) <= IMPORTED_NAMES, f"{len(names)} names: import a module instead"
 
 
 @each_notebook

@@ -7,7 +7,7 @@ import torch
 from test_cache import cached_velocities
 from test_wan import SMALL, example, shake, worst
 
-from livetalk_ref import ode
+from livetalk_ref import ode, trajectories
 from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
 from livetalk_ref.flow import (
     Guidance,
@@ -101,7 +101,7 @@ def test_trajectory_follows_the_closed_form_of_gaussian_data():
 
 def test_a_straight_path_has_neither_deviation_nor_curvature():
     states = straight_states(latents(1), latents(2))
-    deviation, curvature = ode.straightness(states)
+    deviation, curvature = trajectories.straightness(states)
     assert deviation.shape == (2, 4) and curvature.shape == (2, 3)
     assert deviation.max() < 1e-10 and curvature.max() < 1e-4
 
@@ -109,7 +109,7 @@ def test_a_straight_path_has_neither_deviation_nor_curvature():
 def test_straightness_of_a_known_curve():
     s, grid = 0.25, sigma_grid(48)
     states = latents(1).double()[:, None] * radius(grid, s)[:, None, None, None, None]
-    deviation, curvature = ode.straightness(states)
+    deviation, curvature = trajectories.straightness(states)
     middle = (grid[1:] + grid[:-1]) / 2
     slope = (middle - (1 - middle) * s ** 2) / radius(middle, s)          # radius'
     bend = s ** 2 / radius(grid[1:-1], s) ** 3                            # radius''

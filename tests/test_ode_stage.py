@@ -1,29 +1,19 @@
 """The ODE stage on tiny trajectories: recipes, kept weights, what ships and what a file says."""
 
-from dataclasses import replace
 
 import pytest
 import torch
-from test_benchmark import scripted
 from test_wan import worst
-from tiny import CODEC, shake
+from tiny import CODEC, SMALL, build_here, scripted, shake
 
-from livetalk_ref import load, ode, stages, trajectories
+from livetalk_ref import loading, ode, stages, trajectories
 from livetalk_ref.codec import Codec
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import eight_bits, unpacked
-from livetalk_ref.train import kept, read, save
-from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.runs import kept, read, save
+from livetalk_ref.wan import WanDiT
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.clips import FRAMES
-
-SMALL = replace(TINY, dim=32, ffn_dim=32, heads=2, layers=4, audio_hidden=8, freq_dim=16)
-
-
-def build_here(folder, make, split, count, workers=None):
-    """Shards without processes of their own, which would not know what a test has changed."""
-    for shard in range(-(-count // shards.SHARD)):
-        yield shards.build_shard(folder, make, split, shard)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +29,7 @@ def small_world(tmp_path_factory):
         return scripted(number, frames)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "CHECKPOINTS", folder)
+        patch.setattr(loading, "CHECKPOINTS", folder)
         patch.setattr(shards, "SHARD", 2)
         patch.setattr(shards, "build", build_here)
         patch.setattr(clips, "script", script)
@@ -97,7 +87,7 @@ def test_the_short_recipe_is_the_converged_ones_beginning(small_world, tmp_path)
 
 def test_a_student_begins_as_its_teacher_and_other_seeds_differ(small_world):
     stage = stages.ode_stage(count=3)
-    teacher = load.load_module("teacher").state_dict()
+    teacher = loading.load_module("teacher").state_dict()
     assert all(torch.equal(v, teacher[k]) for k, v in stage.model.state_dict().items())
     assert all(p.requires_grad for p in stage.model.parameters())
     one, two = (stage.loss(stage.model, torch.Generator().manual_seed(s)).item() for s in (0, 1))
@@ -115,13 +105,13 @@ def test_variants(small_world, tmp_path, variant):
 
 def test_both_students_ship_and_are_students(small_world, tmp_path, monkeypatch):
     list(stages.run_stage("ode", tmp_path / "run", count=2))
-    monkeypatch.setattr(load, "CHECKPOINTS", tmp_path / "shipped")
+    monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path / "shipped")
     save(tmp_path / "shipped/codec.safetensors", shake(Codec(CODEC), 1).state_dict(), config=CODEC)
     path = stages.export("ode", tmp_path / "run")
     assert path == tmp_path / "shipped/student_ode.safetensors"
     for name, step in (("student_ode", 5), ("student_ode_short", 2)):
         tensors, _ = read(kept(tmp_path / "run", step))
-        avatar = load.load(name)
+        avatar = loading.load(name)
         assert avatar.is_student and avatar.model.config == SMALL
         for k, v in avatar.model.state_dict().items():
             assert torch.equal(v, unpacked(eight_bits({k: tensors[k]}))[k])

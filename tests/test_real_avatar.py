@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 
 import av
 import pytest
@@ -11,15 +10,14 @@ from PIL import Image
 from test_cli import run
 from test_real_text import folder  # noqa: F401  a small umT5 as transformers saves it
 
-from livetalk_ref import generate
-from livetalk_ref import load as loading
+from livetalk_ref import generate, loading
 from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, group_audio
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of, save_portrait
 from livetalk_ref.real.avatar import GUIDANCE, cover, load_photo
-from livetalk_ref.real.standin import PROMPTS, SMALL, write_folder, write_random
+from livetalk_ref.real.standin import PROMPTS, write_folder
 from livetalk_ref.real.wav2vec import SpeechClip
 from livetalk_ref.rollout import sample
 from livetalk_ref.stream import AHIS, AvatarSession, frames_of, samples_for
@@ -83,19 +81,6 @@ def test_a_teacher_of_the_same_layout_guides(weights):
     assert len(window.frames) == 5 and window.frames.isfinite().all()
 
 
-def test_a_long_clip_is_read_in_windows(avatar):
-    assert type(avatar.audio(SOUND, 40)) is SpeechClip
-    assert type(avatar.audio(SOUND, 61 * 16)) is type(avatar.audio())
-
-
-def test_half_precision_runs_and_stays_near(avatar, weights):
-    half = load("livetalk-1.3b", path=weights, size=SIZE, dtype=torch.bfloat16)
-    sound = SOUND[:samples_for(1, half.audio().ahead)]
-    a, b = (AvatarSession(x, PICTURE, PROMPTS[0]).push(sound).pictures for x in (avatar, half))
-    assert half.model.patch_embedding.weight.dtype == torch.bfloat16
-    assert 0 < (a - b).norm() / a.norm() < 0.2
-
-
 def test_a_photograph_covers_the_square_and_is_cut_to_its_centre(tmp_path):
     pixels = torch.arange(40 * 100 * 3).view(40, 100, 3) % 251
     assert torch.equal(cover(pixels.byte(), 40, 40), cover(pixels[:, 30:70].byte(), 40, 40))
@@ -124,18 +109,10 @@ def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, 
     assert (status, out) == (2, "") and "give one with --image" in err
     status, out, err = run(monkeypatch, capsys, *words, "--image", tmp_path / "face.png", "--json")
     facts = json.loads(out)
-    assert status == 0 and "block 1/1" in err
+    assert status == 0
     assert (facts["frames"], facts["windows"], facts["evaluations"]) == (9, 1, 4)
     with av.open(str(tmp_path / "o.mp4")) as file:
         assert len(list(file.decode(video=0))) == 9 and file.streams.video[0].width == SIZE
-
-
-@pytest.mark.parametrize("device", ["cuda:99", "gpu", "meta"])
-def test_prepare_asks_for_a_device_before_it_loads(device, tmp_path, monkeypatch, capsys):
-    words = ["--weights", tmp_path, "--prompt", "nods", "--device", device]
-    status, out, err = run(monkeypatch, capsys, "prepare", *words)
-    assert (status, out) == (2, "") and err.count("\n") == 1
-    assert f"cannot use the device '{device}'" in err
 
 
 def test_prepare_makes_the_text_encoder_superfluous(folder, tmp_path, monkeypatch,  # noqa: F811
@@ -153,12 +130,3 @@ def test_prepare_makes_the_text_encoder_superfluous(folder, tmp_path, monkeypatc
     assert made.text(["nods"]).shape == (1, 512, 32)
     with pytest.raises(UserError, match="not among the saved ones"):
         made.text(["other"])
-
-
-def test_speech_that_does_not_fit_the_model_is_one_sentence(weights, tmp_path):
-    for name in os.listdir(weights):
-        (tmp_path / name).symlink_to(weights / name)
-    os.remove(tmp_path / "model.safetensors")
-    write_random(tmp_path / "model.safetensors", replace(SMALL, audio_dim=80), torch.float32)
-    with pytest.raises(UserError, match="rows of 64 numbers, and the model reads 80"):
-        load("livetalk-1.3b", path=tmp_path)

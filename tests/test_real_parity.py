@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 import torch
 from straight import Straight
-from test_wan import SMALL, example, shake, to_diffusers, worst
+from test_wan import SMALL, example, shake, worst
 
-from livetalk_ref.cache import BLOCK, EMPTY, POLICIES, block_causal_mask
-from livetalk_ref.flow import add_noise, euler, group_audio
-from livetalk_ref.rollout import SIGMAS, denoise, draw, remember, sample, split
+from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
+from livetalk_ref.flow import euler, group_audio
+from livetalk_ref.rollout import SIGMAS, denoise, draw
 from livetalk_ref.wan import LIVETALK_1P3B, WanDiT, sinusoid
 
 WIDE = replace(LIVETALK_1P3B, layers=2)
@@ -59,30 +59,6 @@ def straight(model, x, sigma, rows, cond, block):
     return road(x[0].transpose(0, 1), y, read, rows[0], cond.text[0], block).transpose(0, 1)[None]
 
 
-def test_text_path_equals_diffusers_at_full_width():
-    from diffusers import WanTransformer3DModel
-    c = WIDE
-    with torch.device("meta"):
-        ours = WanDiT(c).requires_grad_(False)
-    state = {key: made(HEARING).state_dict()[key] for key in ours.state_dict()}
-    weight = state["patch_embedding.weight"] = state["patch_embedding.weight"].clone()
-    weight[:, c.latent_channels:] = 0                                   # reference and mask off
-    ours.load_state_dict(state, assign=True)
-    with torch.device("meta"):
-        theirs = WanTransformer3DModel(
-            patch_size=(1, 2, 2), num_attention_heads=c.heads, attention_head_dim=128,
-            in_channels=16, out_channels=16, text_dim=c.text_dim, freq_dim=c.freq_dim,
-            ffn_dim=c.ffn_dim, num_layers=c.layers)
-    theirs.load_state_dict(to_diffusers(ours.state_dict(), c), assign=True)
-    theirs.rope = type(theirs.rope)(128, (1, 2, 2), 1024)               # buffers, not stored
-    x, _, cond = example(c, batch=1, frames=4)
-    with torch.no_grad():
-        t = torch.tensor([936.0])                                       # 937.5 in bf16
-        want = theirs.eval()(x.transpose(1, 2), t, cond.text, return_dict=False)[0].transpose(1, 2)
-        got = ours(x, torch.full((1, 4), 0.9375), cond)
-    assert worst(got, want) < 1e-4
-
-
 @pytest.mark.parametrize("config, block", [
     pytest.param(MORE, BLOCK, id="small, block-causal"),
     pytest.param(MORE, 6, id="small, bidirectional"),
@@ -99,25 +75,12 @@ def test_sound_levels_and_mask_equal_the_straight_line(config, block):
     assert worst(deaf, want) > 100 * BOUNDS[config]                     # so the sound was in it
 
 
-@pytest.mark.parametrize("config", [MORE, HEARING], ids=["small", "full width"])
-def test_cached_equals_uncached(config):
-    """Block by block behind the cache, or everything at once under the mask."""
-    model, (x, sigma, _, cond) = made(config), clip(config)
-    sigma = torch.cat([torch.zeros(1, BLOCK), sigma[:, BLOCK:]], dim=1)
-    first, second = split(cond)
-    with torch.no_grad():
-        whole = model(x, sigma, cond, mask=block_causal_mask(6, 1, BLOCK))
-        cache = remember(model, x[:, :BLOCK], first, EMPTY)
-        got, _ = model(x[:, BLOCK:], sigma[:, BLOCK:], second, cache=cache)
-    assert worst(got, whole[:, BLOCK:]) < BOUNDS[config]
-
-
 def nearest(t, table):
     """The released code's noise level of a timestep: the nearest of 1000 shifted ones."""
     return table[(1000 * table - t).abs().argmin()]
 
 
-@pytest.mark.parametrize("config", [MORE, HEARING], ids=["small", "full width"])
+@pytest.mark.parametrize("config", [MORE], ids=["small"])
 def test_sampler_is_the_papers(config):
     """Four steps at shifted 1000, 750, 500, 250; x0 = x - sigma v; fresh noise in between."""
     model, (_, _, rows, cond) = made(config), clip(config, frames=3)
@@ -145,7 +108,7 @@ def test_sampler_is_the_papers(config):
     assert [round(1000 * float(s), 2) for s in levels] == [1000, 937.5, 833.33, 625]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_see_timesteps_in_bf16_and_samplers_exact_levels(dtype):
     """1000, 936, 832, 624 are embedded in every type, as in the weights' training; the arithmetic
     around the model goes by 1, .9375, .8333, .625."""
@@ -166,17 +129,3 @@ def test_weights_see_timesteps_in_bf16_and_samplers_exact_levels(dtype):
     want = [sinusoid(torch.tensor(t), config.freq_dim).to(dtype) for t in (1000, 936, 832, 624)]
     assert torch.equal(torch.stack(seen), torch.stack(want * 2)) and last.x.dtype == dtype
     assert levels == pytest.approx(SIGMAS.tolist() * 2, abs=1e-7)
-    ones = torch.ones(1, 1, 1, 1, 1, dtype=dtype)
-    rounding = max(torch.finfo(dtype).eps / 2, 1e-6)
-    sixth = add_noise(ones, 0 * ones, SIGMAS[2].view(1, 1))
-    assert sixth.dtype == dtype and sixth.item() == pytest.approx(1 / 6, rel=rounding)
-
-
-def test_the_released_policy_parts_from_the_papers_in_the_sixth_block():
-    """Five blocks fit into both caches, at the same places."""
-    model, (_, _, _, cond) = made(MORE), clip(MORE, frames=21)
-    with torch.no_grad():
-        ours, theirs = (sample(model, cond, torch.Generator().manual_seed(0), POLICIES[name])
-                        for name in ("ahis", "released"))
-    assert worst(ours[:, :15], theirs[:, :15]) < 1e-5
-    assert worst(ours[:, 15:18], theirs[:, 15:18]) > 1e-3

@@ -55,12 +55,6 @@ def test_saved_and_read_it_is_the_same(encoder, tmp_path):
         saved(["no"])
 
 
-def test_a_negative_prompt_stands_for_the_dropped_one(encoder, tmp_path):
-    path = tmp_path / "text.safetensors"
-    save_text(path, encoder, PROMPTS[:1], negative="no")
-    assert torch.equal(SavedText(path)([""]), encoder(["no"]))
-
-
 def test_what_is_missing_is_one_sentence(folder, tmp_path):
     with pytest.raises(UserError, match="holds no umT5"):
         load_text(tmp_path)

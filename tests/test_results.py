@@ -11,7 +11,7 @@ import torch
 
 from livetalk_ref import files
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import sets
+from livetalk_ref.judge import benchmarks
 from livetalk_ref.studies.__main__ import STUDIES
 
 FILES = sorted(files.RESULTS.glob("*.json"))
@@ -44,10 +44,10 @@ def test_hardware_is_that_of_the_device(monkeypatch):
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     """/dev/full opens and takes nothing, as a disk without room."""
     monkeypatch.setattr(files, "temporary_name", lambda path: link)
-    for write in (lambda path: files.write_json(path, {"a": 1}), sets.freeze):
+    for write in (lambda path: files.write_json(path, {"a": 1}), benchmarks.freeze_lists):
         link = tmp_path / "link"
         link.symlink_to("/dev/full")
-        monkeypatch.setattr(sets, "FIRST", {})
+        monkeypatch.setattr(benchmarks, "BENCHMARKS", ())
         with pytest.raises(UserError, match="No space left"):
             write(tmp_path / "x.json")
         assert list(tmp_path.iterdir()) == []

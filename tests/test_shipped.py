@@ -6,12 +6,12 @@ Floors are a little under the figures in data/results, which need more clips tha
 import pytest
 import torch
 
-from livetalk_ref import load
+from livetalk_ref import loading
 from livetalk_ref.codec import psnr
 from livetalk_ref.generate import stream
 from livetalk_ref.judge import metrics
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.posters import act
+from tiny import act
 from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.speech import load_spoken
@@ -23,12 +23,12 @@ PROMPT = "a person smiles and nods while speaking"
 
 @pytest.fixture(scope="module")
 def avatar():
-    return load.load("teacher")
+    return loading.load("teacher")
 
 
 @pytest.fixture(scope="module")
 def reader():
-    return load.load_module("reader")
+    return loading.load_module("reader")
 
 
 @pytest.fixture(scope="module")

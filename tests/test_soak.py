@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, frames_of

@@ -12,10 +12,12 @@ from tiny import shake
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import half
 from livetalk_ref.judge import lips
-from livetalk_ref.load import CHECKPOINTS, load_module
+from livetalk_ref.loading import CHECKPOINTS, load_module
 from livetalk_ref.nets import syncnet as s
-from livetalk_ref.posters import act
-from livetalk_ref.train import TrainConfig, save, train
+from tiny import act
+from livetalk_ref.studies.judges import sync_rows
+from livetalk_ref.runs import save
+from livetalk_ref.train import TrainConfig, train
 from livetalk_ref.world import audio, clips
 from livetalk_ref.world.draw import mouth_box, render_clip
 from livetalk_ref.world.identity import sample_identities
@@ -241,7 +243,7 @@ def test_shipped_net_is_not_content_with_other_words(held_out):
 @needs_sync
 def test_check_counts_what_is_found(monkeypatch):
     monkeypatch.setattr(clips, "say", recite)
-    row = lips.check(load_module("sync"), "check", 12)
+    row, = sync_rows(load_module("sync"), 12)
     assert row["found"] >= 0.95 and row["shift found"] == 1 == row["found within 1"]
     assert row["confidence"] > 2 * row["confidence with other sound"]
     assert math.isfinite(row["distance"])

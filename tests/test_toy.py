@@ -1,4 +1,5 @@
-"""The toy of two frames: closed forms against brute force, and whose paths can be learned."""
+"""The toy of two frames: closed forms against brute force, whose paths can be learned, and what a
+critic is for."""
 
 import math
 
@@ -6,11 +7,14 @@ import pytest
 import torch
 
 from livetalk_ref import toy
+from livetalk_ref.dmd import score_sigma
 from livetalk_ref.flow import add_noise
 from livetalk_ref.ode import trajectory
 
 PAIR = toy.Spots(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), 0.08)
 RING = toy.Spots(torch.tensor([[1.5, 0.0], [0.0, 1.5], [-1.5, 0.0], [0.0, -1.5]]), 0.1)
+BLOBS = toy.Spots(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), 0.3)
+THREE = toy.Spots(1.5 * torch.tensor([[math.cos(a), math.sin(a)] for a in (0.0, 2.1, 4.2)]), 0.3)
 UPDATES = 300
 
 
@@ -47,15 +51,6 @@ def test_the_best_velocity_is_the_mean_over_data_that_fit(level):
     x0 = (-far).softmax(1) @ videos
     got = RING.velocity(toy.as_video(x), sigma).flatten(1)
     assert torch.allclose(got, (x - x0) / level, atol=0.02 / level)
-
-
-def test_the_autoregressive_teacher_averages_over_what_it_does_not_see():
-    x, level = torch.tensor([[0.5], [-1.1]]), 0.7
-    videos = RING.draw(200_000, dice()).flatten(1)
-    seen = videos[:, :1]
-    x0 = (-torch.cdist(x, (1 - level) * seen).square() / (2 * level ** 2)).softmax(1) @ seen
-    got = RING.first_velocity(x[..., None, None, None], torch.full((2, 1), level)).flatten(1)
-    assert torch.allclose(got, (x - x0) / level, atol=0.03)
 
 
 def test_frame_2_knows_which_frame_1_it_follows():
@@ -127,3 +122,47 @@ def test_causal_students_do_not_look_ahead():
     after, before = (student(y, one, x[:, :1], one[:, :1]) for y in (changed, x))
     gap = (after - before).abs()
     assert gap[:, 0].max() == 0.0 and gap[:, 1].min() > 0
+
+
+def test_a_blobs_critic_is_exact():
+    """Against brute force: regress what it makes on its noisy points."""
+    blob, n = toy.Blob((0.4, -0.3), 0.7), 200_000
+    x0 = blob(torch.randn(n, 2, 1, 1, 1, generator=dice())).detach().flatten(1)
+    noise = torch.randn(n, 2, generator=dice(1))
+    x = 0.4 * x0 + 0.6 * noise                                          # sigma 0.6
+    line = torch.linalg.lstsq(torch.cat([x, torch.ones(n, 1)], 1), noise - x0).solution
+    at = torch.tensor([[0.5, 0.2], [-1.0, 0.9]])
+    want = torch.cat([at, torch.ones(2, 1)], 1) @ line
+    got = blob.velocity(at[..., None, None, None], torch.full((2, 2), 0.6)).flatten(1)
+    assert torch.allclose(got, want, atol=0.02)
+
+
+@pytest.mark.parametrize(("start", "spot"), [((0.5, 0.3), 0), ((-0.2, -0.4), 1)])
+def test_little_noise_seeks_the_nearer_mode_and_all_levels_the_middle(start, spot):
+    ends = []
+    for levels in (toy.low_sigma, score_sigma):
+        blob = toy.Blob(start, 0.6)
+        *_, last = toy.distil(BLOBS, blob, None, 300, lr=1e-2, levels=levels)
+        assert last.update == 300 and last.critic_loss == 0
+        ends.append((blob.centre.detach(), blob.log_width.exp().item()))
+    (one, width), (middle, wide) = ends
+    assert (one - BLOBS.centres[spot]).norm() < 0.1 and abs(width - 0.3) < 0.05
+    assert middle.norm() < 0.1
+    spread = math.sqrt(0.3 ** 2 + 1)            # of both spots together, along each axis
+    assert abs(wide - spread) < 0.1
+
+
+def test_a_critic_keeps_points_apart():
+    """With one that follows all spots are found; with none all points become one."""
+    shares, off = {}, {}
+    for name, critic in (("follows", toy.make(toy.Critic)), ("none", toy.no_critic)):
+        generator = toy.make(toy.Generator)
+        losses = [state.critic_loss for state in toy.distil(THREE, generator, critic, 400)]
+        x = toy.draw_points(generator, dice(9), 1000).detach()
+        shares[name], off[name] = toy.coverage(THREE, x)
+        if name == "none":
+            assert x.flatten(1).std(0).max() < 0.25
+        else:
+            assert sum(losses[-50:]) != 0
+    assert off["follows"] < 0.4 and shares["follows"].min() > 0.15
+    assert off["none"] > 0.95

@@ -5,16 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from torch import nn
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.files import trim_metrics
 from livetalk_ref.muon import Muon
-from livetalk_ref.train import TrainConfig, ema_update, kept, pace, read, save, train
+from livetalk_ref.runs import kept, read, save
+from livetalk_ref.train import TrainConfig, pace, train
 
 SCRIPT = """
 import sys, time, torch
@@ -67,20 +66,6 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path):
     assert not list(broken.glob(".*.tmp"))
 
 
-def test_training_lowers_the_loss_and_reports_it():
-    torch.manual_seed(0)
-    model = nn.Linear(3, 1)
-
-    def loss(model, g):
-        x = torch.randn(32, 3, generator=g)
-        return (model(x) - x @ torch.tensor([[1.0], [2.0], [3.0]])).square().mean()
-
-    states = list(train(model, loss, TrainConfig(steps=300, lr=3e-2, warmup=10)))
-    assert states[-1].step == 300 and states[-1].seconds_left == 0
-    assert states[-1].loss < 0.01 * states[0].loss
-    assert states[0].grad_norm > 1
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_small_gradients_survive_every_precision(precision, monkeypatch):
     """A loss so small that fp16 loses its gradients unless they are scaled; the reported norm is
@@ -99,6 +84,7 @@ def test_small_gradients_survive_every_precision(precision, monkeypatch):
     assert 1e-8 < states[0].grad_norm < 1e-6
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon")
 def test_muon_is_pytorchs_with_matrices_of_a_shape_together():
     g = torch.Generator().manual_seed(0)
     shapes = [(6, 8), (6, 8), (9, 4), (6, 8)]
@@ -135,17 +121,6 @@ def test_learning_rate_rises_stays_and_falls():
     assert rates[0] == pytest.approx(0.1) and rates[10] == rates[79] == 1
     assert rates[99] == pytest.approx(0.05)
     assert all(b >= a for a, b in zip(rates[:10], rates[1:11]))
-
-
-def test_ema_is_the_weighted_mean_of_the_past():
-    model = nn.Linear(1, 1, bias=False)
-    average = {"weight": torch.zeros(1, 1)}
-    want = 0.0
-    for value in (1.0, -2.0, 5.0):
-        nn.init.constant_(model.weight, value)
-        ema_update(average, model, 0.9)
-        want = 0.9 * want + 0.1 * value
-    assert average["weight"].item() == pytest.approx(want)
 
 
 def test_the_average_of_a_run_forgets_its_random_start(tmp_path):
@@ -205,10 +180,19 @@ def test_an_overflow_in_fp16_skips_the_update_and_does_not_stop_the_run(monkeypa
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[-1])
 
 
+def test_muon_trains_in_fp16(monkeypatch):
+    """Its gradients are unscaled like AdamW's."""
+    monkeypatch.setattr("livetalk_ref.train.best_precision", lambda device, scaled: "fp16")
+    torch.manual_seed(0)
+    states = list(train(nn.Conv2d(3, 4, 3), lambda model, g: model(torch.ones(1, 3, 8, 8)).float()
+                        .square().mean(), TrainConfig(steps=20, lr=1e-2, muon=1e-2, warmup=1)))
+    assert states[0].grad_norm < 10 and states[-1].loss < 0.5 * states[0].loss
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     save(path, {"w": torch.ones(3)}, config={"a": 1})
-    monkeypatch.setattr("livetalk_ref.train.save_file",
+    monkeypatch.setattr("livetalk_ref.runs.save_file",
                         lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="No space left"):
         save(path, {"w": torch.zeros(3)})
@@ -223,31 +207,6 @@ def test_what_is_not_a_checkpoint_is_said_in_a_sentence(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not tensors")
     with pytest.raises(UserError, match="not a readable safetensors"):
         read(tmp_path / "bad.safetensors")
-
-
-@pytest.mark.parametrize("resume", (False, True))
-def test_a_run_that_never_saved_starts_its_log_anew(tmp_path, resume):
-    def start(steps, resume):
-        def loss(model, g):
-            return model(torch.ones(1)).square().sum()
-
-        states = train(nn.Linear(1, 1), loss, TrainConfig(steps=9, lr=0.1), tmp_path, resume)
-        return [next(states).step for _ in range(steps)]
-
-    start(5, False)                                 # stopped before its first checkpoint
-    assert start(2, resume) == [1, 2]
-    assert [step for step, _ in losses(tmp_path)] == [1, 2]
-
-
-def test_an_interrupted_loop_keeps_its_last_checkpoint(tmp_path):
-    model = nn.Linear(2, 1)
-    run = train(model, lambda m, g: m(torch.randn(4, 2, generator=g)).square().mean(),
-                TrainConfig(steps=10, lr=1e-3, save_every=0), tmp_path)
-    for state in run:
-        if state.step == 4:
-            break
-    assert int(read(tmp_path / "last.safetensors")[0]["step"]) == 4
-    assert time.time() - (tmp_path / "metrics.jsonl").stat().st_mtime < 60
 
 
 def steps_of(out, stop, resume=False, wide=1, facts=None, **options):
@@ -267,22 +226,12 @@ def test_a_new_run_leaves_nothing_of_an_older_one(tmp_path):
     assert steps_of(tmp_path, 2, resume=True) == [1, 2]
 
 
-def test_a_half_written_line_is_dropped(tmp_path):
-    steps_of(tmp_path, 3)
-    with open(tmp_path / "metrics.jsonl", "a") as file:
-        file.write('{"step": 4, "loss": 0.1')
-    assert steps_of(tmp_path, 1, resume=True) == [4]
-    assert [step for step, _ in losses(tmp_path)] == [1, 2, 3, 4]
-    trim_metrics(tmp_path / "metrics.jsonl", 2)
-    assert [step for step, _ in losses(tmp_path)] == [1, 2]
-
-
 def test_a_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="Could not make the folder .*file"):
             steps_of(out, 1)
-    with pytest.raises(UserError, match="Could not make the folder .*file"):
+    with pytest.raises(UserError, match="Could not write .*file"):
         save(tmp_path / "file" / "a.safetensors", {"w": torch.ones(1)})
 
 
@@ -301,6 +250,4 @@ def test_a_file_with_fewer_facts_is_continued(tmp_path):
     tensors, facts = read(tmp_path / "last.safetensors")
     facts["train"].pop("muon")
     save(tmp_path / "last.safetensors", tensors, **facts)
-    assert steps_of(tmp_path, 1, resume=True, facts={"variant": "a"}) == [3]
-    save(tmp_path / "last.safetensors", tensors)
     assert steps_of(tmp_path, 1, resume=True, facts={"variant": "a"}) == [3]

@@ -6,7 +6,7 @@ from test_wan import SMALL, shake, worst
 
 from livetalk_ref import ode, trajectories
 from livetalk_ref.flow import Guidance
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 from livetalk_ref.trajectories import Trajectories, build
 from livetalk_ref.wan import Config, WanDiT
 from livetalk_ref.world import shards

@@ -1,12 +1,26 @@
-"""Small stand-ins: checkpoints of random weights, written as shipped ones are, and odd files."""
+"""Small stand-ins: checkpoints of random weights, written as shipped ones are, benchmarks of
+shipped speech, which need no speech engine, and odd files."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from PIL import Image
 
 from livetalk_ref.codec import Codec, CodecConfig
-from livetalk_ref.train import save
+from livetalk_ref.judge import benchmarks
+from livetalk_ref.nets.reader import Reader
+from livetalk_ref.runs import save
 from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.world import shards
+from livetalk_ref.world.clips import FRAMES, Clip, speaking
+from livetalk_ref.world.identity import sample_identities
+from livetalk_ref.world.motion import motion
+from livetalk_ref.world.speech import load_spoken
+from livetalk_ref.world.visemes import visemes
 
+SMALL = replace(TINY, dim=32, ffn_dim=32, heads=2, layers=4, audio_hidden=8, freq_dim=16)
+PROMPTS = ("a happy person nods", "a sad woman", "an angry man shakes the head")
 CODEC = CodecConfig(TINY.latent_channels, (16, 32, 32), (8, 16, 32))
 
 
@@ -31,6 +45,52 @@ def write_student(folder, name="student_ode"):
     """A student of random weights beside them."""
     save(folder / f"{name}.safetensors", shake(WanDiT(TINY), 2).state_dict(), config=TINY,
          sampler="rollout")
+
+
+def act(spoken, prompt, generator, frames=None):
+    """How a face says a sentence: the state (T, S) of all or the first `frames` frames."""
+    frames = frames or int(spoken.seconds * 16) + 1
+    return motion(visemes(spoken.phones, frames), speaking(spoken.phones, frames),
+                  [(0, prompt)], generator)
+
+
+def random_reader():
+    """A reader of random weights, its features random directions."""
+    reader, g = shake(Reader(), 2), torch.Generator().manual_seed(0)
+    reader.basis.copy_(torch.linalg.qr(torch.randn(192, 32, generator=g))[0])
+    return reader
+
+
+def scripted(number, frames=FRAMES):
+    """A clip of shipped speech."""
+    g, spoken = torch.Generator().manual_seed(number), load_spoken(12 + number % 12)
+    prompt = PROMPTS[number % len(PROMPTS)]
+    samples = torch.nn.functional.pad(spoken.samples, (0, frames * 1000))[:frames * 1000]
+    samples = benchmarks.sixteen_bits(samples) / benchmarks.FULL_SCALE
+    return Clip(samples, samples, spoken.phones, act(spoken, prompt, g, frames), [(0, prompt)],
+                sample_identities(1, g), None)
+
+
+def build_here(folder, make, split, count, workers=None):
+    """Shards without processes of their own, which would not know what a test has changed."""
+    for shard in range(-(-count // shards.SHARD)):
+        yield shards.build_shard(folder, make, split, shard)
+
+
+def script_clips(patch):
+    """Make benchmarks of `scripted` clips, in shards of two and in this process."""
+    patch.setattr(shards, "SHARD", 2)
+    patch.setattr(shards, "build", build_here)
+    patch.setattr(benchmarks, "script_clip",
+                  lambda name, number, frames=FRAMES: scripted(number, frames))
+
+
+def small_benchmark(folder, count, frames=FRAMES, second=False):
+    """A `Benchmark` of such clips, of a codec of random weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        script_clips(patch)
+        return benchmarks.Benchmark.build(shake(Codec(CODEC), 1), "studio", count, frames, second,
+                                          folder)
 
 
 def write_huge_image(path):

@@ -1,20 +1,26 @@
-"""How far a set of clips is from a set of true ones, on the features of our own face reader.
+"""How far a set of clips is from a set of true ones, and how sure a number or a difference is.
 
-Twice two numbers: of single frames and of whole clips, the Fréchet distance of two Gaussians and
-the kernel distance, which has no bias by few clips. The features are no Inception's and no
-I3D's, so these are no FID, FVD or KID and compare only with themselves. Letters: N clips, T
-frames, M samples a clip, D features. Clip i of both sets may share its condition.
+Twice two distances, of single frames and of whole clips: the Fréchet distance of two Gaussians and
+the kernel distance, which has no bias by few clips. They are of our own face reader's features,
+so they are no FID, FVD or KID. Intervals are those of the bootstrap over clips (Efron 1979): clips
+are drawn with replacement, many times over. N clips, T frames, M samples a clip, D features.
 """
+
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge.stats import Comparison, edges, picks
+from livetalk_ref.judge.metrics import DEFINITIONS, ORIGINALS, START, block_frames
+from livetalk_ref.media import to_bytes
+from livetalk_ref.world.state import FPS
 
-START = 8                       # before this frame the reference still shows through
 USED = slice(START, None, 4)    # frames that count as samples: neighbours say the same twice
 STRONGEST = 10                  # directions whose course through a clip counts
-DRAWS = 200
+DRAWS, DISTANCE_DRAWS = 1000, 200
+COMPARED = ("frechet", "kernel", "clip frechet", "clip kernel", "sharpness", "open correlation",
+            "width correlation", "Sync-C", "Sync-D", "expression right", "identity cosine")
 
 
 def frame_samples(features):
@@ -33,7 +39,7 @@ def clip_samples(features):
     return torch.cat([x.mean(1), x.std(1), steps], 1)[:, None]          # (N, 1, 30)
 
 
-def standardise(samples, truth):
+def in_deviations(samples, truth):
     """Samples (N, M, D) in standard deviations of the truth, so that all D count alike."""
     flat = truth.flatten(0, 1)
     return (samples - flat.mean(0)) / flat.std(0).clamp(min=1e-6)
@@ -86,14 +92,53 @@ def kernel_distance(pairs, some=None):
     return (pairs[some][:, some] * other).sum().item() / max(1, other.sum().item())
 
 
-def views(features, truth):
-    """What is compared, (N, T, 32) each: names with samples (N, M, D) of clips and of truth."""
-    yield "", frame_samples(features), frame_samples(truth)
-    clips, true = clip_samples(features), clip_samples(truth)
-    yield "clip ", standardise(clips, true), standardise(true, true)
+def diversity(features):
+    """How different clips of ONE condition and different seeds are: the mean distance of their
+    features frame by frame. features (K, T, 32) of K seeds, two at least."""
+    x = features[:, START:]
+    one, other = torch.triu_indices(len(x), len(x), 1)
+    return (x[one] - x[other]).norm(dim=-1).mean().item()
 
 
-def resampled(features, truth, draws=DRAWS, seed=0):
+def area_under_curve(scores, bad):
+    """Chance that a bad one scores higher than a good one, the area under the ROC; ties count
+    half. scores (N,), bad (N,) bool. 0.5 is guessing, 1 is perfect."""
+    scores = torch.as_tensor(scores, dtype=torch.float64)
+    gap = scores[bad][:, None] - scores[~bad]
+    return ((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()).item()
+
+
+# How sure.
+
+
+def draw_clips(count, draws=DRAWS, seed=0):
+    """(draws, count) the clips of every draw, the same ones for whatever is compared."""
+    return torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
+
+
+def interval_of(values):
+    """The 95 % interval of values (draws,): (low, high)."""
+    return values.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
+
+
+def bootstrap(values, draws=DRAWS, seed=0):
+    """Mean of per-clip values and its 95 % interval: (mean, low, high). None does not count."""
+    x = torch.tensor([v for v in values if v is not None], dtype=torch.float64)
+    return x.mean().item(), *interval_of(x[draw_clips(len(x), draws, seed)].mean(1))
+
+
+def with_interval(name, values, digits=4):
+    """A mean and its 95 % interval as two entries of a row; values: one a clip, or None, or
+    (value, low, high) as `distances` gives them. Nothing where no clip has the number."""
+    if isinstance(values, list):
+        if not any(value is not None for value in values):
+            return {}
+        values = bootstrap(values)
+    value, *edges = values
+    return {name: round(value, digits), f"{name} 95%": [round(edge, digits) for edge in edges]}
+
+
+def resampled_distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
     """All distances and their bootstrap draws: {name: (value, (draws,) around it)}.
 
     features, truth (N, T, 32). UserError for sets of different sizes or of one clip.
@@ -101,8 +146,10 @@ def resampled(features, truth, draws=DRAWS, seed=0):
     if len(features) != len(truth) or len(truth) < 2:
         raise UserError(f"Distances need as many clips as true ones, two at least, not "
                         f"{len(features)} and {len(truth)}.")
-    drawn, found = picks(len(truth), draws, seed), {}
-    for name, a, b in views(features, truth):
+    drawn, found = draw_clips(len(truth), draws, seed), {}
+    clips, true = clip_samples(features), clip_samples(truth)
+    for name, a, b in (("", frame_samples(features), frame_samples(truth)),
+                       ("clip ", in_deviations(clips, true), in_deviations(true, true))):
         pairs = kernel_pairs(a, b)
         found[f"{name}frechet"] = around(
             frechet(a.flatten(0, 1), b.flatten(0, 1)),
@@ -119,30 +166,168 @@ def around(value, draws):
     return value, draws + value - draws.mean()
 
 
-def distances(features, truth, draws=DRAWS, seed=0):
+def distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
     """All distances of clips to true ones, with 95 % intervals: {name: (value, low, high)}.
 
     features, truth (N, T, 32) of all frames. The floor is that of a second, disjoint set of
     truth of as many clips; there a bootstrap interval is about twice too wide, farther away it
     is right. UserError for sets of different sizes or of one clip.
     """
-    return {name: (value, *edges(again))
-            for name, (value, again) in resampled(features, truth, draws, seed).items()}
+    return {name: (value, *interval_of(again))
+            for name, (value, again) in resampled_distances(features, truth, draws, seed).items()}
 
 
-def compare_distances(a, b, truth, draws=DRAWS, seed=0):
+class Comparison(NamedTuple):
+    """Model A against model B on the same clips: A minus B."""
+
+    difference: float
+    low: float              # its 95 % interval
+    high: float
+    superiority: float      # share of draws in which A is better, a tie counting half
+
+    @staticmethod
+    def of(difference, draws, better):
+        """From the difference and its bootstrap draws (draws,); better: "higher" or "lower"."""
+        gain = draws if better == "higher" else -draws
+        wins = (gain > 0).double().mean() + (gain == 0).double().mean() / 2
+        return Comparison(difference, *interval_of(draws), wins.item())
+
+
+def compare_distances(a, b, truth, draws=DISTANCE_DRAWS, seed=0):
     """Is model A nearer to the truth than B, on the same draws of clips? {name: Comparison}.
 
     a, b, truth (N, T, 32).
     """
-    ours, theirs = (resampled(x, truth, draws, seed) for x in (a, b))
+    ours, theirs = (resampled_distances(x, truth, draws, seed) for x in (a, b))
     return {name: Comparison.of(ours[name][0] - theirs[name][0],
                                 ours[name][1] - theirs[name][1], "lower") for name in ours}
 
 
-def diversity(features):
-    """How different clips of ONE condition and different seeds are: the mean distance of their
-    features frame by frame. features (K, T, 32) of K seeds, two at least."""
-    x = features[:, START:]
-    one, other = torch.triu_indices(len(x), len(x), 1)
-    return (x[one] - x[other]).norm(dim=-1).mean().item()
+def compare_paired(a, b, better, truth=None, draws=DRAWS, seed=0):
+    """Paired bootstrap over clips of two models' per-clip values -> `Comparison`.
+
+    a, b: one value per clip in the same order; clips where one is None do not count. better: as
+    in DEFINITIONS; for "close to truth" what is compared is the distance from the truth's own
+    values: lower is better. UserError where nothing can be compared.
+    """
+    truth = truth if better == "close to truth" else [0.0] * len(a)
+    if not len(a) == len(b) == len(truth):
+        raise UserError(f"A comparison needs the same clips on both sides, not {len(a)} values "
+                        f"and {len(b)} (truth: {len(truth)}).")
+    rows = [row for row in zip(a, b, truth) if None not in row]
+    if not rows:
+        raise UserError("No clip has this number for both models; compare another one.")
+    x, y, t = torch.tensor(rows, dtype=torch.float64).T
+    if better == "close to truth":
+        x, y = (x - t).abs(), (y - t).abs()
+    gap = x - y
+    return Comparison.of(gap.mean().item(), gap[draw_clips(len(gap), draws, seed)].mean(1), better)
+
+
+# Rows of tables.
+
+
+def judged_row(name, rows, features, truth):
+    """One row of a table: means and distances to the truth (N, T, 32) with 95 % intervals."""
+    row = {"name": name, "clips": len(features)}
+    found = {key: [one[key] for one in rows] for key in (rows[0] if rows else ())}
+    found |= distances(features, truth)
+    for key in [key for key in DEFINITIONS if key in found]:
+        row |= with_interval(key, found[key])
+    return row
+
+
+def compare_judged(name, ours, theirs, truth):
+    """Is A better than B? One row a number: difference A - B, its 95 % interval, and the share of
+    bootstrap draws in which A is better. ours, theirs, truth: `Judged` of the same clips."""
+    found = compare_distances(ours.features, theirs.features, truth.features)
+    for key in COMPARED:
+        columns = [[row.get(key) for row in judged.rows] for judged in (ours, theirs, truth)]
+        if key not in found and any(None not in pair for pair in zip(*columns)):
+            found[key] = compare_paired(*columns[:2], DEFINITIONS[key].better, columns[2])
+    return [{"comparison": name, "number": key, "difference": round(found[key].difference, 4),
+             "95%": [round(found[key].low, 4), round(found[key].high, 4)],
+             "superiority": round(found[key].superiority, 4)} for key in COMPARED if key in found]
+
+
+def rows_by_block(name, notes, features, truth):
+    """Rows, one a block, of what `block_numbers` noted of every clip: means with 95 % intervals,
+    and the Fréchet distance to the truth's features (N, T, 32) of the same block."""
+    rows = []
+    for block in range(len(notes[0])):
+        part = block_frames(block)
+        row = {"name": name, "block": block, "seconds": round(part.start / FPS, 2)}
+        for key in notes[0][block]:
+            row |= with_interval(key, [clip[block][key] for clip in notes])
+        rows.append(row | {"frechet": round(frechet(features[:, part].flatten(0, 1),
+                                                    truth[:, part].flatten(0, 1)), 3)})
+    return rows
+
+
+def evaluation_text(facts):
+    """The figures for people."""
+    row, ceiling, floor = facts["rows"]
+    settings = "".join(f", {key.replace('_', ' ')} {value}"
+                       for key, value in facts["settings"].items())
+    lines = [f"{row['name']} on {facts['set']} {facts['version']}: {row['clips']} clips{settings}"]
+    for key, (unit, better, _) in (DEFINITIONS | ORIGINALS).items():
+        if key in row:
+            edges = row.get(f"{key} 95%")                   # FID and FVD have none
+            span = f"  [{edges[0]:.3f}, {edges[1]:.3f}]" if edges else ""
+            others = "".join(f", {what} {of[key]:.3f}" for what, of in
+                             (("codec", ceiling), ("floor", floor)) if key in of)
+            better = better if better == "close to truth" else f"{better} is better"
+            lines.append(f"{key:18} {row[key]:9.3f}{span}  {unit}, {better}{others}")
+    cost = facts["cost"]
+    lines.append(f"cost: {cost['evaluations_per_clip']:.0f} evaluations a clip, "
+                 f"{cost['seconds_per_frame'] * 1000:.1f} ms a frame"
+                 + (f", {cost['flops_per_frame'] / 1e9:.2f} GFLOP a frame"
+                    if cost["flops_per_frame"] else "")
+                 + (f", {cost['peak_memory_mib']:.0f} MiB at most"
+                    if cost["peak_memory_mib"] else ""))
+    return "\n".join(lines)
+
+
+# FID and FVD proper, for those who have the weights: TorchScript files of the common form.
+
+
+def inception_features(detector, frames):
+    """Features (M, D) of every fourth generated frame of (T, 3, H, W), given as bytes."""
+    return detector(to_bytes(frames[1::4]), return_features=True).float()
+
+
+def i3d_features(detector, frames):
+    """The feature (1, D) of a clip (T, 3, H, W) without its first frame, given in 0 .. 255."""
+    clip = to_bytes(frames[1:]).float().transpose(0, 1)[None]           # (1, 3, T - 1, H, W)
+    return detector(clip, rescale=True, resize=True, return_features=True).float()
+
+
+DETECTORS = {"FID": inception_features, "FVD": i3d_features}
+
+
+def load_detector(path):
+    """A TorchScript module. UserError where there is none."""
+    if not Path(path).is_file():
+        raise UserError(f"There is no detector '{path}'.")
+    try:
+        return torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        raise UserError(f"'{path}' is not a TorchScript file of a detector.") from error
+
+
+@torch.inference_mode()
+def look_at_clip(detectors, frames):
+    """What detectors {"FID" or "FVD": module} see in a clip (T, 3, H, W). UserError where one
+    takes pictures in another way."""
+    try:
+        return {kind: DETECTORS[kind](module, frames) for kind, module in detectors.items()}
+    except (RuntimeError, TypeError, torch.jit.Error) as error:
+        raise UserError("The detector does not take the arguments that "
+                        "livetalk_ref/judge/distances.py states.") from error
+
+
+def detector_distances(detectors, seen, bench):
+    """{"FID": value, ..} of what was seen in clips to a benchmark's rendered truth."""
+    true = [look_at_clip(detectors, frames) for frames in bench.film()] if detectors else []
+    return {kind: round(frechet(*(torch.cat([clip[kind] for clip in clips])
+                                  for clips in (seen, true))), 4) for kind in detectors}

@@ -1,142 +1,350 @@
-"""Clips generated for held-out conditions, judged beside the truth and truth through the codec.
+"""Clips of a model on a benchmark's conditions, judged beside the truth: one road for all makers.
 
-Conditions are a `HeldOut` here, whose prompts change within a clip, or a benchmark (sets.py).
+A maker is a DiT, the rule, the truth, the truth through the codec, or another program's folder of
+videos. Whoever made the clips, the same judges see them, and distances are to the truth as it is
+rendered. The truth of a benchmark is judged once for each set of weights and kept beside its
+cache. N clips, T video frames, F latent frames, C latent channels.
 """
 
-from dataclasses import dataclass
+import datetime
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
+from math import ceil
+from pathlib import Path
 
 import torch
 
-from livetalk_ref.cache import FULL, KVCache
+from livetalk_ref import loading
+from livetalk_ref.cache import BLOCK, KVCache
 from livetalk_ref.curation import trim
-from livetalk_ref.flow import euler
-from livetalk_ref.generate import PLAIN
-from livetalk_ref.judge import metrics
-from livetalk_ref.judge.panel import expression_right
-from livetalk_ref.rollout import LAST, rollout, split
-from livetalk_ref.world import clips as world
-from livetalk_ref.world import latents
-from livetalk_ref.world.state import COL
+from livetalk_ref.errors import Progress, UserError, warn
+from livetalk_ref.files import commit, hardware
+from livetalk_ref.flow import STUDENT_STEPS, euler
+from livetalk_ref.generate import FRESH, KEPT, PLAIN, frames_in, settle
+from livetalk_ref.judge import benchmarks
+from livetalk_ref.judge.benchmarks import Benchmark, noise_seed
+from livetalk_ref.judge.cost import Stopwatch, count_flops, counted_passes
+from livetalk_ref.judge.distances import judged_row
+from livetalk_ref.judge.lips import sync
+from livetalk_ref.judge.metrics import Truth, clip_numbers, expression_right
+from livetalk_ref.rollout import rollout, split
+from livetalk_ref.runs import read, save
+from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key
+from livetalk_ref.world.state import SIZE
 
+JUDGES = 1      # raise it when code changes what the judges say: it names what is kept of them
 BATCH = 16
-SLICE = slice(8, None, 4)     # frames whose features count: neighbours say the same twice
+LONG = 21 * BLOCK                               # latent frames of a long clip: 15.6 s
+LONG_WINDOWS = 1 + ceil((LONG - WINDOW) / FRESH)            # of a teacher, which cover them
 
 
-@dataclass
-class HeldOut:
-    """Clean held-out clips of 81 frames: cached latents and conditions, and rendered truth."""
-
-    data: latents.LatentClips
-    numbers: list
-    codec: torch.nn.Module
-    split: str
-
-    @staticmethod
-    def make(codec, count=64, split="held_out"):
-        """Build or reuse the cache of the first `count` clips of a split."""
-        paths = list(latents.build(codec, split, count, frames=world.FRAMES, degraded=0.0))
-        data = latents.LatentClips.load(paths).select(torch.arange(count))
-        return HeldOut(data, list(range(count)), codec, split)
-
-    def film(self):
-        """Rendered truth, clip by clip: (81, 3, 96, 96)."""
-        for number in self.numbers:
-            yield world.film(world.script(self.split, number, world.FRAMES, degraded=0.0))
-
-    def decode(self, latents):
-        """Latents (N, 21, C, h, w) as pictures, clip by clip: (81, 3, 96, 96)."""
-        with torch.inference_mode():
-            for z in latents:
-                yield self.codec.decode(z[None].float())[0]
+# Making clips.
 
 
-def noise_seed(seed, number):
-    """The seed of clip `number`'s noise, so that a clip does not depend on those beside it."""
-    return seed * 1_000_003 + number
-
-
-def noise_of(x0, seed, first):
-    """Noise like x0 (B, F, C, h, w) for the clips from number `first` on."""
-    return torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(
-        noise_seed(seed, first + i))) for i in range(len(x0))])
-
-
-def batches(model, held_out, steps=48, guidance=PLAIN, seed=0, batch=BATCH, watch=None):
-    """Latents (batch, 21, C, h, w) for the held-out conditions, one batch after the other.
-
-    Rows of a second prompt are left out where no frame reads them: they cost and change nothing.
-    watch is called with every `flow.Step` of the sampler.
-    """
-    for first in range(0, len(held_out.data), batch):
-        some = held_out.data.select(torch.arange(first, min(first + batch, len(held_out.data))))
-        x0, cond = some.window(0, 1)
-        noise = noise_of(x0, seed, first)
-        for step in euler(model, noise, x0[:, :1], trim(cond), steps, guidance):
-            if watch:
-                watch(step)
-        yield step.x
+def batched(bench, batch, seed):
+    """Batch after batch of a benchmark's conditions: `LatentClips`, and a generator of noise for
+    each clip, so that a clip does not depend on those beside it."""
+    for first in range(0, len(bench), batch):
+        numbers = range(first, min(first + batch, len(bench)))
+        yield bench.data.select(numbers), [torch.Generator().manual_seed(noise_seed(seed, i))
+                                           for i in numbers]
 
 
 @torch.no_grad()
-def rolled(model, held_out, seed=0, batch=BATCH, watch=None, policy=FULL, frames=latents.WINDOW,
-           exit=LAST):
-    """The same from a student: block after block behind its cache, in 4 steps, without guidance.
+def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1, batch=BATCH,
+                         watch=None):
+    """Latents (batch, 21 .., C, h, w) of a teacher: one window behind the end of another.
 
-    Latents (batch, frames, C, h, w); watch is called with every `rollout.Block`.
+    watch is called with every `flow.Step` of the sampler.
     """
-    for first in range(0, len(held_out.data), batch):
-        some = held_out.data.select(torch.arange(first, min(first + batch, len(held_out.data))))
+    for some, dice in batched(bench, batch, seed):
+        made = some.latents[:, :1].float()
+        for index in range(windows):
+            _, cond = some.window(index * FRESH, OVERLAP if index else 1)
+            clean = made[:, -OVERLAP:] if index else made
+            noise = torch.stack([torch.randn(WINDOW, *made.shape[2:], generator=g) for g in dice])
+            for step in euler(model, noise, clean, trim(cond), steps, guidance):
+                if watch:
+                    watch(step)
+            made = torch.cat([made, step.x[:, clean.shape[1]:]], dim=1)
+        yield made
+
+
+@torch.no_grad()
+def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, watch=None, exit=None,
+                         steps=STUDENT_STEPS):
+    """Latents (batch, frames, C, h, w) of a student: block after block behind its cache.
+
+    watch is called with every `rollout.Block`.
+    """
+    for some, dice in batched(bench, batch, seed):
         conds = list(split(trim(some.window(0, 1, frames)[1])))
-        dice = [torch.Generator().manual_seed(noise_seed(seed, first + i))
-                for i in range(len(some))]
         made = []
-        for block in islice(rollout(model, conds, dice, KVCache(policy), exit), len(conds)):
+        for block in islice(rollout(model, conds, dice, KVCache(KEPT), exit, steps), len(conds)):
             made.append(block.x0)
             if watch:
                 watch(block)
         yield torch.cat(made, dim=1)
 
 
-def generate(model, held_out, **options):
-    """Latents (N, 21, C, h, w) for all held-out conditions; options as for `batches`."""
-    return torch.cat(list(batches(model, held_out, **options)))
+@dataclass(frozen=True)
+class ClipMaker:
+    """Who makes the clips: films(bench, batch, watch) gives the frames of clip after clip."""
+
+    name: str
+    films: Callable
+    model: torch.nn.Module | None = None
+    settings: dict = field(default_factory=dict)
+    ticks: int = 0              # how often `watch` is called for a batch
+    draws: tuple = ()           # what besides tells its clips from others: seed and exit
 
 
-@torch.inference_mode()
-def judge(clips, held_out, reader, still=None):
-    """Judge clips, an iterable of frames (81, 3, H, W): per-clip rows and features (M, 32).
+WITHOUT_MODEL = {
+    "truth": lambda bench, batch, watch: bench.film(),
+    "codec": lambda bench, batch, watch: bench.decode(bench.data.latents),
+    "rule": lambda bench, batch, watch: map(benchmarks.film_rule, bench.clips())}
 
-    still: for every clip where its truth never moves, (H, W) bool, or None.
+
+def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=None, exit=None):
+    """The `ClipMaker` of a name in WITHOUT_MODEL, or of a shipped DiT or checkpoint file.
+
+    frames: latent frames, WINDOW or LONG; exit: of a student's steps, None for the last. UserError
+    for an unknown model, and for steps or guidance where none are taken.
     """
-    rows, features = [], []
-    for i, frames in enumerate(clips):
-        reading = reader.read(frames)
-        features.append(reading.features[SLICE])
-        rows.append(judge_clip(frames, reading, held_out.data, i, still and still[i]))
-    return rows, torch.cat(features)
+    if model in WITHOUT_MODEL:
+        refuse_options(f"the maker '{model}'", steps, guidance)
+        return ClipMaker(name or model, WITHOUT_MODEL[model])
+    avatar = loading.load(str(model))
+    steps, guidance = settle(avatar, steps, guidance)
+    settings = {"steps": steps, "text_guidance": guidance.text, "audio_guidance": guidance.audio}
+    if avatar.is_student:
+        settings["block"], ticks = BLOCK, frames // BLOCK
+    else:
+        windows = 1 if frames == WINDOW else LONG_WINDOWS
+        ticks = steps * windows
+
+    def films(bench, batch, watch):
+        made = make_student_latents(avatar.model, bench, seed, frames, batch, watch, exit, steps) \
+            if avatar.is_student else make_teacher_latents(
+                avatar.model, bench, steps, guidance, seed, windows, batch, watch)
+        for latents in made:
+            yield from bench.decode(latents[:, :frames])
+
+    return ClipMaker(name or str(model), films, avatar.model, settings, ticks, (seed, exit))
 
 
-def judge_clip(frames, reading, data, i, still):
-    """All numbers of one clip; None where one does not apply."""
-    truth = data.state[i].float()
-    row = {f"{name} correlation": metrics.mouth_correlation(
-        reading.column(f"mouth_{name}"), truth[:, COL[f"mouth_{name}"]])
-        for name in ("open", "width")}
-    row["expression right"] = expression_right(reading, data.prompts[i], data.starts[i].tolist())
-    row["identity cosine"] = (reading.identity[1:] @ reading.identity[0]).mean().item()
-    row["sharpness"] = metrics.sharpness(frames[8:])
-    row["motion"] = frames[8:].diff(dim=0).abs().mean().item() * 127.5
-    row["unrest"] = metrics.unrest(frames, still) if still is not None and still.any() else None
-    return row
+def find_video_maker(folder, name, count, steps=None, guidance=None):
+    """The `ClipMaker` of the clips of a benchmark that another program wrote into a folder.
+
+    UserError as `benchmarks.find_videos`, and for steps or guidance.
+    """
+    refuse_options("a folder of videos", steps, guidance)
+    paths = benchmarks.find_videos(folder, name, count)
+    return ClipMaker(f"videos in {folder}",
+                     lambda bench, batch, watch: benchmarks.read_videos(paths))
 
 
-def summarise(name, rows, features, truth_features):
-    """One line of a table: means, 95 % intervals and the Fréchet distance to truth's features."""
-    line = {"name": name, "clips": len(rows)}
-    for key in rows[0]:
-        if any(row[key] is not None for row in rows):
-            mean, low, high = metrics.bootstrap([row[key] for row in rows])
-            line[key], line[f"{key} 95%"] = round(mean, 4), [round(low, 4), round(high, 4)]
-    line["frechet"] = round(metrics.frechet(features, truth_features), 3)
-    return line
+def refuse_options(what, steps, guidance):
+    """Only a DiT takes these."""
+    if steps or guidance:
+        raise UserError(f"{what[0].upper()}{what[1:]} takes no steps and no guidance; leave them "
+                        f"out.")
+
+
+# Judging them.
+
+
+@dataclass
+class Judged:
+    """What the judges say of N clips: a row of numbers and what was noted of each, and features
+    (N, T, 32)."""
+
+    rows: list
+    features: torch.Tensor
+    notes: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The face reader, and the SyncNet where there is one."""
+
+    reader: torch.nn.Module
+    syncnet: torch.nn.Module | None
+
+    @staticmethod
+    def load():
+        """The shipped judges."""
+        there = (loading.CHECKPOINTS / "sync.safetensors").is_file()
+        return Judges(loading.load_module("reader"), loading.load_module("sync") if there else None)
+
+    def key(self, *makers, facts=""):
+        """Ten hex digits that change with `JUDGES`, with facts, and with the weights of the
+        judges and of `makers`, modules whose work is judged."""
+        digest = hashlib.sha256(f"judges {JUDGES}{facts}".encode())
+        for module in filter(None, (self.reader, self.syncnet, *makers)):
+            for name, value in sorted(module.state_dict().items()):
+                digest.update(name.encode() + value.half().cpu().numpy().tobytes())
+        return digest.hexdigest()[:10]
+
+    @torch.inference_mode()
+    def numbers(self, frames, samples, truth):
+        """All numbers of frames (T, 3, 96, 96) and sound but the prompt's, beside a `Truth`; and
+        the `Reading`."""
+        reading = self.reader.read(frames)
+        row = clip_numbers(frames, reading, truth)
+        if self.syncnet is not None:
+            heard = sync(self.syncnet, frames, samples)
+            row |= {"Sync-C": heard.confidence, "Sync-D": heard.distance,
+                    "Sync offset": heard.offset}
+        return row, reading
+
+    def judge(self, films, bench, truths, watch=None, note=None):
+        """Judge films, an iterable of the frames of every clip of a `Benchmark`: `Judged`.
+
+        Lips are judged by the clean sound, whatever the models heard. note(frames, reading, i)
+        says what else is kept of a clip.
+        """
+        judged, d = Judged([], [], []), bench.data
+        for i, frames in enumerate(films):
+            frames = frames[:d.state.shape[1]]
+            row, reading = self.numbers(frames, bench.samples[i], truths[i])
+            row["expression right"] = expression_right(reading, d.prompts[i], d.starts[i].tolist())
+            judged.rows.append(row)
+            judged.features.append(reading.features)
+            judged.notes.append(note and note(frames, reading, i))
+            if watch:
+                watch()
+        return Judged(judged.rows, torch.stack(judged.features), judged.notes)
+
+
+@dataclass
+class JudgedTruth:
+    """A benchmark's truth as the judges see it."""
+
+    truths: list                # N `Truth`
+    rendered: Judged
+    coded: Judged               # through the codec: the best that a model of its latents can be
+    second: torch.Tensor        # (N, T, 32) features of the second list, as rendered
+
+    @staticmethod
+    def measure(judges, bench, second, watch=None):
+        """Judge the truth of a `Benchmark`, `watch` after every clip, and of its second list."""
+        coded = bench.data.latents
+        truths = [Truth.of(*clip) for clip in zip(bench.data.state, bench.film(),
+                                                  bench.decode(coded))]
+        with torch.inference_mode():
+            features = [judges.reader.read(film).features for film in second.film()]
+        rendered, again = (judges.judge(films, bench, truths, watch)
+                           for films in (bench.film(), bench.decode(coded)))
+        return JudgedTruth(truths, rendered, again, torch.stack(features))
+
+    def save(self, path):
+        """Write all but the states to one safetensors file."""
+        still = [torch.zeros(SIZE, SIZE).bool() if t.still is None else t.still
+                 for t in self.truths]
+        save(path, {"moves": torch.stack([t.moves for t in self.truths]),
+                    "still": torch.stack(still), "rendered": self.rendered.features,
+                    "coded": self.coded.features, "second": self.second},
+             rendered=self.rendered.rows, coded=self.coded.rows,
+             codec=[t.codec for t in self.truths])
+
+    @staticmethod
+    def load(path, states):
+        """Read what `save` wrote; states (N, T, S)."""
+        t, facts = read(path)
+        truths = [Truth(state.float(), moves, None if codec is None else still, codec) for
+                  state, moves, still, codec in zip(states, t["moves"], t["still"], facts["codec"])]
+        return JudgedTruth(truths, Judged(facts["rendered"], t["rendered"]),
+                           Judged(facts["coded"], t["coded"]), t["second"])
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every maker meets on a benchmark: its clips, the judges, and the judged truth."""
+
+    bench: Benchmark            # what is judged
+    judges: Judges
+    truth: JudgedTruth
+    version: str                # of the benchmark, with + when its clips are not the frozen ones
+    given: Benchmark            # what is made: a teacher's last window ends behind what is judged
+    folder: Path                # where judged clips are kept
+
+    @staticmethod
+    def make(name, count=benchmarks.CLIPS, frames=WINDOW, folder=benchmarks.CACHE):
+        """Build or reuse the caches of a benchmark's first clips of WINDOW or LONG frames."""
+        judges, codec = Judges.load(), loading.load_module("codec")
+        length = frames_in(1 if frames == WINDOW else LONG_WINDOWS)
+        given, second = (Benchmark.build(codec, name, count, length, second, folder)
+                         for second in (False, True))
+        version, warning = benchmarks.check_version(name, [
+            fact["fingerprint"] for fact in given.facts]) if frames == WINDOW else ("long", None)
+        if warning:
+            warn(warning)
+        bench, folder = given.cut(frames), Path(folder) / cache_key(codec)
+        path = folder / f"judged-{name}-{frames}-{count}-{judges.key(codec)}.safetensors"
+        if not path.exists():
+            with Progress(f"judging the truth of {name}: clip", 2 * count) as progress:
+                JudgedTruth.measure(judges, bench, second.cut(frames), progress).save(path)
+        return Ground(bench, judges, JudgedTruth.load(path, bench.data.state),
+                      version, given, folder)
+
+
+    @cached_property
+    def references(self):
+        """The rows that stand beside every maker's: the ceiling, truth through the codec, and the
+        floor, the distance of a second, disjoint set of truth."""
+        coded, truth = self.truth.coded, self.truth.rendered.features
+        return (judged_row("truth through the codec", coded.rows, coded.features, truth),
+                judged_row("floor: a second set of truth", [], self.truth.second, truth))
+
+
+def judge_clips(made, ground, note=None):
+    """Judge a maker's clips: `Judged`, and what making them cost."""
+    bench, clock = ground.bench, Stopwatch()
+    counter = counted_passes(made.model) if made.model else nullcontext([])
+    total = ceil(len(bench) / BATCH) * made.ticks + len(bench)
+    with Progress(f"{made.name} on {bench.name}: step", total) as progress, counter as seen:
+        films = clock.time_each(made.films(ground.given, BATCH, progress))
+        judged = ground.judges.judge(films, bench, ground.truth.truths, progress, note)
+    made_frames = bench.data.state.shape[1] - 1                         # frame 0 is given
+    cost = {"evaluations_per_clip": sum(seen) / len(bench), "flops_per_frame": None,
+            "seconds": clock.seconds, "seconds_per_frame": clock.seconds / len(bench) / made_frames,
+            "peak_memory_mib": clock.peak_mib, "threads": torch.get_num_threads()}
+    if made.model:
+        once = count_flops(lambda: next(made.films(ground.given, 1, None)))
+        cost |= {"flops_per_frame": once / made_frames, "batch": BATCH}
+    return judged, cost
+
+
+def evaluate_maker(made, ground, seed=0, command="", note=None):
+    """All figures of a maker: a dict as in data/results, and the `Judged` clips for comparisons.
+
+    Rows: the maker, and the ground's references. All but `cost`, date and hardware is the same
+    when done again.
+    """
+    judged, cost = judge_clips(made, ground, note)
+    truth = ground.truth.rendered.features
+    rows = [judged_row(made.name, judged.rows, judged.features, truth), *ground.references]
+    return {"made_by": command, "code": commit(), "hardware": hardware(),
+            "date": datetime.date.today().isoformat(), "seeds": [seed],
+            "set": ground.bench.name, "version": ground.version, "settings": made.settings,
+            "rows": rows, "cost": cost}, judged
+
+
+def evaluate_once(made, ground, note=None):
+    """What `evaluate_maker` gives, made once and then read from beside the benchmark's cache."""
+    bench = ground.bench
+    facts = json.dumps([made.name, made.settings, made.draws, note is None, ground.version])
+    key = ground.judges.key(made.model, bench.codec, facts=facts)
+    path = ground.folder / f"clips-{bench.name}-{len(bench)}-{key}.safetensors"
+    if not path.exists():
+        found, judged = evaluate_maker(made, ground, note=note)
+        save(path, {"features": judged.features}, found=found, rows=judged.rows,
+             notes=judged.notes)
+    tensors, facts = read(path)
+    return facts["found"], Judged(facts["rows"], tensors["features"], facts["notes"])

@@ -1,4 +1,4 @@
-"""Judging of lip sync: distances over offsets, Sync-C, Sync-D, the offset, and a check on truth.
+"""Judging of lip sync: distances over offsets, Sync-C, Sync-D and the offset.
 
 Letters: T frames, n = T - 4 windows, D dimensions.
 """
@@ -9,12 +9,10 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.nets.syncnet import FRAMES, SPOKEN, log_mel, speech
-from livetalk_ref.world import clips
 from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 
 REACH = 15                      # offsets of -15 .. 15 frames are tried, as in the original
 SHORTEST = FRAMES - 1 + 2 * (REACH + 1)     # frames of a clip: 2.25 s
-SHIFT = 10                      # frames by which `check` shifts truth, at most
 
 
 @dataclass(frozen=True)
@@ -55,42 +53,3 @@ def offset_curve(seen, heard):
     return torch.stack([                                                 # window i - k was heard
         (seen[max(k, 0):count + min(k, 0)] - heard[max(-k, 0):count + min(-k, 0)])
         .norm(dim=1).mean() for k in range(-REACH, REACH + 1)])
-
-
-def check(net, split="held_out", count=64, frames=80):
-    """What the judge gets right on the first `count` rendered clips of a split, as a dict.
-
-    Of all clips that speak: the share whose true offset is found exactly, and to one frame as in
-    the original; the share in which truth shifted by -10 .. 10 frames is found to be shifted by
-    just that; mean Sync-C and Sync-D of truth, and of the same faces with another clip's sound.
-    """
-    rows, before = [], None
-    for number in range(count):
-        whole, samples = film(split, number, frames)
-        true = sync(net, whole[SHIFT:SHIFT + frames], samples)
-        if true.offset is None:
-            continue
-        late = (-1) ** number * (1 + number % SHIFT)
-        shifted = sync(net, whole[SHIFT - late:SHIFT - late + frames], samples)
-        row = {"found": true.offset == 0, "found within 1": abs(true.offset) <= 1,
-               "shift found": shifted.offset == late, "confidence": true.confidence,
-               "distance": true.distance}
-        if before is not None:
-            other = sync(net, whole[SHIFT:SHIFT + frames], before)
-            row |= {"confidence with other sound": other.confidence,
-                    "distance with other sound": other.distance}
-        rows.append(row)
-        before = samples
-    if len(rows) < 2:
-        raise UserError("Fewer than two of these clips speak; check more clips.")
-    means = {key: sum(row[key] for row in rows if key in row) / sum(key in row for row in rows)
-             for key in rows[-1]}
-    return {"clips": len(rows)} | means
-
-
-@torch.inference_mode()
-def film(split, number, frames):
-    """A clean clip with SHIFT frames around it, and the samples (1000 T,) of its middle."""
-    clip = clips.script(split, number, frames + 2 * SHIFT, degraded=0.0)
-    samples = clip.samples.split(SAMPLES_PER_FRAME)[SHIFT:SHIFT + frames]
-    return clips.film(clip), torch.cat(samples)

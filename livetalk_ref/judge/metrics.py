@@ -1,21 +1,26 @@
-"""The numbers of one clip: does the mouth follow, is it still this face, do the pictures hold?
+"""The numbers of a clip, and their definitions: does the mouth follow, is it still this face, do
+the pictures hold?
 
 Frames (T, 3, H, W) are in [-1, 1]; differences of pictures are told in 1/255. Readings come from
-the face reader. What every number means, its unit and its better direction stand in table.py;
-sets of clips are compared in distances.py. Numbers that do not apply to a clip are None.
+our face reader. Numbers that do not apply to a clip are None. Sets are compared in distances.py.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from livetalk_ref.codec import GROUP
+from livetalk_ref.errors import UserError
+from livetalk_ref.generate import count_blocks
+from livetalk_ref.media import is_silent
+from livetalk_ref.stream import frames_of
+from livetalk_ref.world.prompts import parse
+from livetalk_ref.world.state import COL, EXPRESSIONS, FPS, SAMPLES_PER_FRAME
+from livetalk_ref.world.visemes import visemes
 
-# evaluate.py and reports.py call these from here
-from livetalk_ref.judge.distances import START, frechet  # noqa: F401
-from livetalk_ref.judge.stats import bootstrap  # noqa: F401
-from livetalk_ref.world.state import COL, FPS
-
+START = 8         # frames in which the reference still shows through
 SETTLED = 16      # frames after a prompt begins, before its expression is judged
 VOICED = 0.05     # a clip whose mouth moves less than this (standard deviation) is silent
 LEVELS = 127.5    # from [-1, 1] to 1/255
@@ -24,11 +29,91 @@ HELD = 0.2        # of truth's usual movement: a frame that moves less than this
 FEW = 0.02        # of the picture: so few still places would say nothing
 MINUTE = 60 * FPS
 CALMEST = 0.01    # (1/255)^2, so that a perfect codec's flicker divides nothing by zero
+LAGS = range(-4, 5)         # frames that a mouth may be late
+SHORTEST = 24               # frames that following needs
+QUIET = 0.02                # of the loudest frame; what is below counts as silence
+
+
+class Definition(NamedTuple):
+    """What a number is."""
+
+    unit: str
+    better: str         # higher, lower, or close to truth
+    meaning: str
+
+
+_FEATURES = "32 features that our face reader takes from a frame"
+_COURSE = "mean, spread and step size of the reader's 10 strongest features in a clip"
+
+DEFINITIONS = {name: Definition(*row) for name, row in {
+    # does the mouth follow the sound, the face the prompt?
+    "open correlation": ("r", "higher", "Correlation of the mouth opening that the reader sees "
+                         "with the true one; clips in which nobody speaks have none."),
+    "width correlation": ("r", "higher", "The same of the mouth's width."),
+    "Sync-C": ("distance", "higher", "SyncNet's confidence: the median over offsets of -15 .. 15 "
+               "frames of the distance between sound and lips, minus its minimum."),
+    "Sync-D": ("distance", "lower", "SyncNet's distance between sound and lips at the best "
+               "offset."),
+    "Sync offset": ("frames", "close to truth", "The offset at which sound and lips are nearest; "
+                    "positive means late lips."),
+    "expression right": ("share", "higher", "Prompts whose expression most frames show from 16 "
+                         "frames after the prompt on."),
+    # is it still this person?
+    "identity cosine": ("cosine", "higher", "Mean likeness of all frames to the reference in the "
+                        "reader's embedding of identities."),
+    "identity drift": ("cosine / minute", "lower", "What of that likeness is lost in a minute, by "
+                       "the line through all frames."),
+    # do the pictures hold?
+    "sharpness": ("1/255", "close to truth", "Mean absolute difference of neighbouring pixels."),
+    "motion": ("1/255", "close to truth", "Mean absolute difference of a pixel from frame to "
+               "frame."),
+    "colour drift": ("1/255", "lower", "How far the mean colour of places that never move in the "
+                     "truth has gone from the reference's in the clip's second half."),
+    "colour jump": ("1/255", "lower", "The largest change of colour from one frame to the next "
+                    "that most still places share."),
+    "unrest": ("1/255", "lower", "Usual change from frame to frame of places that never move in "
+               "the truth."),
+    "flicker": ("times the codec's", "lower", "Temporal high-frequency energy of places that never "
+                "move in the truth, relative to that of the truth through the codec."),
+    "black frames": ("share", "lower", "Frames with a mean under 5 % of white."),
+    "exposure collapse": ("stops", "lower", "Mean distance of a frame's brightness from the "
+                          "reference's; a stop is half or twice as bright."),
+    "freeze rate": ("share", "lower", "Frames that are like the one before or four before (a codec "
+                    "group) to a fifth of what is usual in the truth, among those in which the "
+                    "truth moves."),
+    # sets of clips
+    "frechet": ("squared features", "lower", "Fréchet distance to the truth as it is rendered, of "
+                f"the {_FEATURES}; the truth through the codec, which no model of its latents can "
+                "beat, stands beside it; no FID."),
+    "kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth of the "
+               f"{_FEATURES}, with the cubic kernel; no KID."),
+    "clip frechet": ("squared deviations", "lower", f"Fréchet distance to the truth of {_COURSE}, "
+                     "in standard deviations of the truth; no FVD."),
+    "clip kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth of "
+                    f"{_COURSE}, in standard deviations of the truth."),
+    "diversity": ("features", "close to truth", "Mean distance, frame by frame in the reader's "
+                  "features, between clips of one condition and different seeds."),
+}.items()}
+
+ORIGINALS = {           # of weights that do not ship, see distances.py
+    "FID": Definition("squared features", "lower", "Fréchet distance of your Inception's features "
+                      "of frames to those of the truth."),
+    "FVD": Definition("squared features", "lower", "The same of your I3D's features of clips."),
+}
+
+
+def definitions_table(names=tuple(DEFINITIONS)):
+    """The definitions as a markdown table. UserError for a number that is not defined."""
+    unknown = [name for name in names if name not in DEFINITIONS]
+    if unknown:
+        raise UserError(f"There is no number '{unknown[0]}'; there are {', '.join(DEFINITIONS)}.")
+    lines = ["| number | unit | better | what it is |", "|---|---|---|---|"]
+    return "\n".join(lines + [f"| {name} | {' | '.join(DEFINITIONS[name])} |" for name in names])
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What the numbers of one clip are compared with."""
+    """What the numbers of a clip are compared with."""
 
     state: torch.Tensor         # (T, S)
     moves: torch.Tensor         # (T - 4,) see `movement`
@@ -181,3 +266,84 @@ def restlessness(frames, still):
     x = frames.float()[:, :, still] * LEVELS                             # (T, 3, P)
     high = x[1:-1] - (x[:-2] + x[2:]) / 2
     return high.square().mean((0, 1)).median().item()
+
+
+def expression_right(reading, prompts, starts):
+    """Share of a clip's prompts whose expression most of their settled frames show."""
+    shown, ends = reading.expression(), [*starts[1:len(prompts)], len(reading.state)]
+    right = []
+    for prompt, start, end in zip(prompts, starts, ends):
+        part = shown[start + SETTLED:end]
+        if len(part) >= 4:
+            want = EXPRESSIONS.index(parse(prompt).expression)
+            right.append((part == want).float().mean().item() > 0.5)
+    return sum(right) / len(right) if right else None
+
+
+def block_frames(block):
+    """The video frames of a block as a slice; frame 0, the reference, is given and left out."""
+    return slice(max(1, frames_of(block)), frames_of(block + 1))
+
+
+@torch.inference_mode()
+def block_numbers(frames, reading, state=None):
+    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S).
+
+    A student makes every block behind those before, so its errors may feed on each other. Without
+    a true state there is no "mouth error".
+    """
+    alike = reading.identity @ reading.identity[0]                       # (T,)
+    level = (brightness(frames) + 1 / 255).log2()
+    mouth = reading.column("mouth_open")
+    wrong = None if state is None else (mouth - state[:, COL["mouth_open"]].float()).abs()
+    rows = []
+    for block in range(count_blocks(len(frames))):
+        part = block_frames(block)
+        rows.append({"sharpness": sharpness(frames[part]),
+                     "motion": change(frames[part]).mean().item(),
+                     "identity cosine": alike[part].mean().item(),
+                     "exposure": (level[part] - level[0]).abs().mean().item()}
+                    | ({} if wrong is None else {"mouth error": wrong[part].mean().item()}))
+    return rows
+
+
+def loudness(samples, frames):
+    """(T,) log10 of the RMS around every video frame i, at the sample 1000 i.
+
+    The window is two frames wide, so that single glottal pulses do not count.
+    """
+    behind, count = SAMPLES_PER_FRAME, (frames + 1) * SAMPLES_PER_FRAME
+    padded = F.pad(samples[:count - behind], (behind, count))[:count]
+    windows = padded.unfold(0, 2 * SAMPLES_PER_FRAME, SAMPLES_PER_FRAME)      # (T, 2000)
+    weight = torch.hann_window(2 * SAMPLES_PER_FRAME)
+    rms = (windows.square() @ (weight / weight.sum())).sqrt()               # (T,)
+    return (rms + QUIET * rms.max() + 1e-9).log10()
+
+
+def lagged_correlation(mouth, track):
+    """{"r": as it is, "best": the highest, "lag": where, "lags": all} of two tracks (T,).
+
+    The mouth is taken 4 frames early .. 4 late; every lag is judged on the same moments of the
+    track, the first 4 frames, which are the reference's, not among them.
+    """
+    edge = max(LAGS)
+    inside = track[edge:len(track) - edge]
+    lags = {lag: round(correlation(mouth[edge + lag:edge + lag + len(inside)], inside), 4)
+            for lag in LAGS}
+    lag = max(lags, key=lags.get)
+    return {"r": lags[0], "best": lags[lag], "lag": lag, "lags": lags}
+
+
+def follow_speech(frames, samples, reader, phones=None):
+    """How well the mouth in frames (T, 3, 96, 96) follows (N,) samples whose true mouth nobody
+    knows: against the loudness, and where phones [(IPA symbol, start s, end s)] are known against
+    their visemes; a positive lag means a late mouth. UserError for a short video or silence."""
+    if len(frames) < SHORTEST:
+        raise UserError(f"The video has {len(frames)} frames; following needs {SHORTEST}.")
+    if is_silent(samples):
+        raise UserError("The sound is silent: there is nothing to follow.")
+    mouth = reader.read(frames).column("mouth_open")                        # (T,)
+    row = {"loudness": lagged_correlation(mouth, loudness(samples, len(frames)))}
+    if phones:
+        row["visemes"] = lagged_correlation(mouth, visemes(phones, len(frames))[:, 0])
+    return row

@@ -3,28 +3,44 @@
 Three generator functions make a system, and anybody can write others:
 
     listen(sounds)   sound chunks (n,) float32, 16 kHz  ->  yields `Onset`s and `Turn`s
-    think(dialogue)  a `Dialogue` whose last turn is the user's  ->  yields `Sentence`s, None
-                     after a token of its own, and "" after other work: at both the performer
-                     may go first
+    think(dialogue)  a `Dialogue`  ->  yields `Sentence`s, None after a token of its own, and ""
+                     after other work: at both the performer may go first
     speak(sentence)  a `Sentence`  ->  yields sound chunks (n,) float32, 16 kHz
 
-`Conversation` joins them with the performer, one `AvatarSession` for a whole dialogue:
-
-    talk = Conversation(avatar, picture, listen, think, speak)
-    talk.ask("What is a block?")        # or talk.hear(samples), from a microphone, 16 kHz float32
-    for event in talk.events():         # of events.py; ends behind talk.close() or an `Error`
-        show(event)
-        talk.played(sample)             # the consumer's clock: pictures come a little ahead of
-                                        # it and no further, so who never tells gets no more
-
-Sample 0 is the first that the avatar's sound has, silence counts, and picture number i belongs to
-the samples 1000 i .. 1000 i + 999: one clock for both. Events come in this order, all through
-one bounded queue: each `Sound` in front of the pictures it goes with. A `Cut` says that all sound
-and pictures from a sample on are void, even those already scheduled, and come anew: an
-interruption, or an answer that takes the place of idle pictures made in advance.
-
-Other calls, from any thread: `interrupt()`, `set_emotion(one of EMOTIONS, or None)`, where None
-lets the thinker choose, `set_identity(seed)`, and `close()`, which frees everything. What
-interrupts waits for the block under way, and `close()` for all threads; the others return at
-once. UserError for unknown emotions, and for too many waiting turns. LiveTalk section 4.
+`Conversation` joins them with the `Performer`. Picture number i belongs to the samples 1000 i ..
+1000 i + 999 of the sound, silence counts, and that is the one clock.
 """
+
+from livetalk_ref.errors import warn
+from livetalk_ref.options import SEED, add_device, number
+
+
+def add_live(c):
+    """Add the options of the command `live`."""
+    c.add_argument("--port", type=number(0, 65_535), default=8765, metavar="N",
+                   help="of this machine alone, 0 for any free one (8765)")
+    c.add_argument("--model", metavar="M", help="the performer: a shipped model or a "
+                   "checkpoint's path (the best student that ships, else the teacher's weights)")
+    c.add_argument("--identity", type=SEED, default=2, metavar="SEED", help="the first face (2)")
+    c.add_argument("--thinker", default="embedded", metavar="T",
+                   help="embedded, retrieval, or the http address of a chat endpoint (embedded)")
+    c.add_argument("--chat-model", metavar="NAME", help="the model's name at that endpoint")
+    add_device(c, "cpu")
+
+
+def live(options):
+    """Talk with the avatar in a browser: a page on this machine alone, until Ctrl-C."""
+    from livetalk_ref.device import check_device
+    from livetalk_ref.live.server import bind, run
+    from livetalk_ref.live.systems import Maker, best_student
+    from livetalk_ref.loading import sampler
+
+    device = check_device(options.device or "cpu")
+    sock = bind(options.port)               # says at once if it is taken
+    model = options.model or best_student()
+    if sampler(model) != "rollout":
+        warn(f"{model} was not trained to make block after block: the face will be poor. Train a "
+             f"student with 'train ode', and name it with --model.")
+    maker = Maker(model, options.thinker, options.chat_model, device)
+    run(maker.talk, options.identity, sock,
+        lambda address: print(f"Open {address} in a browser; Ctrl-C ends.", flush=True))

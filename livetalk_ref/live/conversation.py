@@ -1,259 +1,188 @@
-"""Conversation: listen, think, speak and perform, each at its own pace.
+"""Conversation: listen, think, speak and perform, each at its own pace, on one clock.
 
-    hear -> [sounds] -> listen -> [turns] -> think, speak -> performer -> [events] -> events
+    hear -> [sounds] -> listen -> [turns] -> think, speak -> [speech] -> performer -> events
 
-Three threads: one listens, for recognition takes time; one thinks and speaks, for a thinker may
-compute or wait for seconds; the performer's makes picture after picture meanwhile. Besides them
-there are the consumer's own, which takes the events, and whichever calls `ask` or `hear`. An
-`Onset` or a new question interrupts the answer under way. The thinker is a generator: between
-two of its steps the performer goes first. See __init__.py for how it is used.
+Three threads besides the caller's: one listens, for recognition takes time; one thinks and
+speaks, for a thinker may compute or wait for seconds; one makes picture after picture.
+LiveTalk section 4.
 """
 
+import sys
 import time
-from collections import deque
-from contextlib import suppress
+import traceback
 from dataclasses import replace
-from threading import Event, Lock, Thread
+from queue import SimpleQueue
+from threading import Thread
 
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live.events import (
-    EMOTIONS,
-    Dialogue,
-    Error,
-    Onset,
-    Outbox,
-    Said,
-    Span,
-    State,
-    Turn,
-)
+from livetalk_ref.live.events import Dialogue, Error, Onset, Said, Span, State, Turn
 from livetalk_ref.live.performer import Performer
-from livetalk_ref.live.think import LISTENING, with_emotion
-from livetalk_ref.pipeline import Channel
-from livetalk_ref.portrait import portrait_of
+from livetalk_ref.live.think import LISTENING
 from livetalk_ref.stream import sound
 from livetalk_ref.world.prompts import keep_known_words
 
-WAITING = 4             # questions that may wait
-MICROPHONE = 500        # chunks of sound that may wait; a late listener loses the newest
-LETTERS = 1_000         # of a question
 MEMORY = 20             # lines of the dialogue that the thinker sees
-SPANS = 4_000           # stretches of work that are kept for a chart
-TOO_MANY = "Too many questions wait for their answer; let the avatar finish first."
 
 
 def told(error):
-    """An exception as one sentence."""
-    return str(error) if isinstance(error, UserError) else \
-        f"Something broke: {type(error).__name__}: {error}."
+    """An exception as one sentence; what is not the user's doing is printed as well."""
+    if isinstance(error, UserError):
+        return str(error)
+    traceback.print_exception(error, file=sys.stderr)
+    return f"Something broke: {type(error).__name__}: {error}."
 
 
 class Conversation:
-    """One dialogue with one avatar. picture (3, H, W) in [-1, 1]; prompt: how it listens.
+    """One dialogue with one avatar, whose picture is (3, H, W) in [-1, 1].
 
-    listen may be None: then sound is not heard, and text is all there is.
+    listen, think, speak: see __init__.py; without listen, text is all there is. show(event) is
+    called from any thread and must not wait; without it, iterate over `events()`:
+
+        talk.ask("What is a block?")        # or talk.hear(samples), from a microphone
+        for event in talk.events():         # of events.py; ends behind talk.close() or an `Error`
+            talk.played(sample)             # the clock: pictures come a little ahead of it
     """
 
-    def __init__(self, avatar, picture, listen, think, speak, prompt=LISTENING, generator=None):
-        avatar.text([prompt])                       # says now if it does not know a word
-        self.avatar, self.picture, self.generator = avatar, picture, generator
+    def __init__(self, avatar, picture, listen, think, speak, show=None):
+        self.avatar = avatar
         self.listen, self.think, self.speak = listen, think, speak
-        self.idle, self.emotion = prompt, None
-        self.outbox, self.spans = Outbox(), deque(maxlen=SPANS)
-        self.sounds, self.turns = Channel(MICROPHONE), Channel(WAITING)
-        self.lock, self.stop = Lock(), Event()      # stop: the answer under way is not wanted
-        self.said, self.answering, self.performer = [], False, None
-        self.broken_off = 0                         # the sample at which the last answer was
-        self.outbox.put(State("loading"))
-        self.threads = [Thread(target=self.guard, args=(run,), daemon=True)
-                        for run in (self.answer_turns, self.hear_turns)]
+        self.sounds, self.turns, self.queue = SimpleQueue(), SimpleQueue(), SimpleQueue()
+        self.performer = Performer(avatar, picture, LISTENING, show or self.queue.put)
+        self.lock, self.spans = self.performer.lock, self.performer.spans
+        self.emit = self.performer.emit
+        self.wanted = 0                     # the number of the turn whose answer is wanted
+        self.answering = False
+        self.emit(State("listening"))
+        work = [self.performer.run, self.answer_turns, *([self.hear_turns] if listen else [])]
+        self.threads = [Thread(target=self.guard, args=(run,), daemon=True) for run in work]
         for thread in self.threads:
             thread.start()
 
-    # Calls of any thread.
+    # Calls of any thread. None of them waits, but for `close`.
 
     def events(self):
         """Iterate over the events, to the end of the conversation."""
-        return self.outbox
+        return iter(self.queue.get, None)
 
     def played(self, sample):
-        """The consumer's clock: this sample has been heard."""
-        if self.performer:
-            self.performer.played(sample)
+        """Set the listener's clock: this sample has been heard. Who never tells gets no more."""
+        self.performer.played(sample)
 
     def hear(self, samples):
-        """Sound of the microphone, (n,) floats in [-1, 1], 16 kHz."""
-        samples = sound(samples)
-        if self.listen and len(self.sounds.items) < MICROPHONE and not self.sounds.closed:
-            self.sounds.put(samples)
+        """Take sound of the microphone, (n,) floats in [-1, 1], 16 kHz."""
+        if self.listen:
+            self.sounds.put(sound(samples))
 
     def ask(self, text):
-        """A typed question; it interrupts an answer. UserError if it is empty or too long."""
+        """Take a typed question; it interrupts an answer. UserError if it is empty."""
         text, now = " ".join(text.split()), time.monotonic()
-        if not text or len(text) > LETTERS:
-            raise UserError(f"Type a question of 1 to {LETTERS} letters.")
-        self.interrupt()
+        if not text:
+            raise UserError("Type a question first.")
         self.enter(Turn(text, now, now))
 
     def interrupt(self):
         """Stop speaking, within the block on show; nothing happens where nobody speaks."""
         with self.lock:
-            if not (self.performer and (self.answering or self.performer.busy())):
-                return
-            self.stop.set()
-            cut, unheard = self.performer.hush()
-            count = sum(isinstance(event, Said) for event in unheard)
-            self.said = self.said[:len(self.said) - count]      # the latest lines are the answer's
-            self.broken_off = cut
-            self.outbox.put(State("listening", cut))
+            self.wanted += 1
+            if self.answering or self.performer.busy():
+                self.performer.hush(State("listening"))
 
-    def set_emotion(self, emotion):
-        """One of EMOTIONS in place of the thinker's choice, or None for it."""
-        if emotion is not None and emotion not in EMOTIONS:
-            raise UserError(f"There is no emotion '{emotion}'; choose one of "
-                            f"{', '.join(EMOTIONS)}.")
-        self.emotion = emotion
-        self.restyle()
+    def set_prompt(self, text):
+        """Perform under this prompt from the next block on; "" for the thinker's choice."""
+        wish = self.known(text) if text.strip() else None
+        with self.lock:
+            self.performer.wish = wish
 
-    def set_identity(self, seed):
-        """Another drawn face, from the block on show on; the dialogue goes on, its cache not."""
-        self.interrupt()
-        self.enter(portrait_of(seed))
+    @property
+    def said(self):
+        """The dialogue so far, [("user" | "avatar", text)], without what nobody has heard."""
+        return [line for _, line in self.performer.said]
 
-    def close(self):
-        """Stop everything. Whoever iterates over the events comes to their end."""
-        self.stop.set()
-        for channel in (self.sounds, self.turns, self.outbox):
-            channel.close()
-        for thread in self.threads:
+    def close(self, wait=True):
+        """Stop everything, and wait for the threads to end."""
+        self.performer.close()
+        for queue in (self.sounds, self.turns, self.queue):
+            queue.put(None)
+        for thread in self.threads if wait else ():
             thread.join()
-        if self.performer:
-            self.performer.close()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.close()
-
-    # Inside.
-
-    def enter(self, item):
-        """Queue a turn, or a picture to go on with."""
-        if len(self.turns.items) >= WAITING:
-            raise UserError(TOO_MANY)
-        self.turns.put(item)
-
-    def restyle(self):
-        emotion = self.emotion
-        if self.performer:
-            self.performer.restyled(lambda prompt: with_emotion(prompt, emotion))
+    # The threads.
 
     def guard(self, run):
         try:
             run()
         except BaseException as error:
-            self.failed(error)
+            self.fail(error)
 
-    def failed(self, error):
-        """A thread's exception: the consumer reads one sentence, and all comes to an end."""
-        if self.outbox.closed:
-            return
-        self.stop.set()
-        self.outbox.put(State("error"))
-        self.outbox.put(Error(told(error)))
-        for channel in (self.outbox, self.sounds, self.turns):
-            channel.close()
+    def fail(self, error):
+        """End all with one sentence."""
+        self.emit(Error(told(error)))
+        self.close(wait=False)
 
     def hear_turns(self):
-        """The listener's thread."""
-        for heard in self.listen(self.sounds) if self.listen else ():
-            self.interrupt()
+        """Listen; whatever is heard interrupts."""
+        for heard in self.listen(iter(self.sounds.get, None)):
             if isinstance(heard, Onset):
-                continue
-            if len(self.turns.items) < WAITING:
-                self.turns.put(heard)
+                self.interrupt()
             else:
-                self.outbox.put(Error(TOO_MANY, fatal=False))
+                self.enter(heard)
+
+    def enter(self, turn):
+        """Queue a turn, whose answer is now the one that is wanted."""
+        with self.lock:
+            self.interrupt()
+            self.turns.put((self.wanted, turn))
 
     def answer_turns(self):
-        """The thread that thinks and speaks."""
-        self.perform(self.picture, 0)
-        for item in self.turns:
-            if isinstance(item, Turn):
-                self.answer(item)
-            else:
-                cut, _ = self.performer.hush()
-                self.performer.close()
-                self.outbox.cut(cut)
-                self.perform(item, cut)
-
-    def perform(self, picture, offset):
-        """Begin a stream of a picture at a sample of the media clock."""
-        self.performer = Performer(self.avatar, picture, self.idle, self.outbox, self.spans,
-                                   self.failed, offset, self.generator)
-        self.restyle()
-        self.outbox.put(State("listening", offset))
-
-    def answer(self, turn):
-        """One turn: state it, think, speak sentence by sentence, listen again."""
-        with self.lock:
-            self.said = [*self.said[1 - MEMORY:], ("user", turn.text)]
-            dialogue = Dialogue(tuple(self.said), turn)
-            self.answering = True
-            if not self.turns.items:            # else a newer question has interrupted already
-                self.stop.clear()
-        self.spans.append(Span("user", "end of turn", turn.voiced, turn.ended))
-        source = "typed" if turn.samples is None else "voice"
-        self.outbox.put(Said("user", turn.text, source, self.now()))
-        self.outbox.put(State("thinking", max(self.now(), self.broken_off)))
-        try:
-            self.say(dialogue, {"end of turn": turn.ended - turn.voiced})
-        except Exception as error:              # of a thinker or talker: this answer is lost
-            if self.outbox.closed:
-                return
-            self.outbox.put(Error(told(error), fatal=False))
-            self.performer.after(State("listening"))
-        finally:
+        """Answer turn after turn."""
+        for number, turn in iter(self.turns.get, None):
+            dialogue = self.begin(number, turn)
+            self.spans.append(Span("user", "end of turn", turn.voiced, turn.ended))
+            try:
+                self.answer(number, dialogue, {"end of turn": turn.ended - turn.voiced})
+            except Exception as error:      # of a thinker or talker: this answer is lost
+                self.emit(Error(told(error), fatal=False))
             self.answering = False
+            self.deliver(number, State("listening"))
 
-    def say(self, dialogue, parts):
-        """Queue the answer as it comes, and listening behind it."""
+    def begin(self, number, turn):
+        """State what the user said -> the dialogue up to it."""
+        with self.lock:
+            performer = self.performer      # it may have to go back first
+            self.lock.wait_for(lambda: performer.closed or not performer.back)
+            self.answering, now = True, performer.position
+            performer.said.append((-1, ("user", turn.text)))
+            source = "typed" if turn.samples is None else "voice"
+            self.emit(Said("user", turn.text, source, now))
+            if number == self.wanted:
+                self.emit(State("thinking", max(now, performer.cut)))
+            return Dialogue(tuple(self.said[-MEMORY:]), turn)
+
+    def answer(self, number, dialogue, parts):
+        """Think, and queue the answer's sound sentence by sentence, as it comes."""
         opened = False
-        for sentence in self.steps(dialogue, parts):
-            event = Said("avatar", sentence.text, sentence.source, 0, sentence.prompt)
-            for chunk in self.chunks(sentence, parts):
-                with self.lock:
-                    if self.stop.is_set():
-                        return
-                    if not opened:
-                        self.performer.open(State("speaking"), dialogue.turn.voiced, parts)
-                        opened = True
-                    if event:
-                        self.said.append(("avatar", event.text))
-                    self.performer.say(chunk, sentence.prompt, event, more=True)
-                event = None
-            self.end_sentence()
+        for sentence in self.sentences(number, dialogue, parts):
+            samples = self.spoken(sentence, parts)
+            with self.lock:
+                if number == self.wanted and not opened:
+                    self.performer.open(State("speaking"), dialogue.turn.voiced, parts)
+                    opened = True
+                self.deliver(number, Said("avatar", sentence.text, sentence.source), samples,
+                             sentence.prompt)
+
+    def deliver(self, number, *speech):
+        """Hand speech to the performer, if this answer is still wanted."""
         with self.lock:
-            if not self.stop.is_set():
-                self.performer.after(State("listening"))
+            if number == self.wanted:
+                self.performer.say(*speech)
 
-    def end_sentence(self):
-        """Nothing more of it will come."""
-        with self.lock:
-            if not self.stop.is_set():
-                self.performer.say(torch.zeros(0), self.idle)
-
-    def now(self):
-        return self.performer.offset + self.performer.position
-
-    def steps(self, dialogue, parts):
+    def sentences(self, number, dialogue, parts):
         """The thinker's sentences; it takes its steps when the performer can spare the time."""
         made, count, thought = iter(self.think(dialogue)), 0, 0.0
         began = start = time.monotonic()
-        while not self.stop.is_set():
+        while number == self.wanted and not self.performer.closed:
             step = time.monotonic()
             sentence = next(made, False)
             now = time.monotonic()
@@ -274,26 +203,22 @@ class Conversation:
             start = time.monotonic()
 
     def known(self, prompt):
-        """A prompt that the avatar can read, for a thinker may write anything."""
-        for choice in (prompt, keep_known_words(prompt)[0], self.idle):
-            with suppress(UserError):
-                self.avatar.text([choice])
-                break
-        if choice != prompt:
-            self.outbox.put(Error(f"The avatar does not know all words of '{prompt}' and goes on "
-                                  f"with '{choice}'; those that it knows are listed under the "
-                                  f"moods.", fatal=False))
-        return choice
+        """A prompt that the avatar can read, for a thinker or a user may write anything."""
+        try:
+            self.avatar.text([prompt])
+            return prompt
+        except UserError:
+            known = keep_known_words(prompt)[0] or LISTENING
+            self.emit(Error(f"The avatar does not know all words of '{prompt}' and goes on with "
+                            f"'{known}'; the words that it knows are listed under the prompt.",
+                            fatal=False))
+            return known
 
-    def chunks(self, sentence, parts):
-        """The talker's sound, chunk by chunk."""
-        if sentence.samples is not None:
-            yield sound(sentence.samples)
-            return
+    def spoken(self, sentence, parts):
+        """The talker's sound of a sentence (n,): whole, for silence within words would be heard."""
         start = time.monotonic()
-        for chunk in self.speak(sentence):
-            now = time.monotonic()
-            parts.setdefault("speech", now - start)
-            self.spans.append(Span("speak", sentence.text, start, now))
-            yield sound(torch.as_tensor(chunk))
-            start = time.monotonic()
+        chunks = [torch.as_tensor(chunk) for chunk in self.speak(sentence)]
+        now = time.monotonic()
+        parts.setdefault("speech", now - start)
+        self.spans.append(Span("speak", sentence.text, start, now))
+        return sound(torch.cat([torch.zeros(0), *chunks]))

@@ -1,13 +1,11 @@
 """What goes through a conversation: turns in, sentences between, events out.
 
-Samples are numbered on the avatar's own media clock, 16 kHz; times are `time.monotonic()`.
+Samples are numbered on the avatar's own clock, 16 kHz; times are `time.monotonic()`.
 """
 
 from dataclasses import dataclass, field
 
 import torch
-
-from livetalk_ref.pipeline import Channel
 
 EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
 RETRIEVAL, LANGUAGE_MODEL = "retrieval", "language model"
@@ -18,8 +16,6 @@ RETRIEVAL, LANGUAGE_MODEL = "retrieval", "language model"
 @dataclass(frozen=True)
 class Onset:
     """Somebody has begun to speak; `listen` yields it at once, for it interrupts the avatar."""
-
-    at: float
 
 
 @dataclass(frozen=True)
@@ -45,21 +41,19 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of an answer, how to perform it, and honestly who wrote it: RETRIEVAL,
-    LANGUAGE_MODEL, or another source's name. samples: its speech (n,), where the thinker is its
-    own talker."""
+    """One sentence of an answer, the prompt to perform it with, and who wrote it: RETRIEVAL,
+    LANGUAGE_MODEL, or another source's name."""
 
     text: str
     prompt: str
     source: str
-    samples: torch.Tensor | None = None
 
 
 # What comes out.
 
 @dataclass(frozen=True)
 class State:
-    """loading, listening, thinking, speaking or error, from this sample on."""
+    """listening, thinking or speaking, from this sample on."""
 
     name: str
     first_sample: int = 0
@@ -68,13 +62,12 @@ class State:
 @dataclass(frozen=True)
 class Said:
     """A line for the transcript, from when its sound begins. role: "user" or "avatar"; source:
-    "typed", "voice", or a `Sentence`'s; prompt: how the avatar performs it."""
+    "typed", "voice", or a `Sentence`'s."""
 
     role: str
     text: str
     source: str
     first_sample: int = 0
-    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,25 +129,3 @@ class Span:
     what: str
     start: float
     end: float
-
-
-class Outbox(Channel):
-    """The queue of events to the one consumer. Its producers never wait: the performer's own
-    pace, which follows the consumer's clock, bounds what is in it."""
-
-    def __init__(self):
-        super().__init__(float("inf"))
-
-    def put(self, event):
-        """Append an event; nothing at all once closed."""
-        with self.changed:
-            if not self.closed:
-                super().put(event)
-
-    def cut(self, sample):
-        """Take back what nobody has taken yet from a sample on, and say so."""
-        with self.changed:
-            kept = [e for e in self.items if getattr(e, "first_sample", -1) < sample]
-            self.items.clear()
-            self.items.extend(kept)
-            self.put(Cut(sample))

@@ -1,4 +1,4 @@
-"""A consumer without a screen: it takes the events, keeps the clock, and holds a dialogue.
+"""A listener without a screen: it takes the events, keeps the clock, and holds a dialogue.
 
     played = hold(talk, ["What is a block?", "And how long does it last?"])
 
@@ -7,8 +7,9 @@ stands still while nothing is there to be played, as a browser's does.
 """
 
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from threading import Thread
+from queue import Empty
 
 import torch
 
@@ -29,8 +30,8 @@ class Played:
     lines: list = field(default_factory=list)       # `Said`
     states: list = field(default_factory=list)
     meters: list = field(default_factory=list)
-    cuts: list = field(default_factory=list)
     errors: list = field(default_factory=list)
+    position: float = 0.0                           # the clock, in samples
     stalled: float = 0.0                            # seconds without a picture in time
 
     def samples(self):
@@ -53,7 +54,6 @@ class Played:
         elif isinstance(event, Sound):
             self.sound[event.first_sample] = event.samples
         elif isinstance(event, Cut):
-            self.cuts.append(event.first_sample)
             self.cut(event.first_sample)
         else:
             kinds = {Said: self.lines, State: self.states, Meter: self.meters, Error: self.errors}
@@ -65,74 +65,41 @@ class Played:
         for kept in (self.lines, self.states):
             kept[:] = [event for event in kept if event.first_sample < sample]
 
-
-class Clock:
-    """Tells a conversation what is played, in real time or as fast as it comes."""
-
-    def __init__(self, talk, played, realtime):
-        self.talk, self.played, self.position, self.running = talk, played, 0.0, True
-        self.thread = Thread(target=self.run, daemon=True) if realtime else None
-        if self.thread:
-            self.thread.start()
-
-    def run(self):
-        last = time.monotonic()
-        while self.running:
-            time.sleep(TICK)
-            now = time.monotonic()
-            wish, end = self.position + (now - last) * RATE, self.played.end()
-            if wish > end > 0:
-                self.played.stalled += (wish - end) / RATE
-            self.position, last = max(self.position, min(wish, end)), now
-            self.talk.played(int(self.position))
-
-    def came(self, event):
-        """Without a wall clock every picture is played as it is taken."""
-        if self.thread is None and isinstance(event, Picture):
-            self.position = event.first_sample + SAMPLES_PER_FRAME
-            self.talk.played(self.position)
-
-    def stop(self):
-        self.running = False
-        if self.thread:
-            self.thread.join()
+    def pass_time(self, seconds):
+        """Move the clock, no further than there are pictures; None: as far as there are."""
+        end = self.end()
+        wish = end if seconds is None else self.position + seconds * RATE
+        if wish > end > 0:
+            self.stalled += (wish - end) / RATE
+        self.position = max(self.position, min(wish, end))
 
 
 def hold(talk, turns, realtime=False, idle=1.0):
     """Hold a dialogue to its end -> `Played`, and close it. UserError for a fatal `Error`.
 
-    turns: what the user says, one after the other, each `idle` seconds of the media clock after
-    the avatar has come to listen: text, or sound (n,) of a microphone, or a function of the
-    conversation that does what it likes.
+    turns: what the user says, one after the other, each `idle` seconds of the clock after the
+    avatar has come to listen: text, or a function of the conversation that does what it likes.
     """
-    played, waiting = Played(), list(turns)
-    clock = Clock(talk, played, realtime)
+    played, waiting, last = Played(), list(turns), time.monotonic()
     free = None         # the sample at which the user may speak; None while the avatar answers
-    try:
-        for event in talk.events():
-            played.add(event)
-            clock.came(event)
-            if isinstance(event, Error) and event.fatal:
-                raise UserError(event.sentence)
-            if isinstance(event, State):
-                free = event.first_sample + int(idle * RATE) if event.name == "listening" else None
-            if free is not None and clock.position >= free:
-                if not waiting:
+    with closing(talk):
+        while free is None or waiting or played.position < free:
+            with suppress(Empty):
+                event = talk.queue.get(timeout=TICK)
+                if event is None:
                     break
+                played.add(event)
+                if isinstance(event, Error) and event.fatal:
+                    raise UserError(event.sentence)
+                if isinstance(event, State):
+                    free = event.first_sample + int(idle * RATE) \
+                        if event.name == "listening" else None
+            now = time.monotonic()
+            played.pass_time(now - last if realtime else None)
+            last = now
+            talk.played(int(played.position))
+            if free is not None and waiting and played.position >= free:
                 free = None
-                say(talk, waiting.pop(0))
-    finally:
-        clock.stop()
-        talk.close()
+                turn = waiting.pop(0)
+                turn(talk) if callable(turn) else talk.ask(turn)
     return played
-
-
-def say(talk, turn):
-    """Let the user say one thing."""
-    if isinstance(turn, str):
-        talk.ask(turn)
-    elif callable(turn):
-        turn(talk)
-    else:
-        for chunk in turn.split(512):
-            talk.hear(chunk)

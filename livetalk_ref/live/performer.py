@@ -1,19 +1,18 @@
 """The performer: one stream of pictures that never stops, speaking when there is speech.
 
-One thread makes block after block, as far as the consumer's clock allows: of queued speech, or
-else of silence. It hands out each block's sound and pictures, and then remembers the block. All
-samples here are the session's own; `offset` makes media samples of them. What changes together
-does so under `lock`; only the making of a block is outside it. LiveTalk section 4.
+`run` makes block after block, as far as the listener's clock allows: of queued speech, or else
+of silence. It alone touches the session: who interrupts leaves a mark, and `run` goes back
+before it makes anything else. All that is shared changes under `lock`. LiveTalk section 4.
 """
 
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from threading import Condition, Thread
+from threading import Condition
 
 import torch
 
-from livetalk_ref.live.events import Meter, Picture, Sound, Span
+from livetalk_ref.live.events import Cut, Meter, Picture, Said, Sound, Span
 from livetalk_ref.media import to_bytes
 from livetalk_ref.stream import (
     FRAMES,
@@ -26,13 +25,13 @@ from livetalk_ref.stream import (
 
 RATE = 16_000
 BLOCK = FRAMES * SAMPLES_PER_FRAME          # samples of a block
-LEAD = 2 * BLOCK                            # samples asked for beyond the one that is played
-MARGIN = 2_400                              # what the consumer may have played unbeknownst to us
+LEAD = 2 * BLOCK                            # samples made beyond the one that is played
+MARGIN = 2_400                              # what the listener may have heard unbeknownst to us
 UNDO = 6                                    # blocks: those of the lead, the margin's, and spare
 TAPE = (UNDO + 1) * BLOCK                   # samples kept, so that a cut finds them
 DEADLINE = BLOCK / RATE                     # seconds a block may take
-MOMENT = 0.1                                # seconds: a chunk may be on its way
-GUESS = DEADLINE / 2                        # seconds a block takes, until one was seen
+SPANS = 4_000                               # stretches of work that are kept for a chart
+NOTHING = torch.zeros(0)
 
 
 @dataclass
@@ -47,35 +46,29 @@ class Opening:
 
 
 class Performer:
-    """Speech in with `say`, events into the outbox. failed(error) hears what the thread raised."""
+    """Speech in with `say`, events out through show(event), which must not wait."""
 
-    def __init__(self, avatar, picture, idle, outbox, spans, failed, offset=0, generator=None):
-        self.session = AvatarSession(avatar, picture, idle, generator, avatar.policy, UNDO)
-        self.outbox, self.spans, self.failed = outbox, spans, failed
-        self.offset, self.idle, self.lock = offset, idle, Condition()
-        self.prompt, self.restyle = idle, lambda prompt: prompt
-        self.speech, self.notes = deque(), []   # queued (samples, prompt, event); placed events
-        self.tape, self.rewound = torch.zeros(0), 0     # the latest samples, and where they start
-        self.asked, self.pushed, self.made = 0, 0, 0    # blocks begun, their samples, handed out
-        self.position = 0                       # samples played
-        self.working, self.urgent, self.closed = False, 0, False
-        self.done, self.took = 0, GUESS         # blocks ever made; seconds until one is out
+    def __init__(self, avatar, picture, idle, show):
+        self.session = AvatarSession(avatar, picture, idle, policy=avatar.policy, undo=UNDO)
+        self.show, self.idle, self.lock = show, idle, Condition()
+        self.prompt, self.wish = idle, None     # of the latest block; the user's own, for all
+        self.speech = deque()                   # queued (samples, prompt, event)
+        self.notes, self.said = [], []          # events and lines of the dialogue, by sample
+        self.tape = NOTHING                     # the latest samples that the session has heard
+        self.pushed, self.made = 0, 0           # samples heard, blocks handed out
+        self.position, self.cut = 0, 0          # samples played; where the stream last went back
+        self.back = None                        # a mark to go back: (seconds from now, event)
+        self.working, self.closed = False, False
+        self.done, self.took = 0, DEADLINE / 2  # blocks ever made; seconds until one is out
         self.spoken, self.opening = 0, None     # the end of speech taken; an answer begun
-        self.talking = False                    # more of a queued sentence's sound will come
-        self.tokens_per_s, self.first_frame = None, {}
-        self.thread = Thread(target=self.run, daemon=True)
-        self.thread.start()
+        self.tokens_per_s, self.first_frame, self.spans = None, {}, deque(maxlen=SPANS)
 
-    # For the conversation.
+    # For the conversation, from any thread.
 
-    def say(self, samples, prompt, event=None, more=False):
-        """Queue speech (n,). The event is handed out with its sound, `first_sample` filled in.
-
-        more: the sentence goes on; its next block waits for the rest as long as it can.
-        """
+    def say(self, event, samples=NOTHING, prompt=None):
+        """Queue speech (n,). The event is shown with it, `first_sample` filled in."""
         with self.lock:
             self.speech.append((samples, prompt, event))
-            self.talking = more
             self.lock.notify_all()
 
     def open(self, event, since, parts):
@@ -84,40 +77,25 @@ class Performer:
         since: where its latency counts from; parts: its first parts in seconds.
         """
         with self.lock:
-            if not self.speech:         # what was broken off is in the block on show, which stays
-                self.take_back(self.took)
+            self.back = self.took, None         # what is on show when a new block is out, stays
             self.opening = Opening(since, time.monotonic(), parts)
-            self.say(torch.zeros(0), self.idle, event)
-
-    def after(self, event):
-        """Hand out an event behind all queued speech."""
-        self.say(torch.zeros(0), self.idle, event)
+            self.say(event)
 
     def busy(self):
-        """Whether there is speech that has not been played."""
-        with self.lock:
-            return bool(self.speech) or self.spoken > self.position
+        """Tell whether there is speech that has not been played."""
+        return bool(self.speech) or self.spoken > self.position
 
-    def hush(self):
-        """Drop all that is queued or made and not yet shown. Returns the media sample that comes
-        next, and the events whose sound was never heard."""
+    def hush(self, event):
+        """Drop all that is queued or made and not yet shown; the event follows there."""
         with self.lock:
-            queued = [event for _, _, event in self.speech if event is not None]
             self.speech.clear()
-            self.talking = False
-            dropped = self.take_back(0)
-            self.opening = None
-            return self.offset + self.end(), dropped + queued
-
-    def restyled(self, change):
-        """Let prompts go through this function, from the next block on."""
-        with self.lock:
-            self.restyle = change
+            self.opening, self.back = None, (0.0, event)
+            self.lock.notify_all()
 
     def played(self, sample):
-        """The consumer's clock: this media sample has been heard, if it has been handed out."""
+        """Set the listener's clock: this sample has been heard, if it has been handed out."""
         with self.lock:
-            heard = min(sample - self.offset, self.end())
+            heard = min(sample, self.end())
             if heard > self.position:
                 self.position = heard
                 self.lock.notify_all()
@@ -128,14 +106,19 @@ class Performer:
         with self.lock:
             done = self.done
             self.lock.wait_for(lambda: self.closed or self.done != done or not self.working,
-                               timeout=DEADLINE)
+                               DEADLINE)
 
     def close(self):
-        """End the thread, behind the block under way."""
+        """Let `run` end, behind the block under way, and show nothing more."""
         with self.lock:
             self.closed = True
             self.lock.notify_all()
-        self.thread.join()
+
+    def emit(self, event):
+        """Show an event, until all is closed."""
+        with self.lock:
+            if not self.closed:
+                self.show(event)
 
     # Under the lock.
 
@@ -143,69 +126,50 @@ class Performer:
         """Samples whose pictures are handed out."""
         return frames_of(self.made) * SAMPLES_PER_FRAME
 
-    def take_back(self, hurry):
-        """Undo to the block on show so many seconds from now, which must not change any more.
-        Returns the events that fell away."""
-        self.urgent += 1                                # a block under way is given up,
-        self.lock.notify_all()
-        self.lock.wait_for(lambda: not self.working)    # and none begins before we are done
-        self.urgent -= 1
-        self.lock.notify_all()
+    def take_back(self):
+        """Undo to the block on show, which must not change any more, and all counters with it."""
+        (hurry, event), self.back = self.back, None
         shown = -(-(self.position + MARGIN + int(hurry * RATE)) // SAMPLES_PER_FRAME)
         kept = self.session.interrupt(min(shown, frames_of(self.made)))
-        blocks = (kept + MISSING) // FRAMES
-        if blocks == self.asked:
-            return []
-        sample, changed = kept * SAMPLES_PER_FRAME, blocks < self.made
-        self.made, self.asked = min(self.made, blocks), blocks
-        self.pushed = samples_for(blocks, self.session.ahead) if blocks else 0
-        self.tape = self.tape[:self.pushed - self.rewound]
-        dropped = [event for at, event in self.notes if at >= sample]
-        self.notes = [(at, event) for at, event in self.notes if at < sample]
-        self.spoken = min(self.spoken, sample)
-        if changed:
-            self.outbox.cut(self.offset + sample)
-        return dropped
-
-    def wanted(self):
-        """Samples that complete the next block."""
-        return samples_for(self.asked + 1, self.session.ahead) - self.pushed
-
-    def short(self):
-        """Whether the sentence under way lacks sound for the next block."""
-        queued = sum(len(samples) for samples, _, _ in self.speech)
-        return self.talking and queued < self.wanted()
-
-    def slack(self):
-        """Seconds that the rest of a sentence is waited for: until work on the next block must
-        begin, lest the consumer runs dry, and a moment at least."""
-        left = frames_of(self.asked) * SAMPLES_PER_FRAME - self.position
-        return max(MOMENT, left / RATE - self.took)
+        self.cut, blocks = kept * SAMPLES_PER_FRAME, (kept + MISSING) // FRAMES
+        if blocks < self.made:
+            self.emit(Cut(self.cut))
+        pushed = samples_for(blocks, self.session.ahead) if blocks else 0
+        self.tape = self.tape[:len(self.tape) - (self.pushed - pushed)]
+        self.made, self.pushed, self.spoken = blocks, pushed, min(self.spoken, pushed)
+        self.notes = [(at, note) for at, note in self.notes if at < pushed]
+        self.said = [(at, line) for at, line in self.said if at < pushed]
+        if event:
+            self.emit(replace(event, first_sample=self.cut))
+        self.lock.notify_all()
 
     def may_begin(self):
-        """Whether the clock lets one more block be made."""
-        ahead = frames_of(self.asked) * SAMPLES_PER_FRAME - self.position
-        return self.closed or not self.urgent and ahead < LEAD
+        """Tell whether the clock lets one more block be made, or there is other work."""
+        return self.closed or self.back or self.end() - self.position < LEAD
 
     def take(self, count):
         """The next samples (count,) and the prompt they go with; events get their place."""
         parts, prompt, filled = [], None, 0
         while filled < count and self.speech:
             samples, asked, event = self.speech.popleft()
-            if event is not None:
-                at = self.pushed + filled
-                self.notes.append((at, replace(event, first_sample=self.offset + at)))
-                if self.opening and self.opening.at is None:
-                    self.opening.at = at
+            if event:
+                self.note(event, self.pushed + filled)
             part, rest = samples[:count - filled], samples[count - filled:]
-            filled += len(part)
             parts.append(part)
+            filled += len(part)
             if len(part):
                 prompt, self.spoken = prompt or asked, self.pushed + filled
             if len(rest):
                 self.speech.appendleft((rest, asked, None))
-        parts.append(torch.zeros(count - filled))
-        return torch.cat(parts), self.restyle(prompt or self.idle)
+        return torch.cat([*parts, torch.zeros(count - filled)]), self.wish or prompt or self.idle
+
+    def note(self, event, at):
+        """Give an event its place in the stream."""
+        self.notes.append((at, replace(event, first_sample=at)))
+        if isinstance(event, Said):
+            self.said.append((at, (event.role, event.text)))
+        if self.opening and self.opening.at is None:
+            self.opening.at = at
 
     def arrived(self):
         """Note the latency of an answer, if its first sample has just been played."""
@@ -220,77 +184,67 @@ class Performer:
     # The thread.
 
     def run(self):
-        try:
-            while sound := self.next_sound():
-                self.make_block(*sound)
-                with self.lock:
-                    self.working, self.done = False, self.done + 1
-                    self.lock.notify_all()
-        except BaseException as error:
+        """Make blocks until `close`."""
+        while taken := self.next_sound():
+            self.make_block(*taken)
             with self.lock:
-                self.working = False
+                self.working, self.done = False, self.done + 1
                 self.lock.notify_all()
-            if not self.closed:
-                self.failed(error)
 
     def next_sound(self):
         """Wait until one more block may begin; its samples and prompt, or None when closed."""
         with self.lock:
             self.lock.wait_for(self.may_begin)
-            if self.short():                # no silence within words, if it can be helped
-                self.lock.wait_for(lambda: self.closed or not self.short(), self.slack())
+            while self.back:
+                self.take_back()
                 self.lock.wait_for(self.may_begin)
             if self.closed:
                 return None
-            count = self.wanted()
-            sound, prompt = self.take(count)
-            self.tape = torch.cat([self.tape, sound])
-            self.asked, self.pushed, self.working = self.asked + 1, self.pushed + count, True
+            sound, prompt = self.take(samples_for(self.made + 1, self.session.ahead) - self.pushed)
+            self.tape = torch.cat([self.tape, sound])[-TAPE:]
+            self.pushed, self.working = self.pushed + len(sound), True
             return sound, prompt
 
     def make_block(self, sound, prompt):
-        """Denoise, decode and hand out a block, then remember it. An interruption that waits
-        gives it up, whichever step comes next: the session is then as it was before."""
+        """Denoise, decode and hand out a block, then remember it. A mark to go back gives it up,
+        whichever step comes next: the session is then as it was before."""
         began = time.monotonic()
         if prompt != self.prompt:
             self.session.change_prompt(prompt)
             self.prompt = prompt
         steps = self.session.hear(sound)
         block = next(steps)                             # clean latents
-        if self.urgent:
+        if self.back:
             return
         frames = self.session.decode(block)
         with self.lock:
-            if self.urgent:
+            if self.back:
                 return
             self.hand_out(frames, time.monotonic() - began)
         next(steps, None)                               # the clean pass into the cache
         self.measure(len(frames), began)
 
     def hand_out(self, frames, took):
-        """Put the events, the sound and the pictures of a block into the outbox."""
+        """Show the events, the sound and the pictures of a block, in this order."""
         start, count = frames.first * SAMPLES_PER_FRAME, len(frames) * SAMPLES_PER_FRAME
         self.took = 0.7 * self.took + 0.3 * took if self.made else took
-        sound = self.tape[start - self.rewound:][:count]
-        old = max(0, len(self.tape) - TAPE)
-        self.tape, self.rewound = self.tape[old:], self.rewound + old
         for at, event in self.notes:
             if start <= at < start + count:
-                self.outbox.put(event)
-        self.notes = [(at, event) for at, event in self.notes if at > self.position - count]
+                self.emit(event)
+        self.notes = [(at, event) for at, event in self.notes if at >= start + count]
         if self.opening and self.opening.at is not None and self.opening.at < start + count:
             self.opening.pictured = self.opening.pictured or time.monotonic()
-        self.outbox.put(Sound(self.offset + start, sound))
-        for number, (picture, at) in enumerate(zip(to_bytes(frames.pictures), frames.starts)):
-            self.outbox.put(Picture(self.offset // SAMPLES_PER_FRAME + frames.first + number,
-                                    picture, self.offset + at))
+        first = len(self.tape) - (self.pushed - start)      # the tape ends with what was pushed
+        self.emit(Sound(start, self.tape[first:first + count]))
+        for number, pixels in enumerate(to_bytes(frames.pictures), frames.first):
+            self.emit(Picture(number, pixels, number * SAMPLES_PER_FRAME))
         self.made += 1
 
     def measure(self, count, began):
         """Tell how long a block of so many frames took, its clean pass included."""
-        now = time.monotonic()
-        self.spans.append(Span("perform", "block", began, now))
+        took = time.monotonic() - began
+        self.spans.append(Span("perform", "block", began, began + took))
         with self.lock:
-            self.outbox.put(Meter(count / (now - began), 1000 * (now - began), 1000 * DEADLINE,
-                                  1000 * (self.end() - self.position) / RATE, self.tokens_per_s,
-                                  dict(self.first_frame)))
+            self.emit(Meter(count / took, 1000 * took, 1000 * DEADLINE,
+                            1000 * (self.end() - self.position) / RATE, self.tokens_per_s,
+                            dict(self.first_frame)))

@@ -1,23 +1,21 @@
-"""The stand-alone page: a small server on this machine alone, for one person at a time.
+"""The stand-alone page: a small server on this machine alone, for one person.
 
 It listens on 127.0.0.1 and answers only requests whose Host is its own address: a foreign page
 whose name was pointed here gets nothing, and a socket needs the page's own Origin as well.
 """
 
 import asyncio
-import concurrent.futures
 import socket
-import threading
+from contextlib import suppress
 from pathlib import Path
 
 from tornado import httpserver, ioloop, netutil, web, websocket
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import page
-from livetalk_ref.live.page import Gone, Session
 
 ADDRESS = "127.0.0.1"
-SLOW = 20                       # seconds that a page may take nothing
+LARGEST = 65_536                # bytes of one message from a page
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' blob:; style-src 'self'; "
                                "img-src 'self' blob: data:; connect-src 'self' ws://{host}; "
@@ -28,15 +26,18 @@ HEADERS = {
     "Cache-Control": "no-store", "Server": "livetalk_ref"}
 
 
-class Guarded:
-    """A handler that answers to its own address only."""
+class Guarded(web.RequestHandler):
+    """A handler that answers to its own address only; by itself it has nothing to give."""
 
     def prepare(self):
         if self.request.host not in self.settings["hosts"]:
             raise web.HTTPError(403, reason="Open this page by the address that was printed.")
 
+    def get(self):
+        raise web.HTTPError(404)
+
     def set_default_headers(self):
-        host = self.request.host if self.request.host in self.settings["hosts"] else "127.0.0.1"
+        host = self.request.host if self.request.host in self.settings["hosts"] else ADDRESS
         for name, value in HEADERS.items():
             self.set_header(name, value.format(host=host))
 
@@ -45,7 +46,7 @@ class Guarded:
         self.finish(f"{status}: {self._reason}\n")
 
 
-class Text(Guarded, web.RequestHandler):
+class Text(Guarded):
     """One of the page's files."""
 
     def initialize(self, kind, make):
@@ -56,18 +57,8 @@ class Text(Guarded, web.RequestHandler):
         self.finish(self.make())
 
 
-class Missing(Guarded, web.RequestHandler):
-    """Everything else."""
-
-    def prepare(self):
-        super().prepare()
-        raise web.HTTPError(404)
-
-
-class Stream(Guarded, websocket.WebSocketHandler):
+class Stream(websocket.WebSocketHandler, Guarded):
     """A page's socket, and the session behind it."""
-
-    session = None
 
     def prepare(self):
         super().prepare()
@@ -79,57 +70,23 @@ class Stream(Guarded, websocket.WebSocketHandler):
         return True             # `prepare` has looked at it
 
     def open(self):
-        self.loop = ioloop.IOLoop.current().asyncio_loop
         self.set_nodelay(True)
         self.settings["open"].add(self)
-        self.session = Session(self.settings["make"], self.post, self.send,
-                               self.settings["identity"], self.settings["alone"])
+        loop = ioloop.IOLoop.current()
+        self.session = page.Session(
+            self.settings["make"], lambda *message: loop.add_callback(self.emit, *message),
+            self.settings["identity"])
 
     def on_message(self, block):
-        try:
-            self.session.take(*page.unpack(block))
-        except UserError as error:
-            self.session.complain(error)
+        self.session.take(*page.unpack(block))
 
     def on_close(self):
         self.settings["open"].discard(self)
-        if self.session:
-            self.session.stop()
+        self.session.stop()
 
     async def emit(self, message, data):
-        try:
+        with suppress(websocket.WebSocketClosedError):      # the page has left
             await self.write_message(page.pack(message, data), binary=True)
-        except websocket.WebSocketClosedError:
-            raise Gone from None
-
-    def post(self, message, data):
-        task = asyncio.run_coroutine_threadsafe(self.emit(message, data), self.loop)
-        task.add_done_callback(lambda done: done.exception())       # that it is gone is no news
-
-    def send(self, message, data):
-        """As `post`, but waits until the page has room. For the session's thread only."""
-        task = asyncio.run_coroutine_threadsafe(self.emit(message, data), self.loop)
-        try:
-            task.result(SLOW)
-        except concurrent.futures.TimeoutError:
-            self.loop.call_soon_threadsafe(self.close, 1008, "too slow")
-            raise Gone from None
-        except (concurrent.futures.CancelledError, RuntimeError):
-            raise Gone from None
-
-
-def application(make, identity, port):
-    """The web application. make(identity) -> a new `Conversation`, one at a time."""
-    html = (Path(__file__).parent / "page.html").read_text()
-    files = [("/", "text/html", lambda: html), ("/page.css", "text/css", page.style),
-             ("/page.js", "text/javascript", page.module)]
-    routes = [(path, Text, {"kind": kind, "make": text}) for path, kind, text in files]
-    return web.Application(
-        [*routes, ("/stream", Stream)], default_handler_class=Missing, make=make,
-        identity=identity, alone=threading.Lock(), open=set(),
-        hosts={f"{name}:{port}" for name in ("127.0.0.1", "localhost")},
-        websocket_max_message_size=page.LARGEST, websocket_ping_interval=20,
-        websocket_ping_timeout=20, log_function=lambda handler: None)
 
 
 def bind(port):
@@ -142,21 +99,27 @@ def bind(port):
     return sock
 
 
-async def serve(make, identity, sock, ready=lambda address: None):
-    """Serve until cancelled; `ready` hears the page's address once it answers."""
-    port = sock.getsockname()[1]
-    app = application(make, identity, port)
-    server = httpserver.HTTPServer(app, max_body_size=0, max_header_size=16_384,
-                                   idle_connection_timeout=60, body_timeout=5)
+async def serve(make, identity, sock, ready):
+    """Serve until cancelled. make(identity, show) -> a new `Conversation`; identity: the first
+    face; `ready` hears the page's address once it answers."""
+    port, here = sock.getsockname()[1], Path(__file__).parent
+    files = [("/", "text/html", (here / "page.html").read_text),
+             ("/page.css", "text/css", page.style), ("/page.js", "text/javascript", page.module)]
+    app = web.Application(
+        [*((path, Text, {"kind": kind, "make": text}) for path, kind, text in files),
+         ("/stream", Stream)], default_handler_class=Guarded, make=make, identity=identity,
+        hosts={f"{name}:{port}" for name in (ADDRESS, "localhost")}, open=set(),
+        websocket_max_message_size=LARGEST, log_function=lambda handler: None)
+    server = httpserver.HTTPServer(app)
     server.add_socket(sock)
     ready(f"http://{ADDRESS}:{port}/")
     try:
         await asyncio.Event().wait()
     finally:
+        server.stop()
         for stream in list(app.settings["open"]):
             stream.session.stop()
             stream.close()
-        server.stop()
 
 
 def run(make, identity, sock, ready):

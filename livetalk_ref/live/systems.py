@@ -1,44 +1,33 @@
-"""Whole systems by name: the avatar, and which listener, thinker and talker go with it.
+"""Whole systems by name: which avatar performs, who listens, who thinks and who speaks.
 
     talk = Maker("teacher").talk(identity=7)            # retrieval and the small language model
     talk = Maker("student", thinker="http://localhost:8000/v1").talk(7)
-
-Talkers are the world's voices: espeak-ng gives a sentence within milliseconds; piper's natural
-voice takes a fifth of the sentence's length. Both are the 'speech' extra, and GPL-3.
 """
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.live import language
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.thinkers import make_thinker
+from livetalk_ref.live.think import Thinker
+from livetalk_ref.live.thinkers import Endpoint
 from livetalk_ref.live.turns import make_listener
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.world.speech import VOICES, say
+from livetalk_ref.world import ear
+from livetalk_ref.world.speech import say
 
-CHUNK = 4_000           # samples, a quarter of a second
-PAUSE = 2_400           # behind a sentence
+STUDENTS = ("student", "student_ode")       # the best that ships comes first
+PAUSE = 2_400           # samples behind a sentence
 LOUD = 0.35             # the largest sample, so that voices are equally loud
 
 
-def speak(sentence, voice="us", rate=1.0):
-    """Yield the chunks of a `Sentence`, with a short pause behind it."""
-    samples = say(sentence.text, voice, rate).samples
-    samples = samples * (LOUD / max(samples.abs().max().item(), 1e-3))
-    yield from torch.cat([samples, torch.zeros(PAUSE)]).split(CHUNK)
-
-
-def talker(voice="us", rate=1.0):
-    """A `speak` function of one of the world's voices. UserError for an unknown one, or where
-    its engine is missing."""
-    if voice not in VOICES:
-        raise UserError(f"No voice is called '{voice}'; choose one of {', '.join(VOICES)}.")
-    say("a", voice)                 # now, and not in the middle of a dialogue
-    return partial(speak, voice=voice, rate=rate)
+def best_student():
+    """The name of the best student that ships, or the teacher where there is none."""
+    shipped = [name for name in STUDENTS if (ear.CHECKPOINTS / f"{name}.safetensors").is_file()]
+    return (*shipped, "teacher")[0]
 
 
 def streaming(avatar):
@@ -47,18 +36,42 @@ def streaming(avatar):
     return replace(avatar, sampler="rollout")
 
 
+def talker(voice="us"):
+    """A `speak` function of one of the world's voices, with a short pause behind each sentence.
+    UserError where its engine is missing."""
+    def speak(sentence):
+        samples = say(sentence.text, voice).samples
+        yield samples * (LOUD / max(samples.abs().max().item(), 1e-3))
+        yield torch.zeros(PAUSE)
+
+    say("a", voice)                 # what is missing is said now, not in the middle of a dialogue
+    return speak
+
+
+def make_thinker(name="embedded", model=None):
+    """A `think` function: embedded, retrieval, or the http address of a chat endpoint (and its
+    model's name). UserError for another name."""
+    if name.startswith(("http://", "https://")):
+        return Endpoint(name, model)
+    if name not in ("embedded", "retrieval"):
+        raise UserError(f"There is no thinker '{name}'; choose embedded, retrieval, or the http "
+                        f"address of a chat endpoint.")
+    return Thinker(language.load() if name == "embedded" and language.is_installed() else None)
+
+
 class Maker:
-    """model: a generator's name or a checkpoint's path; thinker: see `make_thinker`; voice: of
-    world/speech.py; device: the avatar's. Weights are loaded once; conversations share them, so
-    one at a time is meant."""
+    """Conversations of one system, whose weights are loaded once: one at a time, for a new one
+    ends the one before. model: a generator's name or a checkpoint's path; device: the avatar's."""
 
-    def __init__(self, model="teacher", thinker="embedded", voice="us", chat_model=None,
-                 device="cpu"):
+    def __init__(self, model="teacher", thinker="embedded", chat_model=None, device="cpu"):
         self.avatar = streaming(load(model, device))
-        self.think, self.speak = make_thinker(thinker, chat_model), talker(voice)
-        self.listen = make_listener()
+        self.think, self.speak = make_thinker(thinker, chat_model), talker()
+        self.listen, self.latest = make_listener(), None
 
-    def talk(self, identity):
+    def talk(self, identity, show=None):
         """A new `Conversation` with the face of a seed."""
-        return Conversation(self.avatar, portrait_of(identity), self.listen, self.think,
-                            self.speak)
+        if self.latest:
+            self.latest.fail(UserError("The conversation goes on in another window."))
+        self.latest = Conversation(self.avatar, portrait_of(identity), self.listen, self.think,
+                                   self.speak, show)
+        return self.latest

@@ -1,11 +1,8 @@
 """The embedded thinker: retrieval where a passage answers, else a small language model.
 
-    think = Thinker()               # or Thinker(model=None): retrieval alone
-    for sentence in think(dialogue): ...
-
 Every sentence says where it comes from. Retrieval writes nothing: the answer is a passage of
 data/topic.json, word for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What
-the language model writes is bounded, and comes sentence by sentence while it is being written.
+the language model writes comes sentence by sentence, while it is being written.
 """
 
 import json
@@ -18,17 +15,8 @@ from functools import cache
 import torch
 
 from livetalk_ref import DATA
-from livetalk_ref.errors import UserError
-from livetalk_ref.live import language
 from livetalk_ref.live.events import EMOTIONS, LANGUAGE_MODEL, RETRIEVAL, Sentence
-from livetalk_ref.world.prompts import (
-    AFTER,
-    DEGREES,
-    EXPRESSION_WORDS,
-    MAX_WORDS,
-    is_held_out,
-    words,
-)
+from livetalk_ref.world.prompts import is_held_out
 
 # How a sentence is performed.
 
@@ -72,27 +60,8 @@ def perform(text, emotion=None):
     return prompt
 
 
-def with_emotion(prompt, emotion):
-    """The same prompt with another emotion; None changes nothing. A prompt in free words, of an
-    avatar that reads such, gets it appended."""
-    if emotion is None:
-        return prompt
-    try:
-        said = words(prompt)
-    except UserError:
-        return f"{prompt}, {emotion}"
-    kept = []
-    for word in said:
-        if word not in EXPRESSION_WORDS:
-            kept.append(word)
-        elif kept and kept[-1] in DEGREES and kept[-1] not in AFTER:
-            kept.pop()                      # "very sad" goes as a whole
-    return " ".join([*kept[:MAX_WORDS - 1], emotion])
-
-
 # Retrieval.
 
-TOPIC = DATA / "topic.json"
 K1, B = 1.2, 0.3            # BM25's: how fast a repeated word stops to count, the length's weight
 ANSWER = 0.3                # of a word that is in the answer and in no question
 BEFORE = 0.15               # of the words of the passage before, in a follow-up
@@ -144,29 +113,20 @@ def every_word(text):
 def terms(text):
     """The stems that count; all of them where only stop words are there, as in "who are you"."""
     words = every_word(text)
-    return [stem(w) for w in words if w not in STOP] or words
+    return {stem(w) for w in words if w not in STOP} or set(words)
 
 
 class Topic:
-    """Passages and the counts behind their ranking."""
+    """Passages, and the counts behind their ranking."""
 
     def __init__(self, passages):
         self.passages = passages
-        self.counts = [self.count(p) for p in passages]
         self.exact = {" ".join(every_word(q)): p for p in passages for q in p.ask}
-        self.lengths = [sum(c.values()) for c in self.counts]
-        self.mean = sum(self.lengths) / len(passages)
+        self.counts = [Counter(term for q in p.ask for term in terms(q)) for p in passages]
+        for passage, counts in zip(passages, self.counts):
+            counts |= dict.fromkeys(terms(passage.answer) - set(counts), ANSWER)
+        self.mean = sum(c.total() for c in self.counts) / len(passages)
         self.found_in = Counter(term for c in self.counts for term in c)
-
-    @staticmethod
-    def count(passage):
-        """Weighted counts of a passage's terms."""
-        counts = Counter()
-        for question in passage.ask:
-            counts.update(set(terms(question)))
-        for term in set(terms(passage.answer)) - set(counts):
-            counts[term] = ANSWER
-        return counts
 
     def rarity(self, term):
         n = self.found_in[term]
@@ -174,52 +134,42 @@ class Topic:
 
     def find(self, question, before=None):
         """The best `Hit` for a question; before: the `Passage` of the answer before, or None."""
-        same = self.exact.get(" ".join(every_word(question)))
-        if same:
+        words = every_word(question)
+        if same := self.exact.get(" ".join(words)):
             return Hit(same, math.inf, 1.0)
-        asked = Counter(dict.fromkeys(terms(question), 1.0))
-        if before and self.follows(question):
-            for term in {t for q in before.ask for t in terms(q)} - set(asked):
-                asked[term] = BEFORE
-        return max((self.rate(i, asked) for i in range(len(self.passages))),
+        asked = dict.fromkeys(terms(question), 1.0)
+        # A follow-up leans on the question before: by a pronoun, or for it is so short.
+        if before and (len(words) <= 2 or FOLLOW_UP & set(words)):
+            asked = dict.fromkeys(terms(" ".join(before.ask)), BEFORE) | asked
+        weights = {term: weight * self.rarity(term) for term, weight in asked.items()}
+        return max((self.rate(passage, counts, weights)
+                    for passage, counts in zip(self.passages, self.counts)),
                    key=lambda hit: (hit.score, hit.share))
 
-    @staticmethod
-    def follows(question):
-        """Whether a question leans on the one before: by a pronoun, or for it is so short."""
-        words = every_word(question)
-        return len(words) <= 2 or bool(FOLLOW_UP & set(words))
-
-    def rate(self, index, asked):
-        counts, score, covered = self.counts[index], 0.0, 0.0
-        scale = K1 * (1 - B + B * self.lengths[index] / self.mean)
-        for term, weight in asked.items():
-            n, rarity = counts[term], self.rarity(term)
-            score += weight * rarity * n * (K1 + 1) / (n + scale) if n else 0
-            covered += weight * rarity * min(n, 1)
-        whole = sum(weight * self.rarity(term) for term, weight in asked.items())
-        return Hit(self.passages[index], score, covered / whole if whole else 0.0)
+    def rate(self, passage, counts, weights):
+        """BM25: how often the question's terms are in a passage, by their weights."""
+        scale = K1 * (1 - B + B * counts.total() / self.mean)
+        score = sum(weight * counts[term] * (K1 + 1) / (counts[term] + scale)
+                    for term, weight in weights.items())
+        covered = sum(weight * min(counts[term], 1) for term, weight in weights.items())
+        return Hit(passage, score, covered / (sum(weights.values()) or 1.0))
 
 
 @cache
 def shipped():
-    """The topic of data/topic.json. UserError where it is missing or is not one."""
-    try:
-        entries = json.loads(TOPIC.read_text(encoding="utf-8"))["passages"]
-        return Topic([Passage(**e | {"ask": tuple(e["ask"])}) for e in entries])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{TOPIC.name} is not a topic: {error}.") from error
+    """The topic of data/topic.json."""
+    entries = json.loads((DATA / "topic.json").read_text(encoding="utf-8"))["passages"]
+    return Topic([Passage(**e | {"ask": tuple(e["ask"])}) for e in entries])
 
 
 # The thinker.
 
 NOTICE = "notice"           # the source of a sentence about the system itself
 UNHEARD = "I heard you, but I could not make out the words. Please type your question."
-LATER = "For that I need my language model, and it is still being loaded. Ask me again in a minute."
 UNKNOWN = "I know no passage about that. Please ask me about avatars, diffusion or this course."
 SYSTEM = ("You are a helpful AI assistant. You are a talking avatar. Answer in one or two short "
           "sentences.")
-TOKENS, SENTENCES, LINES = 60, 2, 4         # of an answer at most; lines of dialogue it sees
+TOKENS, LINES = 50, 4       # of an answer at most; lines of dialogue that it sees
 END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
 
 
@@ -251,12 +201,12 @@ def performed(texts, source):
 
 
 class Thinker:
-    """A `think` function. model: () -> (model, tokenizer), called when no passage answers a
-    question; None for retrieval alone. ready() -> can it be called without waiting?"""
+    """A `think` function. model: of `language.load`, which writes where no passage answers; None
+    for retrieval alone."""
 
-    def __init__(self, model=language.load, known=None, seed=0, ready=lambda: True):
-        self.model, self.topic, self.ready = model, known or shipped(), ready
-        self.generator, self.system = torch.Generator().manual_seed(seed), None
+    def __init__(self, model=None):
+        self.model, self.topic = model, shipped()
+        self.generator = torch.Generator().manual_seed(0)
 
     def __call__(self, dialogue):
         question = dialogue.turn.text
@@ -269,29 +219,15 @@ class Thinker:
                 yield Sentence(text, perform(text, hit.passage.emotion), RETRIEVAL)
         elif self.model is None:
             yield Sentence(UNKNOWN, perform(UNKNOWN, "sad"), NOTICE)
-        elif not self.ready():
-            yield from (Sentence(text, perform(text), NOTICE) for text in sentences(LATER))
         else:
-            yield from self.write(dialogue)
+            said = joined(dialogue.said)[-LINES:]
+            steps = self.model.write(SYSTEM, said, self.generator, TOKENS)
+            yield from performed(steps, LANGUAGE_MODEL)
 
     def before(self, dialogue):
         """The passage that answered last, looked up by its own words, or None."""
         heard = [text for role, text in dialogue.said if role == "avatar"][-1:]
         return next((p for p in self.topic.passages for text in heard if text in p.answer), None)
-
-    def write(self, dialogue):
-        """The language model's sentences; None after a token, "" after a piece of the prompt."""
-        model, tokenizer = self.model()
-        self.system = self.system or language.read_system(model, tokenizer, SYSTEM)
-        tokens = language.encode_chat(tokenizer, SYSTEM, joined(dialogue.said)[-LINES:])
-        steps = language.generate(model, tokenizer, tokens, self.generator, TOKENS,
-                                  prefix=self.system)
-        count = 0
-        for sentence in performed(steps, LANGUAGE_MODEL):
-            yield sentence
-            count += bool(sentence)
-            if count == SENTENCES:
-                return
 
 
 def joined(said):

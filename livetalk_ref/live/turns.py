@@ -1,15 +1,9 @@
-"""Turns: when somebody speaks, and when they have come to an end.
+"""Turns: when somebody speaks, when they have come to an end, and what they asked.
 
-silero-vad's network (MIT; its weights come in the package) says for every 32 ms how likely they
-hold a voice. Three voiced chunks in a row are an `Onset`; a silence behind them ends the `Turn`: a
-short one where what was heard is a whole question, a longer one where more may come.
-
-    listen = Listener(recogniser)       # a `Recogniser`, or None for no text
-
-Speech recognition goes as far as it can offline: pocketsphinx (its model comes in the package;
-BSD) cannot write down free speech well enough, but it can choose among the 200 questions of
-data/topic.json. What it chooses counts if it explains the sound nearly as well as any string of
-phones does; else nothing was understood. It decodes while the user still speaks.
+silero-vad's network (MIT) says for every 32 ms how likely they hold a voice. Pocketsphinx (BSD)
+cannot write down free speech well enough offline, but it can choose among the questions of
+data/topic.json: what it chooses counts if it explains the sound nearly as well as any string of
+phones does. Both packages hold their weights.
 """
 
 import time
@@ -23,7 +17,7 @@ import torch.nn.functional as F
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Onset, Turn
 from livetalk_ref.live.think import every_word, shipped
-from livetalk_ref.train import read
+from livetalk_ref.runs import read
 
 RATE, CHUNK, CONTEXT = 16_000, 512, 64      # samples a second, a chunk, heard of the one before
 BEGIN, GO_ON = 0.5, 0.35                    # chances of voice that begin a turn, and prolong it
@@ -38,8 +32,8 @@ WORSE, FRAME = 1e-4, 160                    # log score a frame of 10 ms, agains
 
 
 def weights():
-    """The network's tensors. UserError where the package is missing. (Importing the package
-    itself would set the number of torch's threads.)"""
+    """The network's tensors. UserError where the package is missing, which is not imported: that
+    would set the number of torch's threads."""
     found = find_spec("silero_vad")
     if not found:
         raise UserError("Hearing turns needs silero-vad: install it with `pip install --no-deps "
@@ -77,19 +71,18 @@ def chunked(sounds):
     rest = torch.zeros(0)
     for part in sounds:
         rest = torch.cat([rest, part])
-        *whole, rest = rest.split(CHUNK) if len(rest) >= CHUNK else (rest,)
-        if len(rest) == CHUNK:
-            whole, rest = [*whole, rest], rest[:0]
-        yield from whole
+        count = len(rest) // CHUNK * CHUNK
+        whole, rest = rest[:count], rest[count:]
+        yield from whole.split(CHUNK) if count else ()
 
 
 class Listener:
-    """A `listen` function. recogniser: takes each chunk of a turn with `hear(chunk)`, knows what
-    is a whole question by now (`so_far()`), and gives the `text()` at the end; silence: seconds
-    that end a turn."""
+    """A `listen` function: three voiced chunks in a row are an `Onset`, and silence behind them
+    ends the `Turn`, sooner where what was heard is a whole question. recogniser: a `Recogniser`,
+    or None for turns without text."""
 
-    def __init__(self, recogniser=None, silence=SILENCE):
-        self.recogniser, self.silence, self.tensors = recogniser, silence, weights()
+    def __init__(self, recogniser=None):
+        self.recogniser, self.tensors = recogniser, weights()
 
     def __call__(self, sounds):
         voice, recent, heard, quiet, run = Voice(self.tensors), deque(maxlen=BEFORE), [], 0, 0
@@ -97,56 +90,40 @@ class Listener:
             self.recogniser.text()          # of a conversation that ended in the middle of a turn
         for chunk in chunked(sounds):
             chance = voice(chunk)
-            if not heard:
+            if not heard:                   # nobody speaks yet
                 recent.append(chunk)
                 run = run + 1 if chance >= BEGIN else 0
                 if run == VOICED:
-                    heard, quiet = list(recent), 0
-                    yield Onset(time.monotonic())
-                    self.recognise(torch.cat(heard))
-                continue
-            heard.append(chunk)
-            self.recognise(chunk)
-            quiet = 0 if chance >= GO_ON else quiet + 1
-            if self.is_over(quiet * CHUNK / RATE) or len(heard) * CHUNK >= LONGEST * RATE:
-                yield self.turn(torch.cat(heard), quiet * CHUNK / RATE)
+                    heard, quiet, chunk = list(recent), 0, torch.cat(list(recent))
+                    yield Onset()
+            else:
+                heard.append(chunk)
+                quiet = 0 if chance >= GO_ON else quiet + CHUNK / RATE
+            if heard and self.recogniser:
+                self.recogniser.hear(chunk)
+            if heard and (self.is_over(quiet) or len(heard) * CHUNK >= LONGEST * RATE):
+                # The silence is counted in samples: exact, however the chunks came.
+                now, text = time.monotonic(), self.recogniser.text() if self.recogniser else ""
+                yield Turn(text, now - quiet, now, torch.cat(heard))
                 recent.clear()
                 heard, run = [], 0
 
-    def recognise(self, samples):
-        if self.recogniser:
-            self.recogniser.hear(samples)
-
     def is_over(self, quiet):
-        """Has the user said it all, after so many seconds of quiet?"""
-        return quiet >= self.silence or bool(
+        """Tell whether the user has said it all, after so many seconds of quiet."""
+        return quiet >= SILENCE or bool(
             quiet >= SURE and self.recogniser and self.recogniser.so_far())
-
-    def turn(self, samples, quiet):
-        """The turn's silence is counted in samples: exact, however its chunks came."""
-        voiced = time.monotonic() - quiet
-        text = self.recogniser.text() if self.recogniser else ""
-        return Turn(text, voiced, time.monotonic(), samples)
-
-
-def can_recognise():
-    return bool(find_spec("pocketsphinx"))
 
 
 class Recogniser:
     """Chunks of one turn in with `hear`, its text out with `text`: a known question, or ""."""
 
-    def __init__(self, known=None):
-        if not can_recognise():
-            raise UserError("Recognising questions needs pocketsphinx: install it with `pip "
-                            "install pocketsphinx==5.1.1`, or type.")
+    def __init__(self):
         from pocketsphinx import Decoder, get_model_path
 
         options = {"samprate": RATE, "loglevel": "FATAL", "lm": None, "maxhmmpf": HMMS}
         self.words, self.phones = Decoder(**options), Decoder(
             **options, allphone=get_model_path("en-us/en-us-phone.lm.bin"))
-        written = {q: q for p in (known or shipped()).passages for q in p.ask}
-        spelt = {" ".join(every_word(q)): q for q in written}
+        spelt = {" ".join(every_word(q)): q for p in shipped().passages for q in p.ask}
         self.questions = {said: q for said, q in spelt.items()
                           if all(self.words.lookup_word(w) for w in said.split())}
         self.words.add_jsgf_string("questions", "#JSGF V1.0; grammar g; public <q> = "
@@ -184,9 +161,8 @@ class Recogniser:
 
 
 def make_listener():
-    """Turns of a microphone, with the known questions recognised where that can be; None where
-    silero-vad is missing."""
-    try:
-        return Listener(Recogniser() if can_recognise() else None)
-    except UserError:
-        return None
+    """Turns of a microphone, with the known questions recognised where pocketsphinx is installed;
+    None where silero-vad is missing."""
+    if find_spec("silero_vad"):
+        return Listener(Recogniser() if find_spec("pocketsphinx") else None)
+    return None

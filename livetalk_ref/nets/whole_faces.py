@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from livetalk_ref.media import to_bytes
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.world import shards
 from livetalk_ref.world.clips import clip_generator
 from livetalk_ref.world.draw import places, render

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref.avatar import Avatar
+from livetalk_ref.generate import Avatar
 from livetalk_ref.cache import BLOCK, POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
@@ -73,14 +73,13 @@ def check_folder(folder, name):
 
 
 def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead=AHEAD, size=SIZE,
-             vae_dtype=None, policy="released"):
+             policy="released"):
     """An `Avatar` of everything in a folder: `load("livetalk-1.3b", path=FOLDER)`.
 
-    dtype None is the device's best, vae_dtype None the same; lora an adapter merged on loading;
-    ahead the video frames of look-ahead of a stream. policy: "released" keeps 3 + 1 blocks at
-    absolute positions, as the authors' code does, for 256 s at most; "ahis" keeps 3 + 2 at relative
-    ones, as their paper does, without end, and its videos differ from theirs from the sixth
-    block (3.6 s) on. UserError says what is missing or misfit.
+    dtype None is the device's best; lora an adapter merged on loading; ahead the video frames of
+    look-ahead of a stream. policy: "released" keeps 3 + 1 blocks at absolute positions, as the
+    authors' code does, for 256 s; "ahis" 3 + 2 at relative ones, as their paper does, without end.
+    UserError says what is missing or misfit.
     """
     if path is None:
         raise UserError(f"The weights of {name} do not ship: give the folder that holds "
@@ -97,7 +96,7 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
                         f"model reads {model.config.audio_dim}: use wav2vec2-base-960h.")
     saved = folder / "text.safetensors"
     text = SavedText(saved, dtype, device) if saved.exists() else load_text(folder, device, dtype)
-    codec = load_vae(folder / "vae", device, vae_dtype or dtype, dtype)
+    codec = load_vae(folder / "vae", device, dtype)
     return Avatar(model, codec, name, SAMPLER[name], text, Hearing(speech, ahead), size, GUIDANCE,
                   POLICIES[policy])
 

@@ -5,7 +5,6 @@ that is claimed of loading, parity, streaming, memory and speed holds for it.
 """
 
 import zlib
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from livetalk_ref.cache import BLOCK
 from livetalk_ref.flow import ROWS_PER_LATENT, Cond
 from livetalk_ref.real.text import ROWS, save_text
 from livetalk_ref.real.vae import STRIDE
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.wan import LIVETALK_1P3B, Config, WanDiT
 
 SMALL = Config(dim=64, ffn_dim=128, heads=2, layers=4, text_dim=32, audio_dim=4 * 16,
@@ -26,33 +25,29 @@ SMALL_SPEECH = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads"
 PROMPTS = ("a person talks and nods", "a person smiles")
 
 
-def random_tensor(key, shape, generator):
-    """Values that keep activations at unit size: matrices by their fan-in, gains about 1."""
-    x = torch.randn(shape, generator=generator)
-    if key.endswith(("norm_q.weight", "norm_k.weight", "norm3.weight", "norm_out.weight")):
-        return 1 + 0.1 * x
-    if len(shape) > 1 and not key.endswith("modulation"):
-        return x / max(1, shape[1:].numel()) ** 0.5
-    return 0.1 * x
-
-
 @torch.no_grad()
+def shaken(module, seed):
+    """A module with random weights that keep activations at unit size, in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, p in module.named_parameters():
+        x = torch.randn(p.shape, generator=generator)
+        fan = max(1, p[0].numel()) if p.ndim else 1
+        gain = p.ndim < 2 or fan == 1 or "gamma" in name        # else a matrix or a kernel
+        p.copy_(0.1 * x if gain and name.endswith("bias") else 1 + 0.1 * x if gain
+                else x / fan ** 0.5)
+    return module.eval().requires_grad_(False)
+
+
 def random_dit(config=LIVETALK_1P3B, device="cpu", dtype=torch.float32, seed=0):
     """A `WanDiT` of random weights, made where it will be."""
     with torch.device("meta"):
         model = WanDiT(config).to(dtype)
-    model, generator = model.to_empty(device=device), torch.Generator().manual_seed(seed)
-    for key, p in model.named_parameters():
-        p.copy_(random_tensor(key, p.shape, generator))
-    return model.eval().requires_grad_(False)
+    return shaken(model.to_empty(device=device), seed)
 
 
 def write_random(path, config=LIVETALK_1P3B, dtype=torch.bfloat16, seed=0):
-    """Write a safetensors file of random weights.
-
-    It names its config if that is not the released one, and else nothing, like the real file.
-    """
-    facts = {} if config == LIVETALK_1P3B else {"config": asdict(config)}
+    """Write a safetensors file of random weights; it names its config if that is one of ours."""
+    facts = {} if config == LIVETALK_1P3B else {"config": config}
     save(path, random_dit(config, dtype=dtype, seed=seed).state_dict(), **facts)
 
 
@@ -67,19 +62,6 @@ def random_cond(config, size, dtype=torch.float32, seed=0):
     return Cond(randn(1, config.latent_channels, side, side), randn(1, BLOCK, audio),
                 randn(1, ROWS, config.text_dim), torch.arange(BLOCK)[None] == 0,
                 randn(1, ROWS, config.text_dim))
-
-
-@torch.no_grad()
-def shaken(module, seed):
-    """A module of diffusers or transformers with random weights in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, p in module.named_parameters():
-        x = torch.randn(p.shape, generator=generator)
-        fan = max(1, p[0].numel()) if p.ndim else 1
-        vector = p.ndim < 2 or fan == 1 or "gamma" in name
-        p.copy_(1 + 0.1 * x if vector and not name.endswith("bias") else
-                0.1 * x if vector else x / fan ** 0.5)
-    return module.eval().requires_grad_(False)
 
 
 def random_vae(seed=0, **size):

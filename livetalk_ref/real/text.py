@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.real.weights import brief, from_folder, open_weights
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 
 ROWS = 512              # tokens of a prompt
 

@@ -18,14 +18,11 @@ PATCH = 2           # latent cells a token's side
 
 
 class WanCodec(nn.Module):
-    """`encode`, `decode_step` and `decode` as those of `codec.Codec`, by an `AutoencoderKLWan`.
+    """`encode`, `decode_step` and `decode` as those of `codec.Codec`, by an `AutoencoderKLWan`."""
 
-    dtype: of the latents that `encode` returns, and so of the DiT; None for the autoencoder's own.
-    """
-
-    def __init__(self, vae, dtype=None):
+    def __init__(self, vae):
         super().__init__()
-        self.vae, self.dtype = vae, dtype or vae.dtype
+        self.vae = vae
         for name in ("mean", "std"):
             values = torch.tensor(getattr(vae.config, f"latents_{name}"))
             self.register_buffer(name, values.view(-1, 1, 1, 1).to(vae.device))
@@ -41,7 +38,7 @@ class WanCodec(nn.Module):
                             f"of {STRIDE * PATCH}, not {t} frames of {h}x{w}.")
         x = x.transpose(1, 2).to(self.vae.dtype)                         # (B, 3, T, H, W)
         z = self.vae.encode(x, return_dict=False)[0].mode()              # (B, C, F, h, w)
-        return ((z.float() - self.mean) / self.std).to(self.dtype).transpose(1, 2)
+        return ((z.float() - self.mean) / self.std).to(self.vae.dtype).transpose(1, 2)
 
     def decode_step(self, z, before=None):
         """One latent frame (B, 1, C, h, w) -> its frames (B, 4, 3, H, W) and the new state.
@@ -64,14 +61,11 @@ class WanCodec(nn.Module):
         return torch.cat(frames, dim=1)
 
 
-def load_vae(folder, device="cpu", dtype=torch.float32, latents=None):
-    """A `WanCodec` from a folder in diffusers' layout, safetensors only. UserError without it.
-
-    dtype: of the autoencoder; latents: of what it encodes to, None for the same.
-    """
+def load_vae(folder, device="cpu", dtype=torch.float32):
+    """A `WanCodec` from a folder in diffusers' layout, safetensors only. UserError without it."""
     from diffusers import AutoencoderKLWan
 
     vae = from_folder(AutoencoderKLWan, folder, "autoencoder in diffusers' layout (config.json and "
                       "diffusion_pytorch_model.safetensors)", torch_dtype=dtype,
                       low_cpu_mem_usage=False)
-    return WanCodec(vae.to(device), latents)
+    return WanCodec(vae.to(device))

@@ -35,14 +35,9 @@ def listed(keys):
 
 
 def misfit(missing=(), unexpected=(), misshapen=()):
-    """How keys differ from a model's, in words, "" if they do not.
-
-    misshapen: (key, its shape, the model's), all three kinds in any order.
-    """
-    def size(shape):
-        return "x".join(map(str, shape)) or "a number"
-
-    shaped = [f"{key} is {size(got)}, not {size(want)}" for key, got, want in sorted(misshapen)]
+    """How keys differ from a model's, in words; misshapen: (key, its shape, the model's)."""
+    shaped = [f"{key} is {'x'.join(map(str, got)) or 'a number'}, not "
+              f"{'x'.join(map(str, want)) or 'a number'}" for key, got, want in sorted(misshapen)]
     kinds = {"missing": sorted(missing), "unexpected": sorted(unexpected), "misshapen": shaped}
     return "; ".join(f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in kinds.items() if keys)
 

@@ -9,17 +9,18 @@ from livetalk_ref.errors import run_program
 from livetalk_ref.options import Parser, number
 
 STUDIES = {
-    "teacher": "the codec, the ear and the teacher: ear, codec, teacher, guidance, gate, "
-               "teacher_curve, scoreboard",
+    "teacher": "few steps and many, plain and guided: teacher, guidance, gate, teacher_curve, "
+               "scoreboard",
     "judges": "the judges, tried where answers are known: judges",
     "curation": "damage that is seen, mended, replaced: curation",
     "ode": "how a student of the teacher's paths converges: straightness, ode_*",
     "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",
     "streams": "ten minutes under every cache policy: policies",
-    "dialogues": "a hundred dialogues by three systems, and a turn's wait: multiturn, turn_latency"}
+    "dialogues": "a hundred dialogues by three systems: multiturn",
+    "turns": "a turn's wait in a live conversation: turn_latency"}
 
 
-def obey(words=None):
+def run_study(words=None):
     """Do what the command line asks for."""
     parser = Parser("livetalk_ref.studies", description=__doc__)
     parser.add_argument("name", nargs="?", choices=STUDIES, metavar="NAME", help="see the list")
@@ -39,4 +40,4 @@ def obey(words=None):
 
 
 if __name__ == "__main__":
-    run_program(obey)
+    run_program(run_study)

@@ -3,7 +3,7 @@
 A run is a row of recipes.py with a seed. It is trained in FOLDER/NAME-seedN, and its averaged
 weights are judged at some updates, over 21 latent frames and at the end over 63.
 
-    ablation                    all that is known, rows that were not run included, which say so
+    ablation                    all that is known
     ablation_looks.safetensors  8-bit latents that notebooks decode filmstrips from:
         end NAME-seed0          (63, C, h, w) one long clip of the averaged student at the end
         x, real, fake NAME-seed0 UUU    (P, 9, C, h, w) after UUU updates on fixed conditions: the
@@ -14,23 +14,27 @@ weights are judged at some updates, over 21 latent frames and at the end over 63
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 
 import torch
 
-from livetalk_ref import curation, distillation, load
+from livetalk_ref import curation, distillation, loading
 from livetalk_ref.device import best_device
 from livetalk_ref.files import averaged, eight_bits, read_metrics
-from livetalk_ref.generate import KEPT, settle
-from livetalk_ref.judge import benchmark, long, panel, scoreboard, sets
+from livetalk_ref.judge.benchmarks import CLIPS, PAPERS
 from livetalk_ref.judge.cost import count_flops
-from livetalk_ref.judge.distances import diversity
-from livetalk_ref.judge.evaluate import batches, rolled
-from livetalk_ref.judge.students import compare
+from livetalk_ref.judge.distances import compare_judged, diversity
+from livetalk_ref.judge.evaluate import (
+    BATCH,
+    LONG,
+    evaluate_maker,
+    evaluate_once,
+    find_maker,
+    make_student_latents,
+)
 from livetalk_ref.recipes import ROWS, recipe
 from livetalk_ref.studies.work import Job, Study, followed
-from livetalk_ref.train import kept, read, save
+from livetalk_ref.runs import kept, read, save
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW
 
@@ -49,7 +53,7 @@ LEVEL = 0               # of `distillation.LEVELS`: at which beliefs are kept
 
 
 @dataclass(frozen=True)
-class Size:
+class AblationSize:
     """How much of everything."""
 
     plan: tuple = PLAN
@@ -61,67 +65,41 @@ class Size:
     varied: int = 8                         # of them made with `seeds` seeds, for diversity
     seeds: int = 3
     count: int = curation.COUNT             # clips whose conditions are trained on
-    shown: int = 2                          # clips whose latents are kept for filmstrips
-    judged: int = sets.CLIPS                # clips of each set for the shipped student
-    sets: tuple = tuple(sets.FIRST)
+    judged: int = CLIPS                     # clips of each set for the shipped student
+    sets: tuple = PAPERS
 
 
-FULL = Size()
-QUICK = Size(plan=(("baseline", 0), ("final", 0)), updates=2, points=(1, 2), clips=2, long=2,
-             varied=1, seeds=2, count=32, shown=1, sets=("studio",), judged=2)
+FULL = AblationSize()
+QUICK = AblationSize(plan=(("baseline", 0), ("final", 0)), updates=2, points=(1, 2), clips=2,
+                     long=2, varied=1, seeds=2, count=32, sets=("studio",), judged=2)
 
 
-def long_ground(name, count, codec, judges, folder):
-    """A `benchmark.Ground` of long clips, cut to the 63 latent frames that are judged."""
-    bench, frames = long.build(codec, name, count), 4 * long.LATENTS - 3
-    d = bench.data
-    data = replace(d, latents=d.latents[:, :long.LATENTS], audio=d.audio[:, :frames],
-                   state=d.state[:, :frames])
-    cut = replace(bench, data=data, samples=bench.samples[:, :1000 * frames],
-                  heard=bench.heard[:, :1000 * frames])
-    folder = Path(folder) / "long-truth"
-    return benchmark.Ground(cut, judges, panel.yardstick(judges, cut, cut, folder), "1")
-
-
-def made_by(avatar, bench, frames, seed=0):
-    """Latents (batch, frames, C, h, w) of an `Avatar` for a benchmark, batch after batch."""
-    if avatar.is_student:
-        return rolled(avatar.model, bench, seed, policy=KEPT, frames=frames)
-    steps, guidance = settle(avatar)
-    if frames == WINDOW:
-        return batches(avatar.model, bench, steps, guidance, seed)
-    return (x[:, :frames] for x in long.windows(avatar.model, bench, steps, guidance, seed))
-
-
-def varied(avatar, ground, count, seeds):
-    """Mean diversity of a set's first `count` conditions, each made with so many seeds."""
+def mean_diversity(model, ground, count, seeds):
+    """Mean diversity of a benchmark's first `count` conditions, each made with so many seeds."""
     some = replace(ground.bench, data=ground.bench.data.select(range(count)))
-    features = []
-    for seed in range(seeds):
-        made = torch.cat(list(made_by(avatar, some, WINDOW, seed)))
-        features.append(torch.stack([ground.judges.reader.read(film).features
-                                     for film in some.decode(made)]))
-    return sum(diversity(one) for one in torch.stack(features, 1)) / count
+    films = (find_maker(model, seed=seed).films(some, BATCH, None) for seed in range(seeds))
+    features = [torch.stack([ground.judges.reader.read(film).features for film in made])
+                for made in films]
+    return round(sum(diversity(one) for one in torch.stack(features, 1)) / count, 4)
 
 
 class Ablation(Study):
     """All runs of one size; the methods that are jobs are generators."""
 
-    name, early = "ablation", (RESULT,)
+    name, sizes = "ablation", {"size": (FULL, QUICK)}
 
-    def __init__(self, quick=False, compiled=False, size=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.size, self.grounds = size or (QUICK if quick else FULL), {}
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
         self.seeds = sorted({seed for _, seed in self.size.plan})
         self.device = best_device()             # trained there
 
     def key(self):
-        return load.checkpoints_key(curation.key(), "teacher", *STARTS)
+        return loading.checkpoints_key(curation.key(), "teacher", *STARTS)
 
     def jobs(self):
         """First what the others are compared with, then run after run."""
         made = [Job(f"{name}-{frames}", (RESULT,), partial(self.judge, name, name, 0, 0, frames))
-                for name in ("codec", *STARTS, "teacher") for frames in (WINDOW, long.LATENTS)]
+                for name in ("codec", *STARTS, "teacher") for frames in (WINDOW, LONG)]
         for name, seed in self.size.plan:
             made += self.run_jobs(name, seed)
         made.append(Job("looks", (), self.collect))
@@ -135,24 +113,16 @@ class Ablation(Study):
         return jobs + [Job(f"{label}-{point}-{frames}", (RESULT,),
                            partial(self.judge, name, kept(self.folder / label, point), seed,
                                    point, frames))
-                       for frames, some in ((WINDOW, points), (long.LATENTS, points[-1:]))
+                       for frames, some in ((WINDOW, points), (LONG, points[-1:]))
                        for point in some]
 
     def recipe(self, name, seed):
         return recipe(name, seed, self.size.updates)
 
-    @cached_property
-    def judges(self):
-        return panel.Judges.load()
-
     def ground_of(self, frames):
         """What clips of so many latent frames are judged on."""
-        if frames not in self.grounds:
-            s = self.size
-            self.grounds[frames] = benchmark.Ground.make(s.name, s.clips) if frames == WINDOW \
-                else long_ground(s.name, s.long, load.load_module("codec"), self.judges,
-                                 self.folder)
-        return self.grounds[frames]
+        s = self.size
+        return self.ground(s.name, s.clips if frames == WINDOW else s.long, frames)
 
     # The jobs.
 
@@ -166,59 +136,41 @@ class Ablation(Study):
             paths=distillation.paths_of(r, self.size.count))
         yield from followed(label, states)
         return {RESULT: [self.about(name, seed) | row
-                         for row in curve(self.folder / label)]}
+                         for row in training_curve(self.folder / label)]}
 
     def judge(self, name, model, seed, update, frames):
-        """A line of numbers of a checkpoint, or of truth through the codec; keeps some latents."""
+        """A row of numbers of a checkpoint, or of truth through the codec."""
         yield
-        ground, avatar = self.ground_of(frames), None
+        ground = self.ground_of(frames)
         if model == "codec":
-            parts = [ground.bench.data.latents.float()]
+            row = ground.references[0]
         else:
-            avatar, given = load.load(str(model)), ground.bench
-            if frames != WINDOW:            # a teacher's last window reaches beyond the 63
-                given = long.build(ground.bench.codec, self.size.name, self.size.long)
-            parts = made_by(avatar, given, frames)
-        latents = []
-        for part in parts:
-            latents.append(part)
+            found, _ = evaluate_maker(find_maker(model, frames=frames, name=name), ground)
+            row = found["rows"][0]
+        row = row | {"name": name, "update": update, "frames": frames}
+        if model != "codec" and frames == WINDOW:
             yield
-        latents = torch.cat(latents)
-        judged = ground.judges.judge(ground.bench.decode(latents), ground.bench,
-                                     ground.truth.truths)
-        line = benchmark.line(name, judged.rows, judged.features, ground.truth.rendered.features)
-        line |= {"update": update, "frames": frames}
-        if avatar and frames == WINDOW:
-            yield
-            line["diversity"] = round(varied(avatar, ground, self.size.varied, self.size.seeds), 4)
-        if name in ROWS:
-            save(self.folder / "shown" / f"{name}-seed{seed}-{update}-{frames}.safetensors",
-                 {"latents": latents[:self.size.shown].half()})
-        return {RESULT: [self.about(name, seed) | {"part": "judged"} | line]}
+            row["diversity"] = mean_diversity(model, ground, self.size.varied, self.size.seeds)
+        return {RESULT: [self.about(name, seed) | {"part": "judged"} | row]}
 
     def versus(self, name):
         """The shipped student and the guided teacher on a set, and their paired difference."""
-        yield
-        s, board = self.size, scoreboard.Board((name,), self.size.judged)
-        ground = board.ground(name)
-        truth, coded = ground.truth.rendered, ground.truth.coded
-        ours, judged = benchmark.evaluate(benchmark.maker(STUDENT), ground)
-        yield
-        theirs, known = board.entry(name, scoreboard.BEST)
-        rows = [benchmark.line("codec", coded.rows, coded.features, truth.features)]
-        cost = {}
-        for who, found in (("teacher", theirs), (STUDENT, ours)):
-            avatar, price = load.load(who), found["cost"]
-            many = round(varied(avatar, ground, min(s.varied, s.judged), s.seeds), 4)
-            decoding = count_flops(lambda a=avatar: a.codec.decode(
-                ground.bench.data.latents[:1].float())) / (FRAMES - 1)
+        s, ground = self.size, self.ground(name, self.size.judged)
+        truth, decoded = ground.truth.rendered, ground.bench.data.latents[:1].float()
+        rows, judged, cost = [], {}, {}
+        for who in ("teacher", STUDENT):
+            yield
+            found, judged[who] = evaluate_once(find_maker(who), ground)
+            price, flops = found["cost"], found["cost"]["flops_per_frame"]
+            alone = flops - count_flops(lambda: ground.bench.codec.decode(decoded)) / (FRAMES - 1)
+            rows = rows or [found["rows"][1] | {"name": "codec"}]
             rows.append(found["rows"][0] | {
-                "name": who, "diversity": many,
+                "diversity": mean_diversity(who, ground, min(s.varied, s.judged), s.seeds),
                 "evaluations a clip": price["evaluations_per_clip"],
-                "GFLOP a frame": scoreboard.giga(price["flops_per_frame"] - decoding),
-                "GFLOP a frame, decoded": scoreboard.giga(price["flops_per_frame"])})
+                "GFLOP a frame": round(alone / 1e9, 4),
+                "GFLOP a frame, decoded": round(flops / 1e9, 4)})
             cost[f"{name}: {who}"] = round(price["seconds_per_frame"], 4)
-        rows += compare(f"{STUDENT} - teacher", judged, known, truth)
+        rows += compare_judged(f"{STUDENT} - teacher", judged[STUDENT], judged["teacher"], truth)
         return {STUDENT: [row | {"set": name} for row in rows], "cost": cost}
 
     def collect(self):
@@ -227,8 +179,11 @@ class Ablation(Study):
         found = {}
         for name in (name for name, seed in self.size.plan if not seed):
             label, updates = f"{name}-seed0", self.recipe(name, 0).updates
-            path = self.folder / "shown" / f"{label}-{updates}-{long.LATENTS}.safetensors"
-            found[f"end {label}"] = read(path)[0]["latents"][0].clone()
+            avatar = loading.load(str(kept(self.folder / label, updates)))
+            given = self.ground_of(LONG)
+            one = replace(given.given, data=given.given.data.select([0]))
+            made, = make_student_latents(avatar.model, one, frames=LONG)
+            found[f"end {label}"] = made[0]
             if name in TAKEN_APART:
                 for update in (0, *self.size.points, updates):
                     path = distillation.probed(self.folder / label, update)
@@ -245,13 +200,6 @@ class Ablation(Study):
             return {"row": name}
         return {"row": name, "title": ROWS[name].title, "like": ROWS[name].like,
                 "knob": ROWS[name].knob, "seed": seed}
-
-    def combine(self, result, rows):
-        """Rows that were not run say so."""
-        finished = {(row["row"], row["seed"]) for row in rows if row.get("part") == "training"}
-        return rows if result == STUDENT else rows + [
-            self.about(name, seed) | {"part": "not run"} for name, seed in self.size.plan
-            if (name, seed) not in finished]
 
 
 def looked_at(seen, label, pictures):
@@ -275,7 +223,7 @@ def gaps(seen):
     return torch.stack([x.flatten(1).std(1), *apart], dim=1)
 
 
-def curve(run):
+def training_curve(run):
     """The figures of a run's metrics.jsonl, averaged over 5 updates, as rows."""
     return [{"part": "training", "update": row.pop("step")} | row
             for row in averaged(read_metrics(run), EVERY, CURVE)]

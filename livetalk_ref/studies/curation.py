@@ -2,11 +2,12 @@
 
 import torch
 
-from livetalk_ref import curation, load
+from livetalk_ref import curation, loading
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.judge.metrics import brightness, sharpness
-from livetalk_ref.load import load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.nets.restorer import difference, through
+from livetalk_ref.judge.distances import area_under_curve
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import snippets
 from livetalk_ref.world.degrade import KINDS, Degradation, degrade
@@ -19,14 +20,10 @@ UNSEEN = 1536       # the restorer was trained on faces of clips before this num
 class Curation(Study):
     """Scores, kinds of damage, and what became of the conditions."""
 
-    name = "curation"
-
-    def __init__(self, quick=False, compiled=False, **where):
-        super().__init__(quick, compiled, **where)
-        self.count = 32 if quick else curation.COUNT
+    name, sizes = "curation", {"count": (curation.COUNT, 32)}
 
     def key(self):
-        return load.checkpoints_key(curation.key(), "codec", "restorer")
+        return loading.checkpoints_key(curation.key(), "codec", "restorer")
 
     def jobs(self):
         return [once("curation", "curation", lambda: (self.rows(), {}))]
@@ -38,20 +35,7 @@ class Curation(Study):
         seen = curation.pictures(clips.latents[unseen, 0], codec)
         rows = score_rows(clips.select(unseen), [made.record[i] for i in unseen.tolist()], seen)
         rows += kind_rows(codec, restorer) + condition_rows(clips, made, codec)
-        limits = {"part": "limits", "name": "kept below, mended below", "doubt": curation.DOUBT,
-                  "remains": curation.MEND}
-        return [*rows, prompt_row(clips, made), limits]
-
-
-def auc(scores, bad):
-    """Chance that a bad one scores higher than a good one; ties count half.
-
-    scores (N,), bad (N,) bool. 0.5 is guessing, 1 is perfect.
-    """
-    scores = torch.as_tensor(scores, dtype=torch.float64)
-    high, low = scores[bad], scores[~bad]
-    gap = high[:, None] - low
-    return ((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()).item()
+        return [*rows, prompt_row(clips, made)]
 
 
 def plain_scores(pictures):
@@ -67,10 +51,11 @@ def score_rows(clips, record, seen):
     scores = {"the restorer's doubt": [row["doubt"] for row in record],
               "damage that it sees": [row["damage"] for row in record]} | plain_scores(seen)
     return [{"part": "score", "name": name, "clips": len(clips),
-             "auc": round(auc(values, clips.degraded), 4)} for name, values in scores.items()]
+             "auc": round(area_under_curve(values, clips.degraded), 4)}
+            for name, values in scores.items()]
 
 
-def shares(did):
+def shares_of(did):
     """{what was done: its share}."""
     return {word: round(did.count(word) / len(did), 4) for word in (KEPT, MENDED, REPLACED)}
 
@@ -84,17 +69,19 @@ def kind_rows(codec, restorer, count=64):
     rows = []
     for kind in (None, *KINDS):
         g = torch.Generator().manual_seed(0)
-        bad = torch.cat([damaged(picture, kind, g, n) for n, picture in enumerate(clean)])
+        bad = torch.cat([damaged_picture(picture, kind, g, n) for n, picture in enumerate(clean)])
         seen = through(codec, bad)
         mended, doubt, damage, remains = restorer.mend(seen)
         rows.append({"part": "damage", "name": kind or "none", "clips": len(clean),
-                     "damage": mean(difference(seen, clean)), "damage, said": mean(damage),
-                     "remains": mean(difference(mended, clean)), "remains, said": mean(remains)}
-                    | shares(curation.decide(doubt, remains)))
+                     "damage": mean_of_all(difference(seen, clean)),
+                     "damage, said": mean_of_all(damage),
+                     "remains": mean_of_all(difference(mended, clean)),
+                     "remains, said": mean_of_all(remains)}
+                    | shares_of(curation.decide(doubt, remains)))
     return rows
 
 
-def damaged(picture, kind, generator, seed):
+def damaged_picture(picture, kind, generator, seed):
     """A picture (3, H, W) with one kind of damage, or none, as (1, 3, H, W)."""
     if kind is None:
         return picture[None]
@@ -102,7 +89,7 @@ def damaged(picture, kind, generator, seed):
     return degrade(picture[None], Degradation(((kind, strength),), seed), generator)
 
 
-def mean(values):
+def mean_of_all(values):
     return round(values.mean().item(), 3)
 
 
@@ -116,10 +103,10 @@ def condition_rows(clips, made, codec):
         did = [made.record[i]["did"] for i in some.tolist()]
         same = torch.tensor([i for i, word in zip(some.tolist(), did) if word != REPLACED])
         truth = render(clips.identity[same], clips.state[same, 0].float(), SIZE)
-        before, after = (mean(difference(curation.pictures(c.latents[same, 0], codec), truth))
-                         for c in (clips, made.clips))
+        before, after = (mean_of_all(difference(curation.pictures(latents, codec), truth))
+                         for latents in (c.latents[same, 0] for c in (clips, made.clips)))
         rows.append({"part": "references", "name": name, "clips": len(some), "before": before,
-                     "after": after} | shares(did))
+                     "after": after} | shares_of(did))
     return rows
 
 

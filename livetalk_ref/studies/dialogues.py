@@ -1,14 +1,11 @@
-"""Scripted dialogues as three systems perform them, after LiveTalk's table 2; and a turn's wait.
+"""Scripted dialogues as three systems perform them, after LiveTalk's table 2: multiturn.
 
 All systems get the same portrait, sound and prompts. One stream is ours: one session, one cache,
 an interruption rolls it back. The restarted student begins anew at every turn. The teacher makes
 a fresh clip for each reply, as large video models do, and stands still while the user speaks.
 Of the paper's nine dimensions four have numbers here: coherence across turns, emotional fit,
 behaviour while listening, lips. The content dimensions judge words, which all systems share: they
-stay empty. T frames of a dialogue.
-
-    multiturn       the three systems, means with 95 % intervals over dialogues
-    turn_latency    how long a turn's answer takes in a live conversation, part by part
+stay empty. Means have 95 % intervals over dialogues. T frames of a dialogue.
 """
 
 import statistics
@@ -20,18 +17,17 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref import generate
-from livetalk_ref.judge import stats, turn_latency
+from livetalk_ref.judge.distances import with_interval
 from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.metrics import SETTLED, change, mouth_correlation
-from livetalk_ref.judge.panel import Judges
-from livetalk_ref.live import scenarios
-from livetalk_ref.live.commands import best_student
+from livetalk_ref.studies import scenarios
+from livetalk_ref.live.systems import best_student
 from livetalk_ref.live.systems import streaming
 from livetalk_ref.live.think import LISTENING
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession
-from livetalk_ref.studies.work import Job, Study, once
+from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.world.speech import say
 from livetalk_ref.world.state import EXPRESSIONS
 from livetalk_ref.world.visemes import visemes
@@ -43,10 +39,9 @@ POSE = ("turn", "nod", "tilt")
 CLOSED = 0.15       # of the mouth's opening
 OURS, RESTARTED, CLIPS = "one stream", "restarted each turn", "teacher, a clip each turn"
 WAIT = "seconds to a reply's first picture"
-HIGHER, LOWER = "higher", "lower"
-BETTER = {"identity across turns": HIGHER, "colour step": LOWER, "pose step": LOWER,
-          "step over usual": LOWER, "expression right": HIGHER, "listening motion": "close to ours",
-          "mouth closed listening": HIGHER, "mouth correlation": HIGHER, "Sync-C": HIGHER}
+NUMBERS = ("identity across turns", "colour step", "pose step", "step over usual",
+           "expression right", "listening motion", "mouth closed listening", "mouth correlation",
+           "Sync-C")
 
 
 class Dialogues(Study):
@@ -54,14 +49,7 @@ class Dialogues(Study):
 
     name = "dialogues"
 
-    def __init__(self, quick=False, compiled=False, count=None, steps=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.scenarios = scenarios.read()[:count or (2 if quick else None)]
-        self.steps = steps or (2 if quick else None)        # of the teacher; None: its own
-
-    @cached_property
-    def judges(self):
-        return Judges.load()
+    sizes = {"count": (100, 2), "steps": (None, 2)}         # steps of the teacher; None: its own
 
     @cached_property
     def systems(self):
@@ -76,29 +64,24 @@ class Dialogues(Study):
                 f"{scenarios.VERSION}")
 
     def jobs(self):
-        made = [Job(f"{name.replace(',', '').replace(' ', '-')}-{scenario.id}", ("multiturn",),
+        return [Job(f"{name.replace(',', '').replace(' ', '-')}-{scenario.id}", ("multiturn",),
                     partial(self.hold, name, scenario))
-                for name in (OURS, RESTARTED, CLIPS) for scenario in self.scenarios]
-        return [*made, once("turn_latency", "turn_latency",
-                            partial(turn_latency.measure, 2 if self.quick else 8))]
+                for name in (OURS, RESTARTED, CLIPS) for scenario in scenarios.read()[:self.count]]
 
     def hold(self, name, scenario):
         """One dialogue by one system, judged."""
         yield
         film = self.systems[name](scenario)
         yield
-        return {"multiturn": [{"system": name, "numbers": judge(film, self.judges),
+        return {"multiturn": [{"system": name, "numbers": judge_dialogue(film, self.judges),
                                "seconds": film.seconds}]}
 
     def combine(self, result, rows):
-        return rows if result == "turn_latency" else [
-            line(name, [row["numbers"] for row in rows if row["system"] == name])
-            for name in (OURS, RESTARTED, CLIPS)]
+        return [dialogue_row(name, [row["numbers"] for row in rows if row["system"] == name])
+                for name in (OURS, RESTARTED, CLIPS)]
 
     def costs(self, result, rows):
         """The median wait of every system."""
-        if result != "multiturn":
-            return {}
         return {f"{name}: {WAIT}": round(statistics.median(
             wait for row in rows if row["system"] == name for wait in row["seconds"]), 3)
             for name in (OURS, RESTARTED, CLIPS)}
@@ -108,7 +91,7 @@ class Dialogues(Study):
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SpokenLine:
     """A line's sound (n,), whole frames of it, its prompt, emotion and mouth (n / 1000, 3)."""
 
     samples: torch.Tensor
@@ -118,7 +101,7 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Turn:
+class ScriptedTurn:
     """Silent samples while the user speaks, then lines; cut: the interruption's sample, or None."""
 
     silence: int
@@ -148,20 +131,20 @@ class Film:
         self.shown += len(frames)
 
 
-def speak(line, voice):
-    """A scenario's line as `Spoken`."""
+def speak_line(line, voice):
+    """A scenario's line as `SpokenLine`."""
     spoken = say(line.text, voice)
     samples = F.pad(spoken.samples, (0, PAUSE))
     frames = -(-len(samples) // SAMPLES_PER_FRAME)
     samples = F.pad(samples, (0, frames * SAMPLES_PER_FRAME - len(samples)))
-    return Spoken(samples, line.prompt, line.emotion, visemes(spoken.phones, frames))
+    return SpokenLine(samples, line.prompt, line.emotion, visemes(spoken.phones, frames))
 
 
-def script(scenario):
+def script_turns(scenario):
     """The turns of a scenario as sound."""
-    return [Turn(int(turn.seconds * RATE) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME,
-                 [speak(line, scenario.voice) for line in turn.reply],
-                 turn.cut and int(turn.cut * RATE)) for turn in scenario.turns]
+    return [ScriptedTurn(int(turn.seconds * RATE) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME,
+                         [speak_line(line, scenario.voice) for line in turn.reply],
+                         turn.cut and int(turn.cut * RATE)) for turn in scenario.turns]
 
 
 def seeded(scenario, number=0):
@@ -171,19 +154,19 @@ def seeded(scenario, number=0):
 def one_stream(avatar, scenario):
     """Ours: one `AvatarSession` for the whole dialogue."""
     session, film = open_session(avatar, scenario, 0), Film()
-    for turn in script(scenario):
-        perform(session, turn, film, film.shown)
+    for turn in script_turns(scenario):
+        perform_turn(session, turn, film, film.shown)
     return film
 
 
 def restarted(avatar, scenario):
     """The same student, from the portrait at the beginning of every turn."""
     film = Film()
-    for number, turn in enumerate(script(scenario)):
+    for number, turn in enumerate(script_turns(scenario)):
         began = time.perf_counter()
         session = open_session(avatar, scenario, number)
         opened = time.perf_counter() - began
-        perform(session, turn, film, 0)
+        perform_turn(session, turn, film, 0)
         film.seconds[-1] += opened
     return film
 
@@ -194,7 +177,7 @@ def open_session(avatar, scenario, number):
 
 
 @torch.inference_mode()
-def perform(session, turn, film, before):
+def perform_turn(session, turn, film, before):
     """One turn of a session that has shown `before` frames: listen, answer, perhaps break off."""
     start, made = film.shown, []
     session.change_prompt(LISTENING)
@@ -211,10 +194,10 @@ def perform(session, turn, film, before):
     if turn.cut:
         end = before + (turn.silence + turn.cut) // SAMPLES_PER_FRAME
         frames = frames[:session.interrupt(min(end, before + len(frames))) - before]
-    place(film, turn, frames, start)
+    note_turn(film, turn, frames, start)
 
 
-def place(film, turn, frames, start):
+def note_turn(film, turn, frames, start):
     """Note the frames of a turn with what was heard and asked at each."""
     quiet, count = turn.silence // SAMPLES_PER_FRAME, len(frames)
     samples = torch.cat([torch.zeros(turn.silence), *(line.samples for line in turn.lines)])
@@ -238,7 +221,7 @@ def clip_each_turn(avatar, scenario, steps=None):
     film, picture = Film(), portrait_of(scenario.identity, avatar.size)
     steps, guidance = generate.settle(avatar, steps)
     last = picture
-    for number, turn in enumerate(script(scenario)):
+    for number, turn in enumerate(script_turns(scenario)):
         sound = torch.cat([line.samples for line in turn.lines])
         began = time.perf_counter()
         seed = scenario.identity * 100 + number
@@ -249,7 +232,7 @@ def clip_each_turn(avatar, scenario, steps=None):
         quiet = turn.silence // SAMPLES_PER_FRAME
         if turn.cut:
             clip = clip[:turn.cut // SAMPLES_PER_FRAME]
-        place(film, turn, torch.cat([last[None].expand(quiet, -1, -1, -1), clip]), film.shown)
+        note_turn(film, turn, torch.cat([last[None].expand(quiet, -1, -1, -1), clip]), film.shown)
         film.seams[-1] += quiet             # it begins anew with the clip
         last = clip[-1]
     return film
@@ -258,17 +241,17 @@ def clip_each_turn(avatar, scenario, steps=None):
 # What is judged.
 
 
-def judge(film, judges):
-    """The numbers of one dialogue: {name in BETTER: value or None}."""
+def judge_dialogue(film, judges):
+    """The numbers of one dialogue: {name in NUMBERS: value or None}."""
     frames = torch.cat(film.frames)                                     # (T, 3, H, W)
     reading = judges.reader.read(frames)
-    return coherence(frames, reading, film.seams[1:]) | \
-        {"expression right": expression(reading, film.marks)} | \
-        listening(frames, reading, film.listening) | \
-        lips(frames, reading, film, judges)
+    return seam_numbers(frames, reading, film.seams[1:]) | \
+        {"expression right": lines_right(reading, film.marks)} | \
+        listening_numbers(frames, reading, film.listening) | \
+        lip_numbers(frames, reading, film, judges)
 
 
-def coherence(frames, reading, seams):
+def seam_numbers(frames, reading, seams):
     """What happens at the seams between turns; the usual change is the median of the frames that
     change at all: a clip's last picture stands while the user speaks."""
     alike, colour, pose, step = [], [], [], []
@@ -289,17 +272,17 @@ def coherence(frames, reading, seams):
             for name, values in zip(names, (alike, colour, pose, step))}
 
 
-def expression(reading, marks):
+def lines_right(reading, marks):
     """Share of lines in most of whose settled frames the asked expression is read."""
     shown, right = reading.expression(), []
-    for first, end, emotion in joined(marks):
+    for first, end, emotion in join_emotions(marks):
         part = shown[first + SETTLED:end]
         if len(part) >= 4:
             right.append((part == EXPRESSIONS.index(emotion)).float().mean().item() > 0.5)
     return sum(right) / len(right) if right else None
 
 
-def joined(marks):
+def join_emotions(marks):
     """Lines in a row of one emotion are judged together: most are too short to settle alone."""
     merged = []
     for first, end, emotion in marks:
@@ -310,7 +293,7 @@ def joined(marks):
     return merged
 
 
-def listening(frames, reading, stretches):
+def listening_numbers(frames, reading, stretches):
     """Motion, in 1/255 a frame, and the share of frames with a closed mouth while the user speaks;
     the first half second, in which an answer may fade, does not count."""
     motion, closed, opening = [], [], reading.column("mouth_open")
@@ -322,7 +305,7 @@ def listening(frames, reading, stretches):
             "mouth closed listening": statistics.fmean(closed) if closed else None}
 
 
-def lips(frames, reading, film, judges):
+def lip_numbers(frames, reading, film, judges):
     """Mouth against the true one of the phones, and the SyncNet's confidence where one ships."""
     mouth, heard = torch.cat(film.mouths), torch.cat(film.heard)
     row = {"mouth correlation": mouth_correlation(reading.column("mouth_open"), mouth[:, 0]),
@@ -332,16 +315,11 @@ def lips(frames, reading, film, judges):
     return row
 
 
-def line(name, rows):
+def dialogue_row(name, rows):
     """A row of the result: means with 95 % intervals over dialogues; content stays empty."""
     found = {"name": name, "dialogues": len(rows)}
-    for key in BETTER:
-        values = [row[key] for row in rows if row[key] is not None]
-        if values:
-            mean, low, high = stats.bootstrap(values)
-            found[key], found[f"{key} 95%"] = round(mean, 4), [round(low, 4), round(high, 4)]
-        else:
-            found[key] = None
+    for key in NUMBERS:
+        found |= with_interval(key, [row[key] for row in rows]) or {key: None}
     return found | dict.fromkeys(scenarios.CONTENT)
 
 

@@ -16,11 +16,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from livetalk_ref import load
-from livetalk_ref.judge import lips, metrics
+from livetalk_ref import loading
+from livetalk_ref.judge import metrics
+from livetalk_ref.judge.distances import area_under_curve
 from livetalk_ref.judge.lips import sync
-from livetalk_ref.judge.panel import Judges, expression_right
-from livetalk_ref.load import load_module
+from livetalk_ref.judge.metrics import expression_right
 from livetalk_ref.nets.reader import COLUMNS, READ
 from livetalk_ref.studies.work import Study, once
 from livetalk_ref.world import clips
@@ -30,13 +30,13 @@ from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sampl
 from livetalk_ref.world.motion import reference_state
 from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 
-CLIPS = 64
 SPLIT = "check"
 STEPS = (0.0, 0.25, 0.5, 1.0)       # how far two faces' one factor is apart, in its range
 FACES = 32                          # pairs for each factor and step
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHUFFLED = 8 * SAMPLES_PER_FRAME    # samples of the windows that change places: half a second
 LATEST = 8 * SAMPLES_PER_FRAME      # samples by which sound is delayed at most
+SHIFT = 10                          # frames by which truth is shifted, at most
 LOUDEST = 0.15                      # standard deviation of the strongest flicker
 CELLS = 6                           # flicker comes in this many patches a side
 FADE = 8                            # frames of a fade
@@ -46,26 +46,18 @@ TINT = 0.4                          # length of the strongest colour shift
 class JudgesTried(Study):
     """The judges on known answers."""
 
-    name = "judges"
-
-    def __init__(self, quick=False, compiled=False, count=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.count = count or (4 if quick else CLIPS)
+    name, sizes = "judges", {"count": (64, 4)}      # clips
 
     def key(self):
-        return load.checkpoints_key(Judges.load().key(), "codec")
+        return loading.checkpoints_key(self.judges.key(), "codec")
 
     def jobs(self):
         few = max(2, self.count // 4)
-        reader, net, codec = (load_module(name) for name in ("reader", "sync", "codec"))
-
-        def syncnet():
-            found = lips.check(net, SPLIT, self.count)
-            return [{"judge": "SyncNet"} | {key: round(value, 4) for key, value in found.items()}]
-
-        works = {"reader": lambda: reader_rows(reader, codec, self.count),
-                 "identity": lambda: identity_rows(reader, self.count // 2),
-                 "damage": lambda: damage_rows(reader, net, codec, few), "syncnet": syncnet}
+        judges, codec = self.judges, loading.load_module("codec")
+        works = {"reader": partial(reader_rows, judges.reader, codec, self.count),
+                 "identity": partial(identity_rows, judges.reader, self.count // 2),
+                 "damage": partial(damage_rows, judges, codec, few),
+                 "syncnet": partial(sync_rows, judges.syncnet, self.count)}
         return [once(name, "judges", lambda work=work: (work(), {}))
                 for name, work in works.items()]
 
@@ -80,7 +72,7 @@ def share_explained(read, truth):
 
 
 @torch.inference_mode()
-def views(number, codec):
+def spoilt_views(number, codec):
     """A clip of the split, and its frames as rendered, through the codec, and spoilt."""
     clip = clips.script(SPLIT, number, clips.FRAMES, degraded=0.0)
     frames = clips.film(clip)
@@ -94,7 +86,7 @@ def reader_rows(reader, codec, count):
     """What the reader reads right in `count` clips: R2 of every column, share of expressions."""
     read, truth, right = {}, [], {}
     for number in range(count):
-        clip, shown = views(number, codec)
+        clip, shown = spoilt_views(number, codec)
         truth.append(clip.state[:, COLUMNS])
         starts, prompts = zip(*clip.prompts)
         for name, frames in shown.items():
@@ -112,7 +104,7 @@ def reader_rows(reader, codec, count):
     return rows
 
 
-def pairs(factor, step, count):
+def face_pairs(factor, step, count):
     """Two batches of faces that are alike but for one factor: two `Identity` of `count`.
 
     step: the share of a continuous factor's range between them; any other choice of a
@@ -133,7 +125,7 @@ def pairs(factor, step, count):
 
 
 @torch.inference_mode()
-def alike(reader, faces):
+def face_likeness(reader, faces):
     """Cosines (N,) of two batches of faces, each doing something else."""
     generator = torch.Generator().manual_seed(1)
     vectors = [reader.read(render(face, torch.stack([reference_state(generator)
@@ -142,23 +134,18 @@ def alike(reader, faces):
     return (vectors[0] * vectors[1]).sum(1)
 
 
-def verified(same, other):
-    """How often a pair of one face is more alike than a pair of two: the area under the ROC."""
-    gap = same[:, None] - other[None]
-    return ((gap > 0).double().mean() + (gap == 0).double().mean() / 2).item()
-
-
 def identity_rows(reader, count=FACES, factors=(*CONTINUOUS, *CATEGORICAL)):
     """Pairs that differ in one factor, step by step: how far the embedding moves, and how often
     such a pair is told from a pair of one face. The last rows are of all factors together."""
     rows = []
     for factor in factors:
-        same = alike(reader, pairs(factor, 0.0, count))
+        same = face_likeness(reader, face_pairs(factor, 0.0, count))
         for step in STEPS if factor in CONTINUOUS else (0.0, 1.0):
-            cosine = alike(reader, pairs(factor, step, count))
+            cosine = face_likeness(reader, face_pairs(factor, step, count))
+            apart = area_under_curve(torch.cat([-same, -cosine]), torch.arange(2 * count) >= count)
             rows.append({"judge": "identity", "factor": factor, "step": step, "pairs": count,
                          "drift": round(1 - cosine.mean().item(), 4),
-                         "verified": round(verified(same, cosine), 4)})
+                         "verified": round(apart, 4)})
     for kind, names in (("continuous", CONTINUOUS), ("categorical", CATEGORICAL)):
         for step in STEPS if kind == "continuous" else (0.0, 1.0):
             some = [row for row in rows if row["factor"] in names and row["step"] == step]
@@ -171,14 +158,14 @@ def identity_rows(reader, count=FACES, factors=(*CONTINUOUS, *CATEGORICAL)):
 
 
 @torch.inference_mode()
-def damage_rows(reader, net, codec, count):
+def damage_rows(judges, codec, count):
     """Every number of the table for truth after each corruption, at growing strength, on
     average over `count` clips in which somebody speaks."""
     found, number, spoken = {}, 0, 0
     while spoken < count:
-        clip, shown = views(number, codec)
+        clip, shown = spoilt_views(number, codec)
         number += 1
-        if sync(net, shown["rendered"], clip.samples).offset is None:
+        if sync(judges.syncnet, shown["rendered"], clip.samples).offset is None:
             continue
         frames, g = shown["rendered"], torch.Generator().manual_seed(number)
         truth = metrics.Truth.of(clip.state, frames, shown["through the codec"])
@@ -187,14 +174,41 @@ def damage_rows(reader, net, codec, count):
             for strength in STRENGTHS:
                 some, sound = damage(frames, clip.samples, strength,
                                      torch.Generator().manual_seed(number))
-                row, _ = Judges(reader, net).numbers(some, sound, truth)
+                row, _ = judges.numbers(some, sound, truth)
                 found.setdefault((name, strength), []).append(row)
         spoken += 1
     return [{"judge": "damage", "corruption": name, "strength": strength, "clips": count} |
-            mean(rows) for (name, strength), rows in found.items()]
+            mean_row(rows) for (name, strength), rows in found.items()]
 
 
-def mean(rows):
+@torch.inference_mode()
+def sync_rows(net, count, frames=80):
+    """What the SyncNet gets right on the first `count` clips, of those that speak.
+
+    The share whose true offset is found exactly, and to one frame as in the original; the share in
+    which truth shifted by -10 .. 10 frames is found to be shifted by just that; mean Sync-C and
+    Sync-D of truth, and of the same faces with another clip's sound.
+    """
+    rows, before = [], None
+    for number in range(count):
+        clip = clips.script(SPLIT, number, frames + 2 * SHIFT, degraded=0.0)
+        whole, samples = clips.film(clip), clip.samples[1000 * SHIFT:1000 * (SHIFT + frames)]
+        true = sync(net, whole[SHIFT:SHIFT + frames], samples)
+        if true.offset is None:
+            continue
+        late = (-1) ** number * (1 + number % SHIFT)
+        shifted = sync(net, whole[SHIFT - late:SHIFT - late + frames], samples)
+        other = sync(net, whole[SHIFT:SHIFT + frames], samples if before is None else before)
+        rows.append({"found": true.offset == 0, "found within 1": abs(true.offset) <= 1,
+                     "shift found": shifted.offset == late, "confidence": true.confidence,
+                     "distance": true.distance,
+                     "confidence with other sound": other.confidence if rows else None,
+                     "distance with other sound": other.distance if rows else None})
+        before = samples
+    return [{"judge": "SyncNet", "clips": len(rows)} | mean_row(rows)]
+
+
+def mean_row(rows):
     """The means of many rows' numbers, where there are any."""
     columns = {key: [row[key] for row in rows if row[key] is not None] for key in rows[0]}
     return {key: round(sum(values) / len(values), 4) for key, values in columns.items() if values}
@@ -227,7 +241,7 @@ def dropped_frames(frames, samples, strength, generator):
     return frames[shown], samples
 
 
-def freeze(frames, samples, strength, generator):
+def frozen_end(frames, samples, strength, generator):
     """The last share of the clip is one held frame."""
     stop = round((1 - strength) * (len(frames) - 1))
     return frames[torch.arange(len(frames)).clamp(max=stop)], samples
@@ -283,7 +297,7 @@ def corruptions(other):
     """All corruptions by name; other: the frames of another face, for the identity swap."""
     return {"shuffled audio": shuffled_audio, "delayed audio": delayed_audio,
             "dropped frames": dropped_frames, "added flicker": added_flicker,
-            "fade to black": fade_to_black, "blur": blur, "freeze": freeze,
+            "fade to black": fade_to_black, "blur": blur, "freeze": frozen_end,
             "colour shift": colour_shift, "identity swap": partial(identity_swap, other)}
 
 

@@ -9,21 +9,33 @@
     ode_whose       a student of an autoregressive teacher's trajectories instead
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
 
-from livetalk_ref import load, stages, trajectories
+from livetalk_ref import loading, stages, trajectories
 from livetalk_ref.errors import Progress
 from livetalk_ref.files import averaged, read_metrics
-from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid
+from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid, x0_from_velocity
 from livetalk_ref.generate import GUIDANCE, PLAIN
-from livetalk_ref.judge import benchmark, evaluate, long, stats, students
-from livetalk_ref.ode import straightness, trajectory
+from livetalk_ref.judge.benchmarks import PAPERS, Benchmark
+from livetalk_ref.judge.distances import compare_judged, rows_by_block, with_interval
+from livetalk_ref.judge.evaluate import (
+    LONG,
+    ClipMaker,
+    batched,
+    evaluate_maker,
+    evaluate_once,
+    find_maker,
+)
+from livetalk_ref.judge.metrics import block_numbers
+from livetalk_ref.ode import behind_noisy, causal_trajectory, trajectory
+from livetalk_ref.trajectories import straightness
+from livetalk_ref.rollout import SIGMAS
 from livetalk_ref.studies.work import Job, Study, followed
-from livetalk_ref.train import kept
-from livetalk_ref.world import latents
+from livetalk_ref.runs import kept
+from livetalk_ref.world.latents import WINDOW, cache_key
 
 EVERY = 50      # updates that one point of a loss curve averages
 BATCH = 8       # whole paths at a time
@@ -34,7 +46,7 @@ RIVAL = "livetalk"      # the variant of `ode.ode_loss` that ours is compared wi
 
 
 @dataclass(frozen=True)
-class Size:
+class OdeSize:
     """How much of everything."""
 
     pairs: tuple = (250, 1000, 2000)
@@ -44,7 +56,7 @@ class Size:
     kept: tuple = stages.ODE_KEPT
     held_out: int = 64                      # trajectories for the error
     judged: int = 48                        # held-out clips along training
-    sets: tuple = ("studio", "wild", "celeb")
+    sets: tuple = PAPERS
     clips: int = 100                        # of a benchmark
     long_sets: tuple = ("studio",)
     long: int = 24                          # long clips of one of these
@@ -54,26 +66,25 @@ class Size:
     causal_steps: int = 3000
 
 
-FULL = Size()
-QUICK = Size(pairs=(16, 32), seeds=(0, 1), steps=4, short=1, kept=(1, 4), held_out=4, judged=4,
-             sets=("studio",), clips=4, long=2, walked=2, causal_pairs=16, causal_clips=32,
-             causal_steps=4)
+FULL = OdeSize()
+QUICK = OdeSize(pairs=(16, 32), seeds=(0, 1), steps=4, short=1, kept=(1, 4), held_out=4, judged=4,
+                sets=("studio",), clips=4, long=2, walked=2, causal_pairs=16, causal_clips=32,
+                causal_steps=4)
 
 
-class Convergence(Study):
+class OdeStudy(Study):
     """All jobs of one size; the methods that do them are generators that return rows."""
 
-    name = "ode"
+    name, sizes = "ode", {"size": (FULL, QUICK)}
 
-    def __init__(self, quick=False, compiled=False, size=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.size, self.grounds = size or (QUICK if quick else FULL), {}
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
         self.seeds = self.size.seeds
-        self.causal = self.folder / "teacher_causal" if quick else trajectories.CAUSAL
+        self.causal = self.folder / "teacher_causal" if self.quick else trajectories.CAUSAL
 
     def key(self):
-        world = latents.cache_key(load.load_module("codec"))
-        return load.checkpoints_key(world, "codec", "teacher")
+        codec = loading.load_module("codec")
+        return loading.checkpoints_key(cache_key(codec), "codec", "teacher")
 
     def jobs(self):
         s = self.size
@@ -94,7 +105,7 @@ class Convergence(Study):
             made += [Job(f"{name}-{model}", (BENCHMARKS, BLOCKS), partial(self.judge, name, model))
                      for model in (*self.models, "codec")]
             made += [Job(f"compare-{name}", (BENCHMARKS,), partial(self.compare, name))]
-        made += [Job(f"long-{name}-{model}", (BLOCKS,), partial(self.roll, name, model))
+        made += [Job(f"long-{name}-{model}", (BLOCKS,), partial(self.judge, name, model, LONG))
                  for name in s.long_sets for model in self.models]
         causal = {"count": s.causal_pairs, "seed": first, "teacher": "causal"}
         made += [Job("teacher_causal", (), self.tune),
@@ -123,28 +134,24 @@ class Convergence(Study):
         return found
 
     @cached_property
-    def bench(self):
-        return students.HeldOutBench(self.size.judged)
-
-    @cached_property
     def held_out(self):
         paths = trajectories.from_shipped(self.size.held_out, "held_out")
         return trajectories.Trajectories.load(list(paths)).select(range(self.size.held_out))
 
-    def ground(self, name):
-        """A benchmark's clips and judges, with judges that see every block too."""
-        if name not in self.grounds:
-            self.grounds[name] = benchmark.Ground.make(name, self.size.clips)
-        return self.grounds[name]
+    def row(self, name, *model, **options):
+        """A maker's row on held-out clips."""
+        made = model[0] if isinstance(model[0], ClipMaker) else \
+            find_maker(*model, name=name, **options)
+        return evaluate_maker(made, self.ground("held_out", self.size.judged))[0]["rows"][0]
 
     # The jobs.
 
     def bend(self):
-        held_out = evaluate.HeldOut.make(load.load_module("codec"), self.size.walked)
-        model, rows = load.load_module("teacher"), []
+        bench = Benchmark.build(loading.load_module("codec"), "held_out", self.size.walked)
+        model, rows = loading.load_module("teacher"), []
         for label, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
             states = []
-            for path in walks(model, held_out, guidance):
+            for path in walks(model, bench, guidance, partial(trajectory, kept=TEACHER_STEPS)):
                 states.append(path)
                 yield
             rows += straightness_rows(torch.cat(states), label)
@@ -163,7 +170,8 @@ class Convergence(Study):
                                   compiled=self.compiled, keep=self.size.kept,
                                   causal=self.causal, **options)
         yield from followed(label, states)
-        return {into: loss_curve(self.folder / label, options)}
+        return {into: [options | row for row in averaged(read_metrics(self.folder / label),
+                                                         EVERY)]}
 
     def tune(self):
         states = stages.run_stage("teacher_causal", self.causal, self.size.causal_steps,
@@ -174,81 +182,92 @@ class Convergence(Study):
 
     def snapshot(self, label, step, into, options):
         yield
-        model = load.load_module(kept(self.folder / label, step), "dit")
-        return {into: [options | {"update": step} | students.level_errors(model, self.held_out)
-                       | self.bench.student("student", model)]}
+        path = kept(self.folder / label, step)
+        return {into: [options | {"update": step} | level_errors(loading.load_module(path, "dit"),
+                                                                 self.held_out)
+                       | self.row("student", path)]}
 
     def exits(self, step):
         """What the student believes after each of its four steps: how much does it blur?"""
         yield
-        run = self.folder / f"pairs{self.size.pairs[-1]}-seed{self.size.seeds[0]}"
-        model = load.load_module(kept(run, step), "dit")
-        return {TRAINING: [{"update": step, "exit": k + 1}
-                           | self.bench.student("exit", model, exit=k) for k in range(4)]}
+        path = kept(self.folder / f"pairs{self.size.pairs[-1]}-seed{self.size.seeds[0]}", step)
+        return {TRAINING: [{"update": step, "exit": k + 1} | self.row("exit", path, exit=k)
+                           for k in range(4)]}
 
     def reference(self):
-        yield
-        model, rows = load.load_module("teacher"), [self.bench.truth()]
-        for name, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
+        rows = [self.row("truth through the codec", "codec")]
+        for label, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
             for steps in (STUDENT_STEPS, TEACHER_STEPS):
-                rows.append(self.bench.teacher(f"teacher, {name}, {steps} steps", model,
-                                               steps=steps, guidance=guidance)
-                            | {"steps": steps, "guidance": name})
+                yield
+                rows.append(self.row(f"teacher, {label}, {steps} steps", "teacher", steps, guidance)
+                            | {"steps": steps, "guidance": label})
         return {TRAINING: rows}
 
     def causal_reference(self):
         yield
         model = trajectories.load_teacher("causal", run=self.causal)
-        return {WHOSE: [self.bench.causal_teacher("autoregressive teacher", model, GUIDANCE)]}
 
-    def judge(self, name, model):
-        """A model on a benchmark: its line there, and one for each of its 7 blocks."""
+        def films(bench, batch, watch):
+            for path in walks(model, bench, GUIDANCE, causal_trajectory):
+                yield from bench.decode(path[:, -1])
+
+        return {WHOSE: [self.row(None, ClipMaker("autoregressive teacher", films, model))]}
+
+    def judge(self, name, model, frames=WINDOW):
+        """A model on a benchmark: its row there, and one for each of its 7 or 21 blocks."""
         yield
-        ground, judges = self.ground(name), students.BlockJudges.of(self.ground(name).judges)
-        made = replace(benchmark.maker(*self.models.get(model, (model,))), name=model)
-        facts, judged = benchmark.evaluate(made, replace(ground, judges=judges))
-        students.keep(self.folder / f"judged-{name}-{model}.safetensors", judged)
-        price = {key: facts["cost"][key] for key in ("evaluations_per_clip", "flops_per_frame")}
-        lines = long.by_block(model, judges.seen, judged.features, ground.truth.rendered.features)
-        return {BENCHMARKS: [{"set": name} | facts["rows"][0] | price],
-                BLOCKS: [{"set": name, "blocks": 7} | line for line in lines]}
+        ground, (found, judged) = self.judged(name, model, frames)
+        cost = {key: found["cost"][key] for key in ("evaluations_per_clip", "flops_per_frame")}
+        rows = rows_by_block(model, judged.notes, judged.features, ground.truth.rendered.features)
+        blocks = {BLOCKS: [{"set": name, "blocks": len(rows)} | row for row in rows]}
+        return blocks if frames != WINDOW else {
+            BENCHMARKS: [{"set": name} | found["rows"][0] | cost]} | blocks
+
+    def judged(self, name, model, frames=WINDOW):
+        """A benchmark, and what is known of a model there, block by block as well."""
+        s = self.size
+        ground = self.ground(name, s.clips if frames == WINDOW else s.long, frames)
+        made = find_maker(*self.models.get(model, (model,)), frames=frames, name=model)
+        state = ground.bench.data.state
+        return ground, evaluate_once(made, ground, lambda film, reading, i: block_numbers(
+            film, reading, state[i]))
 
     def compare(self, name):
         """Who is better, paired over the clips of a set."""
-        yield
-        truth, rows, pairs = self.ground(name).truth.rendered, [], []
+        rows = []
         for seed in self.size.seeds:
-            pairs += [(f"student_ode-{seed}", other) for other in (
-                "teacher-4", "teacher-4-plain", "teacher", f"student_ode_short-{seed}",
-                f"student_{RIVAL}-{seed}")]
-        for pair in pairs:
-            ours, theirs = (students.kept_judged(self.folder / f"judged-{name}-{model}.safetensors")
-                            for model in pair)
-            rows += [{"set": name} | row for row in students.compare(
-                " against ".join(pair), ours, theirs, truth)]
+            for other in ("teacher-4", "teacher-4-plain", "teacher", f"student_ode_short-{seed}",
+                          f"student_{RIVAL}-{seed}"):
+                yield
+                ground, (_, ours) = self.judged(name, f"student_ode-{seed}")
+                _, (_, theirs) = self.judged(name, other)
+                rows += [{"set": name} | row for row in compare_judged(
+                    f"student_ode-{seed} against {other}", ours, theirs, ground.truth.rendered)]
         return {BENCHMARKS: rows}
 
-    def roll(self, name, model):
-        """A model on a set's long clips, block by block; so is the truth, once."""
-        yield
-        path, steps, guidance = self.models[model]
-        lines = students.long_lines(model, load.load(path), name, self.size.long, self.folder,
-                                    steps, guidance)
-        return {BLOCKS: [{"set": name, "blocks": long.BLOCKS} | line for line in lines]}
+
+@torch.no_grad()
+def level_errors(model, data, batch=8):
+    """Mean squared x0 error on `Trajectories`, all blocks at one noise level: {"error 1": ..}."""
+    found = {}
+    for level, sigma in enumerate(SIGMAS.tolist()):
+        total = 0.0
+        for first in range(0, len(data), batch):
+            some = data.select(range(first, min(first + batch, len(data))))
+            x, end = some.states[:, level].float(), some.states[:, -1].float()
+            at = torch.full(x.shape[:2], sigma)
+            x0 = x0_from_velocity(x, at, behind_noisy(model, x, at, end, some.cond()))
+            total += (x0 - end).square().mean((1, 2, 3, 4)).sum().item()
+        found[f"error {sigma:.4g}"] = round(total / len(data), 5)
+    return found
 
 
-def loss_curve(run, options):
-    """The training loss of a run, averaged over 50 updates, as rows."""
-    return [options | row for row in averaged(read_metrics(run), EVERY)]
-
-
-def walks(model, held_out, guidance, seed=0):
-    """Whole paths (batch, 49, 21, C, h, w) of a teacher for held-out conditions."""
-    for first in range(0, len(held_out.data), BATCH):
-        some = held_out.data.select(range(first, min(first + BATCH, len(held_out.data))))
+def walks(model, bench, guidance, walk, seed=0):
+    """Whole paths (batch, K, 21, C, h, w) of a teacher for a benchmark's conditions."""
+    for some, dice in batched(bench, BATCH, seed):
         x0, cond = some.window(0, 1)
-        noise = evaluate.noise_of(x0, seed, first)
-        yield trajectory(model, noise, x0[:, :1], cond, guidance, TEACHER_STEPS)
+        noise = torch.stack([torch.randn(x0.shape[1:], generator=g) for g in dice])
+        yield walk(model, noise, x0[:, :1], cond, guidance)
 
 
 def straightness_rows(states, label):
@@ -259,17 +278,12 @@ def straightness_rows(states, label):
     rows = []
     for k in range(deviation.shape[1]):
         row = {"guidance": label, "step": k, "sigma": round((grid[k] + grid[k + 1]).item() / 2, 5)}
-        row |= interval("deviation", deviation[:, k])
+        row |= with_interval("deviation", deviation[:, k].tolist(), 5)
         if k:                                       # a bend lies between two steps
-            row |= {"bend": round(grid[k].item(), 5)} | interval("curvature", curvature[:, k - 1])
+            row |= {"bend": round(grid[k].item(), 5)}
+            row |= with_interval("curvature", curvature[:, k - 1].tolist(), 5)
         rows.append(row)
     return rows
 
 
-def interval(name, values):
-    """A mean and its 95 % interval as two entries of a row."""
-    mean, *edges = stats.bootstrap(values.tolist())
-    return {name: round(mean, 5), f"{name} 95%": [round(edge, 5) for edge in edges]}
-
-
-STUDY = Convergence
+STUDY = OdeStudy

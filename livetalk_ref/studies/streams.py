@@ -18,13 +18,12 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.files import blame, placed
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.lips import sync
-from livetalk_ref.judge.panel import Judges
-from livetalk_ref.load import load
+from livetalk_ref.loading import load
 from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import FRAMES, AvatarSession
 from livetalk_ref.studies.work import Job, Study
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 from livetalk_ref.world.prompts import parse
 from livetalk_ref.world.speech import list_spoken, load_spoken
 from livetalk_ref.world.state import EXPRESSIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
@@ -32,9 +31,8 @@ from livetalk_ref.world.visemes import visemes
 
 RESULT, STUDENT = "policies", "student"
 PROMPT = "a happy person smiles and nods while speaking"
-MINUTES, SPLIT = 10.0, 0.3      # of a stream; share of it that a split's stream lasts
+SPLIT = 0.3                     # share of a stream that a split's lasts
 BUDGET = 5                      # blocks that all splits keep
-IDENTITIES = 3
 MARKS = (0, 10, 60, 300, 600)   # seconds of the filmstrips
 STREAMS = {
     "full": FULL,
@@ -54,23 +52,13 @@ BORDER = 0.12                   # of the picture: the rim at the top and the sid
 class Streams(Study):
     """All streams of the shipped student, a job each."""
 
-    name, model = "streams", STUDENT
+    name = "streams"
 
-    def __init__(self, quick=False, compiled=False, seconds=None, identities=None, **where):
-        super().__init__(quick, compiled, **where)
-        self.seconds = seconds or (12.0 if quick else 60 * MINUTES)
-        self.seeds = range(identities or (1 if quick else IDENTITIES))
+    sizes = {"seconds": (600.0, 12.0), "seeds": ((0, 1, 2), (0,))}      # of a stream; people
 
     @cached_property
     def avatar(self):
-        avatar = load(self.model)
-        if not avatar.is_student:
-            raise UserError(f"{self.model} is a teacher, which keeps no cache: give a student.")
-        return avatar
-
-    @cached_property
-    def judges(self):
-        return Judges.load()
+        return load(STUDENT)
 
     def key(self):
         return self.judges.key(self.avatar.model, self.avatar.codec)
@@ -79,7 +67,7 @@ class Streams(Study):
         made = []
         for identity in self.seeds:
             for kind, policies, share in (("stream", STREAMS, 1), ("split", SPLITS, SPLIT)):
-                made += [Job(f"{kind}-{label(name)}-{share * self.seconds:.0f}s-{identity}",
+                made += [Job(f"{kind}-{file_label(name)}-{share * self.seconds:.0f}s-{identity}",
                              (RESULT,), partial(self.stream, kind, name, policy,
                                                 share * self.seconds, identity))
                          for name, policy in policies.items()]
@@ -87,39 +75,33 @@ class Streams(Study):
 
     def shown(self, name, identity=0):
         """Where the moments of a stream are kept."""
-        return self.folder / "shown" / f"{label(name)}-{identity}.safetensors"
+        return self.folder / "shown" / f"{file_label(name)}-{identity}.safetensors"
 
     def stream(self, kind, name, policy, seconds, identity):
         """Run one stream, holding ten seconds of pictures at a time."""
         talk, picture = Talk.of(seconds, identity), portrait_of(identity)
         watcher = Watcher(self.judges, picture, PROMPT, talk)
-        rows, marks, ends = [], {}, None
-        try:
-            for frames in parts(self.avatar, picture, PROMPT, talk, policy, identity):
-                yield
-                for mark in MARKS:
-                    index = mark * FPS - watcher.first
-                    if 0 <= index < len(frames):
-                        marks[mark] = to_bytes(frames[index])
-                last = to_bytes(frames[-1])
-                rows.append(watcher(frames))
-        except UserError:
-            if policy.relative:
-                raise
-            ends = TABLE_END / 4                            # of absolute positions, in seconds
+        rows, marks = [], {}
+        ends = None if policy.relative or seconds < TABLE_END / 4 else TABLE_END / 4    # seconds
+        for frames in stream_parts(self.avatar, picture, PROMPT, talk, policy, identity):
+            yield
+            for mark in MARKS:
+                index = mark * FPS - watcher.first
+                if 0 <= index < len(frames):
+                    marks[mark] = to_bytes(frames[index])
+            last = to_bytes(frames[-1])
+            rows.append(watcher(frames))
         if kind == "stream":
             marks |= {} if ends else {round(seconds): last}
             save(self.shown(name, identity), {str(mark): frame for mark, frame in marks.items()})
         return {RESULT: [{"study": kind, "policy": name, "ends": ends, "parts": rows}]}
 
     def combine(self, result, rows):
-        """Means over people, the paper's claim, and the order of the splits."""
+        """Means over people."""
         found = {}
         for row in rows:
             found.setdefault((row["study"], row["policy"]), []).append(row)
-        rows = [line(kind, name, (STREAMS | SPLITS)[name], some[0]["ends"],
-                     [one["parts"] for one in some]) for (kind, name), some in found.items()]
-        return [*rows, claim(rows), best_split(rows)]
+        return [policy_row(kind, name, some) for (kind, name), some in found.items()]
 
     def draw(self):
         """The filmstrips of the first person, a row a policy; white where a stream has ended."""
@@ -137,50 +119,29 @@ class Streams(Study):
         return {}
 
 
-def label(name):
+def file_label(name):
     """A policy's name as a file's."""
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def line(kind, name, policy, ends, streams):
+def policy_row(kind, name, found):
     """One policy: for every part the mean over identities, and each one's likeness at the end."""
+    policy, streams = (STREAMS | SPLITS)[name], [one["parts"] for one in found]
     row = {"study": kind, "policy": name, "sinks": policy.sinks, "window": policy.window,
-           "relative": policy.relative, "ends": ends, "identities": len(streams),
+           "relative": policy.relative, "ends": found[0]["ends"], "identities": len(streams),
            "seconds": [part["seconds"] for part in streams[0]]}
     for key in streams[0][0].keys() - {"seconds"}:
         columns = zip(*([part.get(key) for part in stream] for stream in streams))
-        row[key] = [mean(column) for column in columns]
-    row["last minute"] = [mean([part["identity"] for part in last_minute(stream)])
+        row[key] = [mean_of(column) for column in columns]
+    last = max(1, min(60 // PART, len(streams[0]) // 3))    # of a short one the last third
+    row["last minute"] = [mean_of([part["identity"] for part in stream[-last:]])
                           for stream in streams]
     return row
 
 
-def last_minute(stream):
-    """The parts of a stream's last minute, or of the last third of a shorter one."""
-    return stream[-max(1, min(60 // PART, len(stream) // 3)):]
-
-
-def mean(values):
+def mean_of(values):
     values = [v for v in values if v is not None]
     return round(sum(values) / len(values), 4) if values else None
-
-
-def claim(rows):
-    """The paper's: anchors keep the face. The likeness in the last minute, person by person."""
-    last = {row["policy"]: row["last minute"] for row in rows if row["study"] == "stream"}
-    gain = [round(a - b, 4) for a, b in zip(last["AHIS 3 + 2"], last["window only"])]
-    return {"study": "claim", "claim": "AHIS 3 + 2 keeps the face better than a window alone",
-            "gain in likeness": gain, "holds for": sum(g > 0 for g in gain), "of": len(gain)}
-
-
-def best_split(rows):
-    """The split of the budget with the highest likeness in the last minute, and the runner-up."""
-    ranked = sorted((row for row in rows if row["study"] == "split"),
-                    key=lambda row: -mean(row["last minute"]))
-    return {"study": "best split", "policies": [row["policy"] for row in ranked],
-            "likeness": [mean(row["last minute"]) for row in ranked],
-            "freeze": [row["freeze"][-1] for row in ranked],
-            "mouth": [mean(row["mouth"]) for row in ranked]}
 
 
 @dataclass(frozen=True)
@@ -216,27 +177,24 @@ class Talk:
         return visemes(near, frames)[:, 0]
 
 
-def parts(avatar, picture, prompt, talk, policy, seed):
-    """Yield the frames (160, 3, H, W) of every ten seconds of a stream, the rest at its end.
-
-    UserError where the policy's positions end; what was made before it has come by then.
-    """
+def stream_parts(avatar, picture, prompt, talk, policy, seed):
+    """Yield the frames (160, 3, H, W) of every ten seconds of a stream, and the rest at its end,
+    or where absolute positions end."""
     session = AvatarSession(avatar, picture, prompt, torch.Generator().manual_seed(seed), policy,
                             undo=0)
-    waiting, end, size = torch.zeros(0, *picture.shape), None, PART * FPS
+    waiting, size = torch.zeros(0, *picture.shape), PART * FPS
     for samples in talk.samples.split(FRAMES * SAMPLES_PER_FRAME):
         try:
             waiting = torch.cat([waiting, session.push(samples).pictures])
-        except UserError as error:
-            end = error
+        except UserError:
+            if policy.relative:
+                raise
             break
         if len(waiting) >= size:
             yield waiting[:size]
             waiting = waiting[size:].clone()
     if len(waiting) >= FPS:                         # less would say nothing
         yield waiting
-    if end:
-        raise end
 
 
 class Watcher:
@@ -256,7 +214,7 @@ class Watcher:
         mouth = self.talk.mouth(self.first, len(frames))
         row = {"seconds": self.first / FPS,
                "identity": (reading.identity @ self.face).mean().item(),
-               "colour drift": colour_drift(frames, self.picture),
+               "colour drift": rim_drift(frames, self.picture),
                "sharpness": metrics.sharpness(frames),
                "mouth": metrics.mouth_correlation(reading.column("mouth_open"), mouth),
                "freeze": (moves < metrics.HELD * self.usual).float().mean().item(),
@@ -269,7 +227,7 @@ class Watcher:
         return row
 
 
-def colour_drift(frames, picture):
+def rim_drift(frames, picture):
     """How far the usual colour of the rim has gone from the reference's, in 1/255.
 
     The median over time, so that a passing hand or lamp does not count, and the mean over the

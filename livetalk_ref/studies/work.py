@@ -10,10 +10,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from livetalk_ref.errors import Progress
 from livetalk_ref.files import RESULTS, write_json, write_result
+from livetalk_ref.judge.evaluate import Ground, Judges
 
 
 @dataclass(frozen=True)
@@ -34,43 +36,21 @@ def followed(label, states):
             yield
 
 
-def carried_out(study, job, end):
-    """Do a job and keep its rows, yielding a line about it. False when time is over before."""
-    began = time.monotonic()
-    rows = yield from within(job, end)
-    if rows is None:
-        return False
-    seconds = time.monotonic() - began
-    study.keep(job, rows, seconds)
-    yield f"done  {job.name}, {seconds:.0f} s"
-    return True
-
-
-def within(job, end):
-    """A job's rows, or None, and a line about it, when time is over before it is done."""
-    work = job.work()
-    while True:
-        if time.monotonic() >= end:
-            yield f"stopped in {job.name}; call it again to continue"
-            return None
-        try:
-            next(work)
-        except StopIteration as done:
-            return done.value
-
-
 class Study:
     """Jobs in an order in which they can be done; a subclass has `name`, `jobs` and `key`."""
 
     name = ""
+    sizes = {}          # {attribute: (how much of it, and in a quick study)}
     seeds = (0,)
-    early = ()          # results that are written whenever a job of them is done
     device = "cpu"      # where what costs time was done
 
-    def __init__(self, quick=False, compiled=False, folder="runs/studies", results=None):
+    def __init__(self, quick=False, compiled=False, folder="runs/studies", results=None, **sizes):
         self.quick, self.compiled = quick, compiled
+        for what, (usual, few) in self.sizes.items():
+            setattr(self, what, sizes.get(what, few if quick else usual))
         self.folder = Path(folder) / (f"{self.name}-quick" if quick else self.name) / self.key()
         self.results = self.folder / "results" if quick else Path(results or RESULTS)
+        self.grounds = {}
 
     def key(self):
         """Names the folder: other weights begin another study."""
@@ -92,19 +72,25 @@ class Study:
         """Where a job's rows are kept."""
         return self.folder / "jobs" / f"{job.name}.json"
 
+    @cached_property
+    def judges(self):
+        return Judges.load()
+
+    def ground(self, *which):
+        """The `evaluate.Ground` of (name, count, frames), made once."""
+        if which not in self.grounds:
+            self.grounds[which] = Ground.make(*which)
+        return self.grounds[which]
+
     def is_done(self, job):
         return self.place(job).is_file()
-
-    def keep(self, job, rows, seconds):
-        """Write down what a job returned."""
-        write_json(self.place(job), {"seconds": round(seconds, 1), "rows": rows})
 
     def write(self, result):
         """Write a result if its jobs are done and it does not say so yet: its path, or None."""
         jobs = [job for job in self.jobs() if result in job.into]
-        if result not in self.early and not all(map(self.is_done, jobs)):
+        if not all(map(self.is_done, jobs)):
             return None
-        done = [json.loads(self.place(job).read_text()) for job in jobs if self.is_done(job)]
+        done = [json.loads(self.place(job).read_text()) for job in jobs]
         found = [row for one in done for row in one["rows"].get(result, ())]
         rows = self.combine(result, found)
         cost = {"seconds": round(sum(one["seconds"] for one in done))} | self.costs(result, found)
@@ -122,12 +108,19 @@ class Study:
         end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
         jobs = self.jobs()
         for job in jobs:
-            if self.is_done(job):
-                yield f"done  {job.name}"
-                continue
-            if not (yield from carried_out(self, job, end)):
-                return
-            yield from (str(path) for path in map(self.write, job.into) if path)
+            line, new, work, began = f"done  {job.name}", (), job.work(), time.monotonic()
+            while not self.is_done(job):
+                if time.monotonic() >= end:
+                    yield f"stopped in {job.name}; call it again to continue"
+                    return
+                try:
+                    next(work)
+                except StopIteration as done:
+                    seconds = round(time.monotonic() - began, 1)
+                    write_json(self.place(job), {"seconds": seconds, "rows": done.value})
+                    line, new = f"{line}, {seconds:.0f} s", job.into
+            yield line
+            yield from (str(path) for path in map(self.write, new) if path)
         results = dict.fromkeys(result for job in jobs for result in job.into)
         yield from (str(path) for path in map(self.write, results) if path)
 

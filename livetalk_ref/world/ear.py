@@ -16,7 +16,7 @@ from torch import nn
 
 from livetalk_ref import DATA
 from livetalk_ref.errors import UserError
-from livetalk_ref.train import read
+from livetalk_ref.runs import read
 from livetalk_ref.world import shards
 from livetalk_ref.world.audio import AHEAD, ROW, MelRows
 from livetalk_ref.world.state import FPS

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.flow import Cond, group_audio
-from livetalk_ref.train import save
+from livetalk_ref.runs import save
 from livetalk_ref.world import clips, ear, shards, text
 from livetalk_ref.world.degrade import Degradation, degrade
 from livetalk_ref.world.draw import render_clip
@@ -158,7 +158,7 @@ class Batches:
             return torch.rand(*shape, generator=g).to(self.latents.device)
 
         frames = WINDOWS[int(torch.randint(len(WINDOWS), (), generator=g))]
-        size = max(1, total // frames)
+        size = 8 * max(1, total // (8 * frames))        # divides among 2, 4 or 8 processes
         some, wording = (dice(2, size) * torch.tensor([[len(self.latents)], [WORDINGS]],
                                                       device=self.latents.device)).long()
         middle, where, drop = dice(3, size)

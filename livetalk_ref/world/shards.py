@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref.train import read, save
+from livetalk_ref.runs import read, save
 from livetalk_ref.world.state import SIZE, WORLD
 
 SHARD = 32

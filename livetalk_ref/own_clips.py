@@ -1,0 +1,258 @@
+"""Talking-head videos of your own as training clips, in WebDataset tar shards.
+
+A video becomes segments of 105 frames at 16 a second: a square around the face, in latents; 16 kHz
+sound, as audio rows; a prompt; scores by which clips can be chosen. A shard covers 16 videos and
+is written whole, so an interrupted call goes on; what cannot be used is listed with its reason.
+"""
+
+import io
+import json
+import re
+import tarfile
+from functools import cache, partial
+from pathlib import Path
+from statistics import median
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_safetensors
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.files import placed, write_json
+from livetalk_ref.judge.metrics import brightness, change, sharpness
+from livetalk_ref.loading import load
+from livetalk_ref.media import address, load_audio
+from livetalk_ref.world import latents, shards
+from livetalk_ref.world.clips import LONG_FRAMES
+from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity
+from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME, S
+
+VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"}
+VIDEOS_A_SHARD = 16
+LOOKED_AT = 7               # pictures of a segment in which a face is sought
+SEARCHED = 320              # pixels of a picture's shorter side in that search
+WIDER = 2.0                 # side of the square around a face, in widths of the face
+CALM, LIVELY = 1.5, 4.0     # mean change of a frame, in 1/255, below and above which words tell it
+LARGEST = 720               # pixels of a picture's shorter side that are kept
+LONGEST = 600               # seconds of a video that are read at most
+
+
+def prepare_clips(folder, out, model="teacher", weights=None, whole=False, workers=None):
+    """Make shards of all videos in a folder, yielding the path of each; last that of index.json.
+
+    model: whose codec and audio encoder; one of `load`, with `weights` for the released ones.
+    whole: take the central square of each picture and seek no face. UserError for a folder
+    without videos, and when none of them can be used.
+    """
+    videos = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in VIDEOS)
+    if not videos:
+        raise UserError(f"{folder} holds no videos; they end in {', '.join(sorted(VIDEOS))}.")
+    parts = [(number, videos[first:first + VIDEOS_A_SHARD])
+             for number, first in enumerate(range(0, len(videos), VIDEOS_A_SHARD))]
+    made = []
+    for path in shards.run(partial(make_shard, Path(out), model, weights, whole), parts, workers):
+        made.append(json.loads(path.with_suffix(".json").read_text()))
+        yield path
+    segments = [row for facts in made for row in facts["segments"]]
+    broken = {name: reason for facts in made for name, reason in facts["broken"].items()}
+    yield write_json(Path(out) / "index.json", {
+        "model": model, "videos": len(videos), "shards": len(parts), "broken": broken,
+        "segments": segments})
+    if not segments:
+        raise UserError(f"None of {len(videos)} videos can be used; {out}/index.json says why.")
+
+
+def make_shard(out, model, weights, whole, part):
+    """A tar of some videos' segments and a JSON file about them, unless they are there."""
+    number, videos = part
+    path = out / f"clips-{number:05d}.tar"
+    facts = {"videos": [video.name for video in videos], "model": model, "broken": {},
+             "segments": []}
+    report = path.with_suffix(".json")
+    if path.is_file() and report.is_file():
+        there = json.loads(report.read_text())
+        if (there["videos"], there["model"]) == (facts["videos"], model):
+            return path
+    with placed(path) as temporary, tarfile.open(temporary, "w") as tar:
+        for video in videos:
+            try:
+                for key, tensors, row in segments_of(video, avatar_of(model, weights), whole):
+                    add(tar, f"{key}.safetensors", to_safetensors(tensors))
+                    add(tar, f"{key}.json", json.dumps(row).encode())
+                    facts["segments"].append({"key": key, "shard": path.name} | row)
+            except UserError as error:
+                facts["broken"][video.name] = str(error)
+    write_json(report, facts)
+    return path
+
+
+@cache
+def avatar_of(model, weights):
+    """The avatar whose codec and ears are used, once in each process."""
+    return load(model, "cpu", weights) if weights else load(model)
+
+
+def add(tar, name, content):
+    """Put bytes into a tar, with nothing of this machine's or today's about them."""
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+@torch.inference_mode()
+def segments_of(video, avatar, whole=False):
+    """Yield a key, tensors and facts of every segment of a video. UserError if it has none."""
+    samples = load_audio(video, warn=lambda words: None)
+    stem = re.sub(r"[^\w-]+", "_", video.stem)              # a dot would end a WebDataset key
+    made, reason = 0, f"It is shorter than {LONG_FRAMES / FPS:.1f} s."
+    spoken = samples.split(LONG_FRAMES * SAMPLES_PER_FRAME)
+    for part, (pictures, heard) in enumerate(zip(read_pictures(video), spoken)):
+        if len(heard) < LONG_FRAMES * SAMPLES_PER_FRAME:
+            break
+        try:
+            box = central(pictures[0]) if whole else face_square(pictures)
+        except UserError as error:
+            reason = str(error)
+            continue
+        frames = cropped(pictures, box, avatar.size)                     # (105, 3, H, W)
+        features = avatar.audio(heard, LONG_FRAMES)
+        rows = torch.cat([features.push(heard), features.finish()])[:LONG_FRAMES]
+        tensors = {"latents": avatar.codec.encode(frames[None])[0].half().contiguous(),
+                   "audio": rows.half()}
+        made += 1
+        yield f"{stem}-{part:03d}", tensors, {
+            "video": video.name, "seconds": round(part * LONG_FRAMES / FPS, 3), "box": box,
+            "prompt": prompt_of(video, frames)} | scores(frames)
+    if not made:
+        raise UserError(reason)
+
+
+def read_pictures(video):
+    """Yield the pictures of a video file in lists of 105, bytes (H, W, 3), 16 a second by their
+    time stamps. What stands before a broken place is used. UserError if nothing can be read."""
+    pictures, start, made = [], None, 0
+    try:
+        with av.open(address(video)) as file:
+            if not file.streams.video:
+                raise UserError("It holds no pictures.")
+            for frame in file.decode(video=0):
+                start = frame.time if start is None else start
+                shrink = max(1, min(frame.width, frame.height) / LARGEST)
+                picture = frame.to_ndarray(format="rgb24", width=round(frame.width / shrink),
+                                           height=round(frame.height / shrink))
+                # A picture stands until the next; of a faster video some are left out.
+                while made <= ((frame.time or 0) - start) * FPS < LONGEST * FPS:
+                    pictures.append(picture)
+                    made += 1
+                    if len(pictures) == LONG_FRAMES:
+                        yield pictures
+                        pictures = []
+    except (av.FFmpegError, OSError) as error:
+        if made == 0:
+            raise UserError("It is broken or no video.") from error
+
+
+def central(picture):
+    """The largest central square of a picture (H, W, 3): top, left, side."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    return [(height - side) // 2, (width - side) // 2, side]
+
+
+def face_square(pictures):
+    """The square around the one face of a segment: top, left, side, in pixels. It stands still,
+    as a camera does. UserError where no face is found, or several in most pictures."""
+    looked = [pictures[i] for i in np.linspace(0, len(pictures) - 1, LOOKED_AT).astype(int)]
+    found = [find_faces(picture) for picture in looked]
+    if sum(len(faces) > 1 for faces in found) > sum(len(faces) == 1 for faces in found):
+        raise UserError("It shows more than one face.")
+    alone = [faces[0] for faces in found if len(faces) == 1]
+    if not alone:
+        raise UserError("No face was found in it.")
+    top, left, width = (median(face[i] for face in alone) for i in range(3))
+    height, span = pictures[0].shape[:2]
+    side = int(min(WIDER * width, height, span))
+    middle = left + width / 2, top + 0.55 * width           # chins and shoulders below the face
+    return [int(min(max(middle[1] - side / 2, 0), height - side)),
+            int(min(max(middle[0] - side / 2, 0), span - side)), side]
+
+
+def find_faces(picture):
+    """Faces in a picture (H, W, 3): a list of (top, left, width), in pixels."""
+    shorter = min(picture.shape[:2])
+    step = max(1, shorter // SEARCHED)
+    small = np.ascontiguousarray(picture[::step, ::step])
+    least = max(24, min(small.shape[:2]) // 6)
+    boxes = detector().detect_multi_scale(small, scale_factor=1.1, step_ratio=1.2,
+                                          min_size=(least, least), max_size=small.shape[:2])
+    return [(step * box["r"], step * box["c"], step * box["width"]) for box in boxes]
+
+
+@cache
+def detector():
+    """scikit-image's cascade for frontal faces, which comes with the package."""
+    try:
+        from skimage import data
+        from skimage.feature import Cascade
+    except ImportError as error:
+        raise UserError("Finding faces needs scikit-image: pip install scikit-image, or give "
+                        "--whole for videos that show a face in their central square.") from error
+    return Cascade(data.lbp_frontal_face_cascade_filename())
+
+
+def cropped(pictures, box, size):
+    """A square of all pictures, (T, 3, size, size) in [-1, 1]."""
+    top, left, side = box
+    x = torch.from_numpy(np.stack([p[top:top + side, left:left + side] for p in pictures]))
+    x = F.interpolate(x.permute(0, 3, 1, 2).float(), (size, size), mode="bicubic", antialias=True)
+    return (x / 127.5 - 1).clamp(-1, 1)
+
+
+def prompt_of(video, frames):
+    """The words of VIDEO.txt if there are any, else how lively the picture is."""
+    beside = video.with_suffix(".txt")
+    if beside.is_file() and (words := beside.read_text(encoding="utf-8").strip()):
+        return words
+    moved = change(frames).mean().item()
+    return "a person speaks" + (" calmly" if moved < CALM else " energetically"
+                                if moved > LIVELY else "")
+
+
+def scores(frames):
+    """Numbers by which a clip may be chosen: sharpness, motion, share of well exposed frames."""
+    light = brightness(frames)
+    return {"sharpness": round(sharpness(frames), 3),
+            "motion": round(change(frames).mean().item(), 3),
+            "exposed": round(((light > 0.15) & (light < 0.9)).float().mean().item(), 3)}
+
+
+def read_clips(folder):
+    """The segments of a folder of shards as `latents.LatentClips`, their truth unknown (zeros).
+
+    UserError for a folder without shards, or with shards of several models.
+    """
+    paths = sorted(Path(folder).glob("clips-*.tar"))
+    if not paths:
+        raise UserError(f"{folder} holds no shards; make them with 'prepare --clips'.")
+    rows, prompts = [], []
+    for path in paths:
+        with tarfile.open(path) as tar:
+            for name in tar.getnames():
+                content = tar.extractfile(name).read()
+                if name.endswith(".json"):
+                    prompts.append([json.loads(content)["prompt"]])
+                else:
+                    rows.append(from_bytes(content))
+    if len({row["latents"].shape for row in rows}) != 1:
+        raise UserError(f"The shards of {folder} are of several models; make them anew.")
+    tensors = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
+    n = len(rows)
+    never = torch.tensor([0, latents.NEVER]).expand(n, -1)
+    return latents.LatentClips(tensors["latents"], tensors["audio"],
+                               torch.zeros(n, LONG_FRAMES, S).half(),
+                               Identity(torch.zeros(n, len(CONTINUOUS)),
+                                        torch.zeros(n, len(CATEGORICAL), dtype=torch.long)),
+                               never, torch.zeros(n, dtype=torch.bool), prompts)

@@ -1,0 +1,139 @@
+"""The commands that train: `train`, `trajectories` and `weights`, with their options.
+
+Commands import what they need when they run, so that help is quick.
+"""
+
+import os
+from pathlib import Path
+
+from livetalk_ref.errors import Progress, UserError
+from livetalk_ref.options import add_device, number
+
+STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
+          "dmd")                # in this order
+SIDE = ("teacher_causal",)                          # nothing that ships needs these
+QUICK_CLIPS = 128                                   # of `weights --quick`
+QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "restorer": 100,
+         "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
+OWN = {"ode": ("recipe", "variant", "count", "teacher", "seed"),
+       "dmd": ("recipe", "count", "seed")}          # options of `train` that these stages take
+
+
+def add_train(c):
+    """Options of `train`."""
+    c.add_argument("stage", choices=STAGES + SIDE)
+    c.add_argument("--steps", "--updates", type=number(1, 10 ** 9),
+                   help="updates, instead of the stage's own")
+    c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE; dmd: "
+                   "runs/dmd/RECIPE-seedSEED)")
+    c.add_argument("--start", metavar="M", help="begin with these weights instead of chance: a "
+                   "shipped model's name or a checkpoint's path")
+    c.add_argument("--rate", type=number(0.001, 10, float), default=1.0, metavar="X",
+                   help="multiplies the learning rates (1)")
+    c.add_argument("--compile", action="store_true", help="a third faster for transformers, after "
+                   "two minutes; needs a C++ compiler")
+    c.add_argument("--resume", action="store_true", help="continue what is in that folder")
+    add_device(c, "cuda where there is one")
+    c.add_argument("--data", metavar="SHARDS", help="teacher: clips of your own that 'prepare "
+                   "--clips' made, instead of the world's")
+    c = c.add_argument_group("of the stages ode and dmd")
+    c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
+                   "(converged); dmd: baseline, curated, converged, aggressive, final or another "
+                   "row of recipes.py, or student, which ships (student)")
+    c.add_argument("--variant", choices=("self_forcing", "livetalk", "teacher_forced"),
+                   help="what a block is fed and reads, see ode.py (self_forcing)")
+    c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
+                   help="ode: trajectories (2000); dmd: clips whose conditions are used (2048)")
+    c.add_argument("--teacher", choices=("bidirectional", "causal"),
+                   help="whose trajectories (bidirectional)")
+    c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
+
+
+def train(options):
+    """Train one stage."""
+    from livetalk_ref import stages
+
+    named = {name: vars(options)[name] for name in OWN["ode"] if vars(options)[name] is not None}
+    wrong = named.keys() - OWN.get(options.stage, ())
+    if options.data:
+        if options.stage != "teacher":
+            raise UserError("--data is an option of the stage teacher; leave it out.")
+        from livetalk_ref.own_clips import read_clips
+
+        named["data"] = read_clips(options.data)
+    if wrong or options.stage == "dmd" and options.rate != 1:
+        name = "rate" if not wrong else min(wrong).replace("count", "pairs")
+        raise UserError(f"--{name} is no option of the stage {options.stage}; leave it out.")
+    follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
+                                           options.resume, options.start, options.rate,
+                                           options.compile, options.device, **named))
+
+
+def add_trajectories(c):
+    """Options of `trajectories`."""
+    c.add_argument("--count", type=number(1, 10 ** 6), default=2000, metavar="N",
+                   help="clips, rounded up to shards (2000)")
+    c.add_argument("--split", choices=("train", "held_out", "check"), default="train",
+                   help="of the world's clips (train)")
+    c.add_argument("--teacher", choices=("bidirectional", "causal"), default="bidirectional",
+                   help="whole clips at once, or block after block (needs 'train teacher_causal')")
+    c.add_argument("--sample", action="store_true", help="only write the few that ship, "
+                   "data/trajectories/sample.safetensors")
+
+
+def trajectories(options):
+    """Generate trajectories of a shipped teacher, continuing what an earlier call began."""
+    from livetalk_ref import trajectories as t
+
+    with Progress("trajectories: step") as progress:
+        shards = t.count_shards(options.count)
+        steps, place = t.STEPS[options.teacher], [1, 0]     # shard and step under way
+
+        def watch(step):
+            place[1] += 1
+            progress.set_postfix_str(f"shard {place[0]} of {shards}, step {place[1]} of {steps}",
+                                     refresh=False)
+            progress()
+
+        if options.sample:
+            print(t.write_sample(watch=watch))
+            return
+        for path in t.from_shipped(options.count, options.split, options.teacher, watch):
+            print(path)
+            place[:] = place[0] + 1, 0
+
+
+def add_weights(c):
+    """Options of `weights`."""
+    c.add_argument("--quick", action="store_true",
+                   help="the whole chain at 64x64 in minutes, much worse")
+
+
+def weights(options):
+    """Train and export every stage in order, continuing what an earlier call began."""
+    folder = Path("runs/quick" if options.quick else "runs")
+    world = {"LIVETALK_SIZE": "64", "LIVETALK_WEIGHTS": str(folder / "checkpoints")}
+    if options.quick:       # a smaller world, read from here by the modules that are imported now
+        os.environ.update(world)
+    from livetalk_ref import stages
+    from livetalk_ref.files import read_metrics
+
+    hours = {}
+    for name in STAGES:
+        few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
+        follow(name, stages.run_stage(name, folder / name, resume=True, **few))
+        stages.export(name, folder / name)
+        hours[name] = sum(line["seconds"] for line in read_metrics(folder / name)) / 3600
+    for name, value in hours.items():
+        print(f"{name:8} {value:6.2f} h of updates")
+    if options.quick:
+        print("To see it:", *(f"{k}={v}" for k, v in world.items()), "make demo")
+
+
+def follow(name, states):
+    """Run a training loop to its end, showing loss and time left."""
+    with Progress(f"{name} update") as progress:
+        for state in states:
+            progress.set_postfix_str(f"loss {state.loss:.4f}, {state.seconds_left / 60:.0f} min "
+                                     f"left", refresh=False)
+            progress.update(state.step - progress.n)

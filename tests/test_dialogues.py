@@ -1,0 +1,158 @@
+"""The study of dialogues: its scenarios, the three systems' films, and the judges' numbers."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_stream import AVATAR, PICTURE
+
+from livetalk_ref.cache import POLICIES
+from livetalk_ref.errors import UserError
+from livetalk_ref.flow import Guidance
+from livetalk_ref.studies import scenarios
+from livetalk_ref.studies.scenarios import Exchange, Line, Scenario
+from livetalk_ref.nets.reader import READ
+from livetalk_ref.stream import SAMPLES_PER_FRAME
+from livetalk_ref.studies import dialogues
+from livetalk_ref.world import prompts, speech
+
+ALL = scenarios.read()
+LINE = Line("A block.", "a happy person nods", "happy")
+SHORT = Scenario("x", "interruption", 9, "us", (
+    Exchange("?", 1.0, (LINE, LINE), 0.5), Exchange("?", 1.5, (LINE,))))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The small stand-in as student and as teacher, its own portrait, and a tone for speech."""
+    monkeypatch.setattr(dialogues, "portrait_of", lambda seed, size: PICTURE)
+    tone = 0.3 * torch.sin(torch.arange(20_500) * 0.05)
+    monkeypatch.setattr(dialogues, "say", lambda text, voice: speech.Spoken(
+        tone, [("a", 0.0, 1.28)], text, voice))
+    return SimpleNamespace(**vars(AVATAR) | {
+        "policy": POLICIES["ahis"], "size": 64, "is_student": False, "guidance": Guidance(),
+        "audio": lambda *_: AVATAR.audio()})
+
+
+def test_scenarios_are_a_hundred_varied_dialogues_that_can_be_performed():
+    kinds = [scenario.kind for scenario in ALL]
+    assert len({s.id for s in ALL}) == len({s.identity for s in ALL}) == 100
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == \
+        {"follow-up": 40, "emotions": 30, "interruption": 30}
+    assert len({tuple((t.user, t.reply) for t in s.turns) for s in ALL}) == 100
+    assert len({s.kind for s in ALL[:10]}) == 3                     # a few show all kinds
+    for scenario in ALL:
+        assert len(scenario.turns) == 3 and scenario.voice in speech.voices("held_out")
+        assert any(t.cut for t in scenario.turns) == (scenario.kind == "interruption")
+        for line in (line for turn in scenario.turns for line in turn.reply):
+            assert prompts.parse(line.prompt).expression == line.emotion
+            assert not prompts.is_held_out(line.prompt)
+        if scenario.kind == "emotions":
+            assert len({turn.reply[0].emotion for turn in scenario.turns}) == 3
+
+
+def test_a_broken_file_is_one_sentence(tmp_path):
+    for text in ("{", '{"version": 0}', '{"version": 1, "scenarios": [{"id": 1}]}'):
+        (tmp_path / "s.json").write_text(text)
+        with pytest.raises(UserError, match="holds no scenarios"):
+            scenarios.read(tmp_path / "s.json")
+
+
+@pytest.mark.parametrize("system", ["one_stream", "restarted", "clip_each_turn"])
+def test_films_have_a_sound_a_mouth_and_a_place_for_everything(tiny, system):
+    options = {"steps": 2} if system == "clip_each_turn" else {}
+    film = getattr(dialogues, system)(tiny, SHORT, **options)
+    frames, heard = torch.cat(film.frames), torch.cat(film.heard)
+    assert len(heard) == len(frames) * SAMPLES_PER_FRAME == film.shown * SAMPLES_PER_FRAME
+    assert torch.cat(film.mouths).shape == (len(frames), 3)
+    for first, end in film.listening:
+        assert heard[first * 1_000:end * 1_000].abs().max() == 0
+    for first, end, emotion in film.marks:
+        assert 0 < first < end <= len(frames) and emotion == "happy"
+        assert heard[first * 1_000:first * 1_000 + 5_000].abs().max() > 0.2
+    assert len(film.seams) == len(film.seconds) == 2 and min(film.seconds) > 0
+    again = getattr(dialogues, system)(tiny, SHORT, **options)
+    assert torch.equal(torch.cat(again.frames), frames)             # same seed, same film
+
+
+def test_one_stream_is_cut_within_a_block_and_goes_on_where_it_was(tiny):
+    film = dialogues.one_stream(tiny, SHORT)
+    assert 24 <= film.seams[1] < 24 + 12            # 1 s of listening and half a second of speech
+    whole = dialogues.one_stream(tiny, replace(SHORT, turns=(
+        replace(SHORT.turns[0], cut=None), SHORT.turns[1])))
+    cut = film.seams[1]
+    assert torch.equal(torch.cat(film.frames)[:cut], torch.cat(whole.frames)[:cut])
+
+
+def test_only_the_restart_begins_with_the_portrait(tiny):
+    portrait = dialogues.restarted(tiny, SHORT)
+    first = torch.cat(portrait.frames)[[0, portrait.seams[1]]]
+    assert torch.equal(first[0], first[1])
+    stream = dialogues.one_stream(tiny, SHORT)
+    assert not torch.equal(*torch.cat(stream.frames)[[0, stream.seams[1]]])
+
+
+def reading(states, identity):
+    return SimpleNamespace(identity=identity, column=lambda name: states[:, READ.index(name)])
+
+
+def test_coherence_sees_a_jump_and_where_it_is():
+    g = torch.Generator().manual_seed(0)
+    frames = 0.02 * torch.randn(40, 3, 8, 8, generator=g)
+    state = torch.zeros(40, len(READ))
+    identity = torch.nn.functional.one_hot(torch.zeros(40, dtype=torch.long), 4).float()
+    calm = dialogues.seam_numbers(frames, reading(state, identity), [20])
+    assert calm["identity across turns"] == pytest.approx(1) and calm["pose step"] == 0
+    assert calm["step over usual"] == pytest.approx(1, abs=0.3)
+    frames[20:] += 0.5
+    state[20:, READ.index("turn")] = 0.3
+    identity[20:] = torch.tensor([0.0, 1, 0, 0])
+    jump = dialogues.seam_numbers(frames, reading(state, identity), [20])
+    assert jump["identity across turns"] == pytest.approx(0)
+    assert jump["pose step"] == pytest.approx(0.3)
+    assert jump["colour step"] == pytest.approx(0.5 * 127.5, abs=1) and jump["step over usual"] > 10
+    elsewhere = dialogues.seam_numbers(frames, reading(state, identity), [30])
+    assert elsewhere["pose step"] == 0
+    assert dialogues.seam_numbers(frames, reading(state, identity), [])["pose step"] is None
+
+
+def test_expressions_are_judged_once_settled_and_lines_of_one_emotion_together():
+    marks = [(0, 9, "sad"), (9, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]
+    assert dialogues.join_emotions(marks) == [(0, 30, "sad"), *marks[2:]]
+    shown = torch.zeros(60, dtype=torch.long)
+    shown[20:30] = 2                                                # sad
+    read = SimpleNamespace(expression=lambda: shown)
+    happy, sad = (dialogues.EXPRESSIONS[1], dialogues.EXPRESSIONS[2])
+    assert dialogues.lines_right(read, [(0, 30, sad)]) == 1
+    assert dialogues.lines_right(read, [(0, 30, happy)]) == 0
+    assert dialogues.lines_right(read, [(0, 19, sad)]) is None       # too short to settle
+
+
+def test_rows_and_waits_are_those_of_the_dialogues(monkeypatch):
+    """One job a dialogue and system; their numbers become means, their waits a median."""
+    monkeypatch.setattr(dialogues.Dialogues, "key", lambda self: "x")
+    monkeypatch.setattr(dialogues.Dialogues, "judges", None)
+    monkeypatch.setattr(dialogues, "judge_dialogue",
+                        lambda film, _: dict.fromkeys(dialogues.NUMBERS, 0.5))
+    study = dialogues.Dialogues(count=2)
+    study.systems = dict.fromkeys((dialogues.OURS, dialogues.RESTARTED, dialogues.CLIPS),
+                                  lambda _: SimpleNamespace(seconds=[0.5, 1.5, 2.5]))
+    jobs = study.jobs()
+    assert len(jobs) == 2 * 3
+    found = []
+    for job in jobs:
+        work = job.work()
+        with pytest.raises(StopIteration) as done:
+            while True:
+                next(work)
+        found += done.value.value["multiturn"]
+    rows = study.combine("multiturn", found)
+    assert [row["dialogues"] for row in rows] == [2, 2, 2] and rows[0]["pose step"] == 0.5
+    assert study.costs("multiturn", found)[f"{dialogues.OURS}: {dialogues.WAIT}"] == 1.5
+
+
+def test_content_stays_empty_in_the_table():
+    row = dialogues.dialogue_row("x", [dict.fromkeys(dialogues.NUMBERS, 1.0)] * 3)
+    assert all(row[name] is None for name in scenarios.CONTENT) and len(scenarios.CONTENT) == 5
+    assert row["pose step"] == 1 and row["dialogues"] == 3

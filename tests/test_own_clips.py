@@ -1,0 +1,162 @@
+"""Videos of one's own become training clips; what cannot be used is named with its reason."""
+
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from livetalk_ref import own_clips
+from livetalk_ref.errors import UserError
+from livetalk_ref.loading import load
+from livetalk_ref.media import movie, to_bytes
+from livetalk_ref.portrait import portrait_of
+from livetalk_ref.world.speech import load_spoken
+
+SECONDS = 7
+ENCODINGS = {                   # name: container's ending, video codec, frames a second, size
+    "h264 at 25": ("mp4", "libx264", 25, (256, 256)), "slow": ("mkv", "libx264", 12, (192, 192)),
+    "wide": ("mov", "mpeg4", 30, (426, 240)), "upright": ("mp4", "libx264", 24, (180, 320)),
+    "vp9": ("webm", "libvpx-vp9", 25, (192, 192)), "mjpeg": ("avi", "mjpeg", 16, (192, 192))}
+
+
+def spoken(seconds):
+    samples = torch.cat([load_spoken(i).samples for i in range(5)])
+    return samples[:16_000 * seconds]
+
+
+def write(path, codec, rate, size, seconds=SECONDS, sound=True, picture=None):
+    """A face that stands in the middle of a video, and speech."""
+    face = to_bytes(portrait_of(3) if picture is None else picture).permute(1, 2, 0).numpy()
+    width, height = size
+    side = min(size)
+    still = np.full((height, width, 3), 90, np.uint8)
+    small = av.VideoFrame.from_ndarray(face, "rgb24").reformat(side, side).to_ndarray()
+    top, left = (height - side) // 2, (width - side) // 2
+    still[top:top + side, left:left + side] = small
+    with av.open(str(path), "w") as file:
+        video = file.add_stream(codec, rate=rate)
+        video.width, video.height = width, height
+        video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        voice = file.add_stream("libopus" if path.suffix == ".webm" else "aac", rate=48_000) \
+            if sound else None
+        for i in range(seconds * rate):
+            frame = av.VideoFrame.from_ndarray(still, "rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, rate)
+            file.mux(video.encode(frame))
+        file.mux(video.encode())
+        if voice:
+            x = (spoken(seconds).repeat_interleave(3) * 32767).short().numpy()[None]
+            sound = av.AudioFrame.from_ndarray(x, "s16", "mono")
+            sound.sample_rate, sound.pts = 48_000, 0
+            file.mux(voice.encode(sound))
+            file.mux(voice.encode())
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """A folder of six encodings that work and six files that do not."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name, (ending, *rest) in ENCODINGS.items():
+        write(folder / f"{name}.{ending}", *rest)
+    (folder / "slow.txt").write_text("a happy person speaks\n")
+    (folder / "empty.mp4").touch()
+    (folder / "words.mp4").write_text("this is no video")
+    whole = (folder / "h264 at 25.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[:len(whole) // 3])
+    write(folder / "mute.mp4", "libx264", 25, (192, 192), sound=False)
+    write(folder / "short.mp4", "libx264", 25, (192, 192), seconds=3)
+    with av.open(str(folder / "blind.mp4"), "w") as file:
+        stream = file.add_stream("aac", rate=16_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000 * SECONDS), np.int16), "s16", "mono")
+        frame.sample_rate = 16_000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(videos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards")
+    *_, index = own_clips.prepare_clips(videos, out, whole=True, workers=1)
+    return out, json.loads(index.read_text())
+
+
+def test_every_file_is_used_or_named_with_its_reason(made):
+    _, index = made
+    used = {row["video"] for row in index["segments"]}
+    assert used == {f"{name}.{ending}" for name, (ending, *_) in ENCODINGS.items()}
+    words = {"empty": "empty", "words": "broken", "cut": "broken", "mute": "no sound",
+             "short": "shorter than 6.6 s", "blind": "no pictures"}
+    assert index["videos"] == 12 and set(index["broken"]) == {f"{name}.mp4" for name in words}
+    for name, word in words.items():
+        assert word in index["broken"][f"{name}.mp4"], index["broken"]
+
+
+def test_segments_are_what_a_model_of_the_world_would_read(made):
+    out, index = made
+    clips = own_clips.read_clips(out)
+    codec = load("teacher").codec
+    with torch.inference_mode():
+        still = codec.encode(portrait_of(3)[None, None])[0, 0]
+        shown = codec.decode(clips.latents[:, :3].float())
+    assert clips.latents.shape[:2] == (6, 27) and clips.audio.shape[1] == 105
+    near = (clips.latents[:, 0].float() - still).square().mean((1, 2, 3)).sqrt() / still.std()
+    order = [row["video"] for row in index["segments"]]
+    square = [i for i, name in enumerate(order) if name.split(".")[0] in ("h264 at 25", "slow")]
+    assert near[square].max() < 0.35, near              # as far as an encoder's losses go
+    assert shown.diff(dim=1).abs().mean() < 0.02        # it stands still
+    assert clips.prompts[order.index("slow.mkv")] == ["a happy person speaks"]
+    assert clips.prompts[order.index("vp9.webm")] == ["a person speaks calmly"]
+    x0, cond = clips.batch(4, torch.Generator().manual_seed(0))
+    assert x0.shape[:2] == (4, 21) and cond.text.isfinite().all()
+
+
+def test_sound_stays_beside_its_picture(made):
+    out, _ = made
+    rows = own_clips.read_clips(out).audio.float()
+    features = load("teacher").audio()
+    heard = spoken(SECONDS)[:105_000]
+    true = torch.cat([features.push(heard), features.finish()])[:105]
+    for row in rows:            # codecs add some milliseconds; a frame is 62.5
+        same, late = ((row[3:90] - true[3 + k:90 + k]).square().mean() for k in (0, 2))
+        assert same < late
+
+
+def test_shards_are_made_once_and_again_for_other_videos(made, videos, monkeypatch):
+    out, index = made
+    before = (out / "clips-00000.tar").stat().st_mtime_ns
+    monkeypatch.setattr(own_clips, "load_audio", None)      # nothing is read again
+    *_, again = own_clips.prepare_clips(videos, out, whole=True, workers=1)
+    assert json.loads(again.read_text()) == index
+    assert (out / "clips-00000.tar").stat().st_mtime_ns == before
+
+
+def test_a_folder_without_videos_or_shards(tmp_path):
+    with pytest.raises(UserError, match="holds no videos"):
+        list(own_clips.prepare_clips(tmp_path, tmp_path / "out"))
+    with pytest.raises(UserError, match="holds no shards"):
+        own_clips.read_clips(tmp_path)
+
+
+def test_the_square_follows_a_real_face_and_two_are_refused():
+    data = pytest.importorskip("skimage.data")
+    person = torch.from_numpy(data.astronaut())              # 512 x 512, a face at (70, 175) of 93
+    top, left, side = own_clips.face_square([person.numpy()] * 9)
+    assert 150 < side < 260 and top < 70 and left < 175 and left + side > 268
+    with pytest.raises(UserError, match="more than one face"):
+        own_clips.face_square([np.concatenate([person.numpy()] * 2, 1)] * 9)
+    with pytest.raises(UserError, match="No face"):
+        own_clips.face_square([np.zeros((256, 256, 3), np.uint8)] * 9)
+
+
+def test_pictures_follow_their_time_stamps(tmp_path):
+    """The n-th picture of a second is the one on show at n / 16 s, at any rate."""
+    frames = torch.linspace(-1, 1, 112)[:, None, None, None].expand(-1, 3, 96, 96)
+    with movie(tmp_path / "ramp.mp4", spoken(SECONDS)) as film:
+        film.add(frames)
+    pictures = next(own_clips.read_pictures(tmp_path / "ramp.mp4"))
+    seen = torch.tensor([float(p.mean()) for p in pictures]) / 127.5 - 1
+    assert len(pictures) == 105 and (seen - frames[:105, 0, 0, 0]).abs().max() < 0.05

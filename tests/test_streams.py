@@ -1,0 +1,93 @@
+"""Streams under every policy: what is kept, what ends, numbers that see what they are named for."""
+
+import json
+
+import pytest
+import torch
+from tiny import SMALL, random_reader, shake, write_checkpoints
+
+from livetalk_ref import cache, loading
+from livetalk_ref.cache import FULL, Policy
+from livetalk_ref.judge.evaluate import Judges
+from livetalk_ref.portrait import portrait_of
+from livetalk_ref.studies import streams
+from livetalk_ref.runs import read, save
+from livetalk_ref.wan import WanDiT
+from livetalk_ref.world.speech import load_spoken
+from livetalk_ref.world.visemes import visemes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A student of a small size and random weights."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_checkpoints(folder)
+    save(folder / "student.safetensors", shake(WanDiT(SMALL), 2).state_dict(), config=SMALL,
+         sampler="rollout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "CHECKPOINTS", folder)
+        yield folder
+
+
+def judges():
+    return Judges(random_reader(), None)
+
+
+def test_talk_knows_the_mouth_of_every_moment():
+    """Two roads: a part cut out of a long talk, and its first sentence alone."""
+    talk = streams.Talk.of(40, 3)
+    assert len(talk.samples) == 640_000
+    first = next(i for i in range(24) if torch.equal(
+        load_spoken(i).samples, talk.samples[:len(load_spoken(i).samples)]))
+    spoken = load_spoken(first)
+    frames = int(16 * spoken.seconds) - 4
+    assert torch.allclose(talk.mouth(0, frames), visemes(spoken.phones, frames)[:, 0], atol=0.02)
+    whole = talk.mouth(0, 480)
+    assert torch.allclose(talk.mouth(200, 100), whole[200:300], atol=0.02) and whole.std() > 0.1
+
+
+def test_numbers_of_a_stream_see_what_they_are_named_for():
+    picture, talk = portrait_of(1), streams.Talk.of(30, 0)
+    g = torch.Generator().manual_seed(0)
+    moving = (picture + 0.1 * torch.randn(160, *picture.shape, generator=g)).clamp(-1, 1)
+    watcher = streams.Watcher(judges(), picture, "a person talks", talk)
+    usual, still = watcher(moving), watcher(picture.repeat(160, 1, 1, 1))
+    assert (usual["seconds"], still["seconds"], usual["freeze"], still["freeze"]) == (0, 10, 0, 1)
+    assert still["sharpness"] < usual["sharpness"] and still["colour drift"] == 0
+    dim = picture.repeat(9, 1, 1, 1) - 20 / 127.5
+    assert streams.rim_drift(dim, picture) == pytest.approx(20 * 3 ** 0.5, rel=1e-3)
+    assert still["identity"] == pytest.approx(1, abs=1e-4) and usual["identity"] < 0.9999
+
+
+def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(folder, tmp_path, monkeypatch):
+    """Absolute positions end after 20 s here."""
+    monkeypatch.setattr(Judges, "load", staticmethod(judges))
+    for name, keep in (("STREAMS", ("AHIS 3 + 2", "released 3 + 1, absolute")),
+                       ("SPLITS", ("0 + 5",))):
+        monkeypatch.setattr(streams, name, {k: vars(streams)[name][k] for k in keep})
+    for module in (cache, streams):
+        monkeypatch.setattr(module, "TABLE_END", 80)
+
+    def study():
+        return streams.Streams(seconds=60.0, seeds=(0,), folder=tmp_path,
+                               results=tmp_path / "data/results")
+
+    lines = study().run()
+    assert next(lines).startswith("done  stream-AHIS_3___2-60s-0")
+    lines.close()                                   # in the second stream
+    assert list(study().run())[0] == "done  stream-AHIS_3___2-60s-0"
+    rows = json.loads((tmp_path / "data/results/policies.json").read_text())["rows"]
+    by_name = {row["policy"]: row for row in rows}
+    ahis, absolute = by_name["AHIS 3 + 2"], by_name["released 3 + 1, absolute"]
+    assert ahis["seconds"] == [0, 10, 20, 30, 40, 50] and ahis["ends"] is None
+    assert absolute["ends"] == 20 and absolute["seconds"] == [0, 10]
+    assert by_name["0 + 5"]["sinks"] == 0
+    assert set(read(study().shown("AHIS 3 + 2"))[0]) == {"0", "10", "60"}
+    assert (tmp_path / "data/pictures/policies.png").stat().st_size > 1000
+
+
+def test_policies_of_the_table():
+    ahis = streams.STREAMS["AHIS 3 + 2"]
+    assert ahis == Policy(9, 6) and streams.STREAMS["full"] is FULL
+    assert streams.STREAMS["released 3 + 1, absolute"] == Policy(9, 3, relative=False)
+    assert {p.sinks + p.window for p in streams.SPLITS.values()} == {15}

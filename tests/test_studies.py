@@ -1,0 +1,268 @@
+"""Studies at their very smallest: all jobs, stopped and continued; what they write."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from test_ode import radius
+from test_ode_stage import small_world  # noqa: F401
+from tiny import SMALL, random_reader, script_clips, scripted, shake
+
+from livetalk_ref import curation, generate, loading, ode, recipes, stages, trajectories
+from livetalk_ref.distillation import probed
+from livetalk_ref.errors import UserError
+from livetalk_ref.files import unpacked
+from livetalk_ref.flow import sigma_grid, x0_from_velocity
+from livetalk_ref.judge import evaluate
+from livetalk_ref.nets.reader import ReaderConfig
+from livetalk_ref.nets.restorer import Restorer, RestorerConfig
+from livetalk_ref.ode import behind_noisy
+from livetalk_ref.studies import ablation, teacher, work
+from livetalk_ref.studies import ode as ode_study
+from livetalk_ref.runs import kept, read, save
+from livetalk_ref.wan import WanDiT
+from livetalk_ref.world import clips
+from livetalk_ref.world.clips import LONG_FRAMES
+
+LONG = 24       # latent frames of long clips here
+ODE = ode_study.OdeSize(pairs=(2,), seeds=(0,), steps=2, short=1, kept=(1, 2), held_out=2,
+                        judged=2, sets=("wild",), clips=2, long_sets=("wild",), long=2, walked=1,
+                        causal_pairs=2, causal_clips=2, causal_steps=1)
+ABLATION = ablation.AblationSize(plan=(("baseline", 0), ("final", 1)), updates=2, points=(1, 5),
+                                 clips=2, long=2, varied=1, seeds=2, count=2, sets=("studio",),
+                                 judged=2)
+RECIPES = dict(stages.ODE_STEPS)        # before the fixtures make them small
+
+
+@pytest.fixture(scope="module")
+def world(small_world):  # noqa: F811
+    """Tiny weights in a small world: (folder, patch)."""
+    folder, _ = small_world
+    restorer = Restorer()
+    torch.nn.init.zeros_(restorer.judge[2].weight)      # it finds every reference good
+    torch.nn.init.constant_(restorer.judge[2].bias, -1.0)
+    save(folder / "restorer.safetensors", restorer.state_dict(), config=RestorerConfig())
+    save(folder / "reader.safetensors", random_reader().state_dict(), config=ReaderConfig())
+    with pytest.MonkeyPatch.context() as patch:
+        script_clips(patch)
+        patch.setattr(work, "RESULTS", folder / "results")
+        patch.setattr(evaluate, "LONG", LONG)
+        patch.setattr(evaluate, "LONG_WINDOWS", 2)
+        patch.setattr(generate, "TEACHER_STEPS", 2)
+        for module in (ode_study, ablation):
+            patch.setattr(module, "LONG", LONG)
+        yield folder, patch
+
+
+def written(folder, name):
+    return json.loads((folder / f"results/{name}.json").read_text())["rows"]
+
+
+# --- ode
+
+@pytest.fixture(scope="module")
+def ode_done(world):
+    """(folder, lines of a stopped run, lines of the run that ended it)."""
+    folder, patch = world
+    patch.setattr(ode_study, "TEACHER_STEPS", 4)
+    stopped, lines = list(of_ode().run(0)), list(of_ode().run())
+    return folder, stopped, lines
+
+
+def of_ode(size=ODE, **options):
+    return ode_study.OdeStudy(size=size, **options)
+
+
+def test_a_study_stops_and_continues(ode_done):
+    folder, stopped, lines = ode_done
+    assert stopped == ["stopped in straightness; call it again to continue"]
+    assert list(of_ode().run()) == [f"done  {job.name}" for job in of_ode().jobs()]
+    results = [str(folder / f"results/{name}.json") for name in (
+        "straightness", "ode_training", "ode_variants", "ode_benchmarks", "ode_blocks",
+        "ode_whose")]
+    assert [line for line in lines if line.endswith(".json")] == results
+    before = written(folder, "ode_whose")
+    (folder / "results/ode_whose.json").unlink()        # stopped before the result was written
+    assert list(of_ode().run())[-1] == results[-1] and written(folder, "ode_whose") == before
+    place, = folder.glob("runs/studies/ode/*/jobs/wild-student_ode-0.json")
+    job = json.loads(place.read_text())["rows"]
+    place.unlink()
+    list(of_ode().run())
+    assert json.loads(place.read_text())["rows"] == job     # done again: the same rows
+
+
+def test_a_quick_study_leaves_the_full_ones_teacher_alone(ode_done):
+    """It trains, walks and starts its student from one of its own."""
+    folder, _, _ = ode_done
+    full = {path: path.read_bytes() for path in (folder / "runs/teacher_causal").iterdir()}
+    quick = of_ode(replace(ODE, causal_steps=2), quick=True)
+    list(quick.tune())
+    assert {path: path.read_bytes() for path in full} == full
+    own, other = (trajectories.load_teacher("causal", **where).state_dict() for where in
+                  ({"run": quick.causal}, {}))
+    assert any(not torch.equal(value, other[name]) for name, value in own.items())
+
+
+def test_what_the_ode_study_writes(ode_done):
+    folder = ode_done[0]
+    table = written(folder, "ode_training")
+    assert [(row["count"], row["seed"], row["update"]) for row in table if "error 1" in row] == [
+        (2, 0, 1), (2, 0, 2)]
+    assert [(row["steps"], row["guidance"]) for row in table if "guidance" in row] == [
+        (4, "plain"), (4, "plain"), (4, "guided"), (4, "guided")]
+    assert [row["exit"] for row in table if "exit" in row] == [1, 2, 3, 4] * 2
+    board = written(folder, "ode_benchmarks")
+    assert [row["name"] for row in board if "name" in row] == [
+        "teacher", "teacher-4", "teacher-4-plain", "student_ode_short-0", "student_livetalk-0",
+        "student_ode-0", "codec"]
+    assert board[5]["evaluations_per_clip"] == 34
+    assert {row["comparison"] for row in board if "comparison" in row} >= {
+        "student_ode-0 against student_ode_short-0"}
+    blocks = written(folder, "ode_blocks")
+    for count, models in ((7, 7), (LONG // 3, 6)):      # no long clips of truth through the codec
+        some = [row for row in blocks if row["blocks"] == count]
+        assert [row["block"] for row in some[:count]] == list(range(count))
+        assert len(some) == models * count and all(row["frechet"] > 0 for row in some)
+    whose = written(folder, "ode_whose")
+    assert whose[0]["name"] == "autoregressive teacher" and whose[0]["frechet"] > 0
+    assert [row["update"] for row in whose if "error 1" in row] == [1, 2]
+
+
+def test_errors_are_those_of_one_noise_level(ode_done):
+    held_out = of_ode().held_out
+    run, = ode_done[0].glob("runs/studies/ode/*/pairs2-seed0")
+    model = loading.load_module(kept(run, 2), "dit")
+    states, cond = held_out.states.float(), held_out.cond()
+    sigma = torch.full((2, 21), 5 / 6)
+    x0 = x0_from_velocity(states[:, 2], sigma, behind_noisy(model, states[:, 2], sigma, None, cond))
+    want = (x0 - states[:, 4]).square().mean().item()
+    found = ode_study.level_errors(model, held_out, batch=1)
+    assert found["error 0.8333"] == pytest.approx(want, rel=1e-3)
+
+
+def test_the_real_sizes_are_those_of_the_recipes():
+    size = ode_study.FULL
+    assert size.steps == 5 * size.short == RECIPES["converged"]
+    assert {size.short, size.steps} <= set(size.kept)
+    assert size.causal_pairs in size.pairs and len(size.seeds) == 3
+    plan = ablation.FULL.plan
+    assert len(set(plan)) == len(plan) and {name for name, _ in plan} == set(recipes.ROWS)
+    for name, row in recipes.ROWS.items():
+        assert [seed for other, seed in plan if other == name] == list(range(row.seeds))
+        assert row.recipe.updates in ablation.FULL.points
+    assert curation.COUNT == ablation.FULL.count
+
+
+def test_rows_of_bent_paths_are_means_without_the_known_frame():
+    """Gaussian data, whose paths have a closed form; their frame 0 stands still."""
+    s, grid = 0.25, sigma_grid(48)
+    noise = torch.randn(5, 1, 4, 2, 3, 3, generator=torch.Generator().manual_seed(0),
+                        dtype=torch.float64)
+    states = noise * radius(grid, s).view(1, 49, 1, 1, 1, 1)
+    states[:, :, 0] = 7.0
+    rows = ode_study.straightness_rows(states, "plain")
+    deviation, curvature = ode.straightness(states[:, :, 1:])
+    assert len(rows) == 48 and "curvature" not in rows[0]
+    assert rows[20]["deviation"] == pytest.approx(deviation[:, 20].mean().item(), abs=1e-5)
+    assert rows[20]["curvature"] == pytest.approx(curvature[:, 19].mean().item(), abs=1e-5)
+    assert rows[20]["sigma"] == pytest.approx((grid[20] + grid[21]).item() / 2, abs=1e-5)
+    for row in rows[5:40:7]:
+        bend = s ** 2 / radius(torch.tensor(row["bend"]), s) ** 3       # radius''
+        assert row["curvature"] == pytest.approx(bend.item() / (1 - s), rel=0.1)
+
+
+# --- ablation
+
+@pytest.fixture(scope="module")
+def ablation_done(world):
+    folder, _ = world
+    with pytest.raises(UserError, match="There is no model 'student_ode_short'"):
+        of_ablation()
+    for seed, name in enumerate((*ablation.STARTS, "student")):
+        save(folder / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
+             config=SMALL, sampler="rollout")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clips, "script", lambda split, number, frames=LONG_FRAMES, **_:
+                      scripted(number, frames))
+        for name in recipes.ROWS:                        # a batch of one, without a warm-up
+            row = recipes.ROWS[name]
+            small = replace(row.recipe, batch=1, ratio=1, warmup=0)
+            patch.setitem(recipes.ROWS, name, replace(row, recipe=small))
+        yield folder, list(of_ablation().run())
+
+
+def of_ablation():
+    return ablation.Ablation(size=ABLATION)
+
+
+def test_every_row_is_trained_and_judged_along_the_way(ablation_done):
+    folder, lines = ablation_done
+    table = written(folder, "ablation")
+    rows = [row for row in table if row["part"] == "judged"]
+    assert [(row["row"], row["seed"], row["update"], row["frames"]) for row in rows
+            if "seed" in row] == [(name, seed, update, frames) for name, seed in ABLATION.plan
+                                  for update, frames in ((1, 21), (2, 21), (2, LONG))]
+    assert [(row["row"], row["frames"]) for row in rows if "seed" not in row] == [
+        (name, frames) for name in ("codec", *ablation.STARTS, "teacher")
+        for frames in (21, LONG)]
+    for row in rows:
+        assert {"frechet", "sharpness", "black frames", "flicker", "motion"} <= row.keys()
+        assert ("diversity" in row) == (row["frames"] == 21 and row["row"] != "codec")
+    training = [row for row in table if row["part"] == "training"]
+    assert [(row["row"], row["seed"], row["update"]) for row in training] == [
+        ("baseline", 0, 2), ("final", 1, 2)]
+    assert all(row["loss"] > 0 for row in training)
+
+
+def test_the_student_stands_beside_the_teacher(ablation_done):
+    rows = written(ablation_done[0], "student")
+    codec, guide, student = rows[:3]
+    assert [row["name"] for row in rows[:3]] == ["codec", "teacher", "student"]
+    assert student["evaluations a clip"] == 34 and student["diversity"] > 0
+    assert student["GFLOP a frame"] < student["GFLOP a frame, decoded"]
+    gap = next(row for row in rows if row.get("number") == "identity cosine")
+    assert gap["difference"] == pytest.approx(
+        student["identity cosine"] - guide["identity cosine"], abs=2e-4)
+
+
+def test_looks_are_kept_for_filmstrips(ablation_done):
+    """The end of every row; of some, what the three models made of fixed conditions."""
+    folder = ablation_done[0]
+    tensors, facts = read(folder / "results/ablation_looks.safetensors")
+    tensors = unpacked(tensors)
+    assert tensors["end baseline-seed0"].shape[:1] == (LONG,) and facts["level"] == 0.5
+    assert "end final-seed1" not in tensors             # one seed is enough to look at
+    assert tensors["told baseline-seed0 2"].shape == (2, 4)
+    x, real, fake = (tensors[f"{part} baseline-seed0 0"] for part in ("x", "real", "fake"))
+    assert x.shape == real.shape == fake.shape and not torch.equal(real, fake)
+    run, = folder.glob("runs/studies/ablation/*/baseline-seed0")
+    made = read(probed(run, 0))[0]["x"][[0, -1]].float()
+    assert (x - made).abs().max() < 0.01 * made.abs().max()         # 8 bits are enough to look at
+    spread, pull, *_ = ablation.gaps({"x": made, "real": made[None] + 1, "fake": made[None]})[0]
+    assert pull.item() == pytest.approx(1, rel=1e-4)
+    assert spread.item() == pytest.approx(made[0, 1:].std().item(), rel=1e-4)
+
+
+# --- teacher
+
+def test_the_teachers_tables(world, monkeypatch):
+    folder, _ = world
+    for name, value in (("STEPS", (1, 2)), ("FEW", (1, 2)), ("SWEEP", [(1, 2)]),
+                        ("PAPERS", ("studio",))):
+        monkeypatch.setattr(teacher, name, value)
+    list(teacher.Teacher(quick=True, folder=folder / "runs/studies").run())
+    results, = folder.glob("runs/studies/teacher-quick/*/results")
+    found = {path.stem: json.loads(path.read_text())["rows"] for path in results.iterdir()}
+    assert [row["name"] for row in found["teacher"]] == [
+        "truth through the codec", "truth", "teacher", "floor: a second set of truth"]
+    assert [row.get("text") for row in found["guidance"]] == [None, 1, None]
+    assert [row.get("steps") for row in found["gate"]] == [None, 1, 2, 1, 2, None]
+    assert all("frechet of half" in row for row in found["gate"][1:-1])
+    board = {row["name"]: row for row in found["scoreboard"] if "name" in row}
+    assert set(board) == {*teacher.board_makers(), "floor: a second set of truth"}
+    assert board["teacher, guided, 2 steps"]["evaluations a clip"] == 4
+    assert board["truth"]["frechet"] < 0.01 < board["teacher, plain, 1 steps"]["frechet"]
+    assert {row["comparison"] for row in found["scoreboard"] if "comparison" in row} == {
+        f"teacher, {kind} steps - teacher, guided, 2 steps"
+        for kind in ("guided, 1", "plain, 1", "plain, 2")}
