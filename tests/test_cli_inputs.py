@@ -3,8 +3,10 @@ pictures; a terminal of ASCII; a signal to all processes; the package installed 
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -57,6 +59,26 @@ def test_a_pointer_of_git_lfs_is_called_so(go, tmp_path):  # noqa: F811
     with pytest.raises(UserError, match="only the pointer .*fetch the file itself"):
         load(path)
     refused(go(*generation(model=path)), "fetch the file itself")
+
+
+def test_a_signal_to_all_processes_ends_them_quietly(tmp_path):
+    """While worker processes make clips."""
+    (tmp_path / "main.py").write_text(
+        "import itertools, pathlib\n"
+        "from livetalk_ref.errors import run_program\n"
+        "from livetalk_ref.world import shards\n"
+        "def work():\n"
+        "    files = (pathlib.Path(f'{i}.made') for i in itertools.count())\n"
+        "    for _ in shards.run(pathlib.Path.touch, files, 2): pass\n"
+        "if __name__ == '__main__': run_program(work)\n")
+    child = subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path, stderr=subprocess.PIPE,
+                             text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                             start_new_session=True)
+    while child.poll() is None and not list(tmp_path.glob("*.made")):
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGTERM)
+    err = child.communicate(timeout=60)[1]
+    assert (child.returncode, err) == (130, "Stopped.\n")
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,19 @@ def test_make_alone_lists_the_targets():
     assert all(f"make {target} " in done.stdout for target in TARGETS), done.stdout
 
 
+def test_speech_engines_are_needed_by_marked_tests_alone():
+    """`make test` runs the others without them, and `make test SPEECH=1` only those."""
+    def said(*options):
+        done = subprocess.run(["make", "-n", "test", *options], cwd=ROOT, capture_output=True,
+                              text=True)
+        return [line for line in done.stdout.splitlines() if "pytest" in line]
+
+    assert [("-m speech" in line, "tests" in line) for line in said()] == [(False, True)]
+    assert ["-m speech tests" in line for line in said("SPEECH=1")] == [True, False]
+    engines = {requirement.name for requirement in RANGES["speech"]} - {"onnxruntime"}
+    assert {PROVIDED_BY.get(name, name) for name in load_tool("conftest", ROOT).ENGINES} == engines
+
+
 def test_ranges_admit_the_pins():
     """And every pin has a range, so that a `pip install` of the package asks for it as well."""
     ranged = {}
