@@ -53,6 +53,19 @@ def test_any_name_of_a_video(go, name):  # noqa: F811
     assert status == 0 and os.path.getsize(name) > 1000, err
 
 
+def test_a_terminal_of_ascii(place, checkpoints):  # noqa: F811
+    """The video is made, and its name is told as far as the terminal can show it."""
+    code = ("from pathlib import Path; from livetalk_ref import loading, __main__; "
+            f"loading.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
+    names = [os.fsencode(place / "vid\u00e9o.mp4"), os.fsencode(place) + b"/vid\xe9o.mp4"]
+    for name in names:
+        done = subprocess.run([sys.executable, "-c", code, *generation(out=None), "--out", name],
+                              env={**os.environ, "PYTHONPATH": str(ROOT),
+                                   "PYTHONIOENCODING": "ascii"}, capture_output=True)
+        assert done.returncode == 0 and b".mp4: 5 frames" in done.stdout, done.stderr
+        assert os.path.getsize(name) > 1000
+
+
 def test_a_pointer_of_git_lfs_is_called_so(go, tmp_path):  # noqa: F811
     path = tmp_path / "student.safetensors"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 31102946\n")
