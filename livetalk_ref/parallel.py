@@ -12,6 +12,8 @@ import os
 import torch
 import torch.distributed as dist
 
+from livetalk_ref.errors import UserError
+
 
 def join(device):
     """Join the processes that torchrun started, if it did; returns this rank's device."""
@@ -39,8 +41,14 @@ def own():
 
 
 def mine(*parts):
-    """This rank's rows of tensors or a `Cond`."""
-    return [part[own()] for part in parts] if size() > 1 else list(parts)
+    """This rank's rows of tensors or a `Cond`. UserError where ranks would get unequal numbers."""
+    if size() == 1:
+        return list(parts)
+    for part in parts:
+        rows = len(part if torch.is_tensor(part) else part.known)
+        if rows % size():
+            raise UserError(f"A batch of {rows} does not divide among {size()} processes.")
+    return [part[own()] for part in parts]
 
 
 def randn(shape, generator):
@@ -70,7 +78,7 @@ def mean(total, count):
 
 @torch.no_grad()
 def average_gradients(model):
-    """Give every rank the mean of all ranks' gradients, unless the model's own hooks did."""
+    """Give every rank the mean of all ranks' gradients."""
     if size() == 1:
         return
     found = [p.grad for p in model.parameters() if p.grad is not None]
@@ -82,11 +90,9 @@ def average_gradients(model):
 
 
 def over_ranks(value):
-    """The mean of a number over ranks."""
+    """The mean over ranks of a scalar tensor, as a number."""
     if size() == 1:
-        return value
-    told = torch.tensor(float(value), dtype=torch.float64)
-    if dist.get_backend() == "nccl":
-        told = told.cuda()
+        return value.item()
+    told = value.detach().clone()
     dist.all_reduce(told)
     return told.item() / size()
