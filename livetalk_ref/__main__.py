@@ -190,11 +190,6 @@ def add_prepare(parser):
 def prepare(options):
     """Make shards of videos, or write prompts' embeddings to DIR/text.safetensors, so that umT5
     is needed no more."""
-    import torch
-
-    from livetalk_ref.device import check_device
-    from livetalk_ref.real.text import load_text, save_text
-
     if options.clips:
         if not options.out or options.prompt:
             raise UserError("--clips goes with --out SHARDS, and without --prompt.")
@@ -206,6 +201,11 @@ def prepare(options):
         return
     if not (options.weights and options.prompt):
         raise UserError("Give --clips DIR with --out SHARDS, or --weights DIR with --prompt P.")
+    import torch
+
+    from livetalk_ref.device import check_device
+    from livetalk_ref.real.text import load_text, save_text
+
     folder = Path(options.weights)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")

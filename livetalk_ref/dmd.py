@@ -152,7 +152,7 @@ class Distiller:
             loss = critic_loss(self.student, self.critic, cond, generator,
                                self.recipe.student_steps)
         descend(loss, self.critic, self.optimizers[1:], self.recipe.clip, "critic")
-        return parallel.over_ranks(loss.item())
+        return parallel.over_ranks(loss)
 
     def train_student(self, cond, generator, paths=None):
         """One update of the student; returns what `student_loss` saw and the gradient's norm."""

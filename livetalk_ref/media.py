@@ -236,10 +236,15 @@ def read_video(path, size=SIZE):
     return torch.stack(frames)
 
 
+def central_square(pixels):
+    """The largest central square of a picture (H, W, ..): its top, left and side, in pixels."""
+    side = min(pixels.shape[:2])
+    return [*((n - side) // 2 for n in pixels.shape[:2]), side]
+
+
 def fit(pixels, size):
     """Bytes (H, W, 3) -> (3, size, size) in [-1, 1]: the largest central square, resized."""
-    side = min(pixels.shape[:2])
-    top, left = ((n - side) // 2 for n in pixels.shape[:2])
+    top, left, side = central_square(pixels)
     square = pixels[top:top + side, left:left + side].permute(2, 0, 1).float()
     if side != size:
         square = F.interpolate(square[None], (size, size), mode="bicubic", antialias=True)[0]

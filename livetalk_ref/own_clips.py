@@ -16,15 +16,14 @@ from statistics import median
 import av
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_safetensors
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.files import placed, write_json
+from livetalk_ref.files import blame, placed, write_json
 from livetalk_ref.judge.metrics import brightness, change, sharpness
 from livetalk_ref.loading import load
-from livetalk_ref.media import address, load_audio
+from livetalk_ref.media import address, central_square, fit, load_audio
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import LONG_FRAMES
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity
@@ -76,7 +75,7 @@ def make_shard(out, model, weights, whole, part):
         there = json.loads(report.read_text())
         if (there["videos"], there["model"]) == (facts["videos"], model):
             return path
-    with placed(path) as temporary, tarfile.open(temporary, "w") as tar:
+    with placed(path) as temporary, blame(path), tarfile.open(temporary, "w") as tar:
         for video in videos:
             try:
                 for key, tensors, row in segments_of(video, avatar_of(model, weights), whole):
@@ -113,7 +112,7 @@ def segments_of(video, avatar, whole=False):
         if len(heard) < LONG_FRAMES * SAMPLES_PER_FRAME:
             break
         try:
-            box = central(pictures[0]) if whole else face_square(pictures)
+            box = central_square(pictures[0]) if whole else face_square(pictures)
         except UserError as error:
             reason = str(error)
             continue
@@ -153,13 +152,6 @@ def read_pictures(video):
     except (av.FFmpegError, OSError) as error:
         if made == 0:
             raise UserError("It is broken or no video.") from error
-
-
-def central(picture):
-    """The largest central square of a picture (H, W, 3): top, left, side."""
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    return [(height - side) // 2, (width - side) // 2, side]
 
 
 def face_square(pictures):
@@ -206,9 +198,8 @@ def detector():
 def cropped(pictures, box, size):
     """A square of all pictures, (T, 3, size, size) in [-1, 1]."""
     top, left, side = box
-    x = torch.from_numpy(np.stack([p[top:top + side, left:left + side] for p in pictures]))
-    x = F.interpolate(x.permute(0, 3, 1, 2).float(), (size, size), mode="bicubic", antialias=True)
-    return (x / 127.5 - 1).clamp(-1, 1)
+    return torch.stack([fit(torch.from_numpy(p[top:top + side, left:left + side]), size)
+                        for p in pictures])
 
 
 def prompt_of(video, frames):

@@ -42,11 +42,12 @@ def own():
 
 def mine(*parts):
     """This rank's rows of tensors or a `Cond`. UserError where ranks would get unequal numbers."""
+    if size() == 1:
+        return list(parts)
     for part in parts:
         rows = len(part if torch.is_tensor(part) else part.known)
         if rows % size():
-            raise UserError(f"A batch of {rows} does not divide among {size()} processes; start "
-                            f"as many as do.")
+            raise UserError(f"A batch of {rows} does not divide among {size()} processes.")
     return [part[own()] for part in parts]
 
 
@@ -77,7 +78,7 @@ def mean(total, count):
 
 @torch.no_grad()
 def average_gradients(model):
-    """Give every rank the mean of all ranks' gradients, unless the model's own hooks did."""
+    """Give every rank the mean of all ranks' gradients."""
     if size() == 1:
         return
     found = [p.grad for p in model.parameters() if p.grad is not None]
@@ -89,11 +90,9 @@ def average_gradients(model):
 
 
 def over_ranks(value):
-    """The mean of a number over ranks."""
+    """The mean over ranks of a scalar tensor, as a number."""
     if size() == 1:
-        return value
-    told = torch.tensor(float(value), dtype=torch.float64)
-    if dist.get_backend() == "nccl":
-        told = told.cuda()
+        return value.item()
+    told = value.detach().clone()
     dist.all_reduce(told)
     return told.item() / size()

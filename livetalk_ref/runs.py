@@ -104,10 +104,11 @@ class RunFolder:
         unpack(tensors) puts a checkpoint back. UserError where that is another run's.
         """
         first = self.restore(unpack) if resume and self.out else 0
-        if self.out and parallel.rank() == 0:
-            self.forget_after(first)
-        if first == 0 and parallel.rank() == 0:
-            self.look(0)
+        if parallel.rank() == 0:
+            if self.out:
+                self.forget_after(first)
+            if first == 0:
+                self.look(0)
         return first
 
     def restore(self, unpack):

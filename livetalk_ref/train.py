@@ -149,7 +149,7 @@ def train(model, loss, config, out=None, resume=False, facts=None):
         ema_update(average, model, min(config.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
         left = (now - clock) / (step + 1 - first) * (config.steps - step - 1)
-        state = TrainState(step + 1, parallel.over_ranks(value.item()),
+        state = TrainState(step + 1, parallel.over_ranks(value),
                            config.lr * pace(step, config), norm, now - began, left)
         run.after(state, average, partial(pack, model, average, optimizers, state.step),
                   last=state.step == config.steps)

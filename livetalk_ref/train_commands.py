@@ -15,7 +15,7 @@ SIDE = ("teacher_causal",)                          # nothing that ships needs t
 QUICK_CLIPS = 128                                   # of `weights --quick`
 QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "restorer": 100,
          "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
-OWN = {"ode": ("recipe", "variant", "count", "teacher", "seed"),
+OWN = {"teacher": ("data",), "ode": ("recipe", "variant", "count", "teacher", "seed"),
        "dmd": ("recipe", "count", "seed")}          # options of `train` that these stages take
 
 
@@ -53,17 +53,16 @@ def train(options):
     """Train one stage."""
     from livetalk_ref import stages
 
-    named = {name: vars(options)[name] for name in OWN["ode"] if vars(options)[name] is not None}
+    names = dict.fromkeys(name for own in OWN.values() for name in own)
+    named = {name: vars(options)[name] for name in names if vars(options)[name] is not None}
     wrong = named.keys() - OWN.get(options.stage, ())
-    if options.data:
-        if options.stage != "teacher":
-            raise UserError("--data is an option of the stage teacher; leave it out.")
-        from livetalk_ref.own_clips import read_clips
-
-        named["data"] = read_clips(options.data)
     if wrong or options.stage == "dmd" and options.rate != 1:
         name = "rate" if not wrong else min(wrong).replace("count", "pairs")
         raise UserError(f"--{name} is no option of the stage {options.stage}; leave it out.")
+    if options.data:
+        from livetalk_ref.own_clips import read_clips
+
+        named["data"] = read_clips(options.data)
     follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
                                            options.resume, options.start, options.rate,
                                            options.compile, options.device, **named))
@@ -133,7 +132,5 @@ def weights(options):
 def follow(name, states):
     """Run a training loop to its end, showing loss and time left."""
     with Progress(f"{name} update") as progress:
-        for state in states:
-            progress.set_postfix_str(f"loss {state.loss:.4f}, {state.seconds_left / 60:.0f} min "
-                                     f"left", refresh=False)
-            progress.update(state.step - progress.n)
+        for _ in progress.follow(states):
+            pass

@@ -3,8 +3,10 @@ pictures; a terminal of ASCII; a signal to all processes; the package installed 
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -51,12 +53,45 @@ def test_any_name_of_a_video(go, name):  # noqa: F811
     assert status == 0 and os.path.getsize(name) > 1000, err
 
 
+def test_a_terminal_of_ascii(place, checkpoints):  # noqa: F811
+    """The video is made, and its name is told as far as the terminal can show it."""
+    code = ("from pathlib import Path; from livetalk_ref import loading, __main__; "
+            f"loading.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
+    names = [os.fsencode(place / "vid\u00e9o.mp4"), os.fsencode(place) + b"/vid\xe9o.mp4"]
+    for name in names:
+        done = subprocess.run([sys.executable, "-c", code, *generation(out=None), "--out", name],
+                              env={**os.environ, "PYTHONPATH": str(ROOT),
+                                   "PYTHONIOENCODING": "ascii"}, capture_output=True)
+        assert done.returncode == 0 and b".mp4: 5 frames" in done.stdout, done.stderr
+        assert os.path.getsize(name) > 1000
+
+
 def test_a_pointer_of_git_lfs_is_called_so(go, tmp_path):  # noqa: F811
     path = tmp_path / "student.safetensors"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 31102946\n")
     with pytest.raises(UserError, match="only the pointer .*fetch the file itself"):
         load(path)
     refused(go(*generation(model=path)), "fetch the file itself")
+
+
+def test_a_signal_to_all_processes_ends_them_quietly(tmp_path):
+    """While worker processes make clips."""
+    (tmp_path / "main.py").write_text(
+        "import itertools, pathlib\n"
+        "from livetalk_ref.errors import run_program\n"
+        "from livetalk_ref.world import shards\n"
+        "def work():\n"
+        "    files = (pathlib.Path(f'{i}.made') for i in itertools.count())\n"
+        "    for _ in shards.run(pathlib.Path.touch, files, 2): pass\n"
+        "if __name__ == '__main__': run_program(work)\n")
+    child = subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path, stderr=subprocess.PIPE,
+                             text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                             start_new_session=True)
+    while child.poll() is None and not list(tmp_path.glob("*.made")):
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGTERM)
+    err = child.communicate(timeout=60)[1]
+    assert (child.returncode, err) == (130, "Stopped.\n")
 
 
 @pytest.fixture(scope="module")

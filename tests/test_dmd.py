@@ -250,3 +250,18 @@ def test_a_run_stops_before_it_learns_what_is_no_number(part):
     moved = {k.split(".")[0] for k, v in d.pack().items() if not torch.equal(v, before[k])}
     assert "model" not in moved and "ema" not in moved
     assert ("critic" in moved) == (part != "critic")
+
+
+def test_few_values_that_are_no_numbers_are_zeros_and_counted():
+    cond, g = condition(clips=4), torch.Generator().manual_seed(3)
+    x, noise = (torch.randn(4, 6, 4, 4, 4, generator=g) for _ in range(2))
+    sigma, real, fake = torch.full((4,), 0.5), Gaussian(0.5, 0.8), Gaussian(-0.3, 1.4)
+
+    def spoilt(x, level, cond):
+        v = fake(x, level, cond)
+        v[2, 3, 1, 1, 1] = torch.inf
+        return v
+
+    gradient, _, _ = dmd_gradient(x, real, spoilt, noise, sigma, cond, PLAIN)
+    whole, _, _ = dmd_gradient(x, real, fake, noise, sigma, cond, PLAIN)
+    assert gradient[2, 3, 1, 1, 1] == 0 and (gradient != whole).sum() == 1

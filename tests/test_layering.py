@@ -18,7 +18,7 @@ RINGS = (                       # a file imports from its own ring and from thos
     {"generate", "loading", "real", "portrait", "pipeline", "graphs", "toy"},
     {"stages", "trajectories", "recipes", "curation", "distillation", "own_clips", "judge", "live",
      "viz", "diagrams"}, {"studies", "train_commands"}, {"__main__"})
-CAPS = {"package": 18_120, "files": 121, "tests": 12_460, "page": 1_000}       # they only fall
+CAPS = {"package": 16_880, "files": 108, "tests": 11_600, "page": 700}       # they only fall
 MODELS = {"wan", "codec"}       # algorithms get the model as an argument
 BASE = {"device", "errors", "files", "runs", "muon", "options", "parallel"}
 INNER = [PACKAGE / f"{name}.py" for name in LEVEL if (PACKAGE / f"{name}.py").exists()]
@@ -99,7 +99,8 @@ def test_the_steps_of_the_method_are_commented():
 @pytest.mark.parametrize("name", sorted(BASE))
 def test_base_imports_nothing_of_ours_but_base(name):
     found = {name.split(".")[0] for name in ours(PACKAGE / f"{name}.py")}
-    assert found <= ({"errors", "files", "DATA"} if name == "runs" else {"errors", "DATA"})
+    more = {"files", "parallel"} if name == "runs" else set()
+    assert found <= {"errors", "DATA"} | more
 
 
 @pytest.mark.parametrize("path", MODULES, ids=label)

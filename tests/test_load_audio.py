@@ -1,5 +1,6 @@
 """Sound files in: a zoo of containers and of damage against FFmpeg itself, loudness, bad files."""
 
+import os
 import struct
 import subprocess
 
@@ -102,6 +103,26 @@ def test_a_file_is_as_long_as_for_ffmpeg(tmp_path, encode, ending, make):
     assert samples.isfinite().all() and samples.square().mean().sqrt() > 0.1
 
 
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("rate, channels", [(8000, 1), (16_000, 2), (22_051, 1), (44_100, 2)])
+def test_reads_any_format_rate_and_channels(tmp_path, ending, rate, channels):
+    if ending == "mp3" and rate == 22_051:
+        return
+    path = tmp_path / f"tone.{ending}"
+    soundfile.write(path, tone(rate, channels=channels), rate)
+    samples = load_audio(path)
+    assert samples.dtype == torch.float32 and abs(len(samples) - 16_000) <= 1200
+    middle = samples[4000:12_000]
+    assert torch.fft.rfft(middle).abs().argmax() == 220                 # 440 Hz in half a second
+    assert abs(middle.square().mean().sqrt() - 0.5 / 2 ** 0.5) < 0.02
+
+
+def test_sixteen_bits_stay_as_they_are(tmp_path):
+    whole = (load_spoken(0).samples * 32_768).round() / 32_768
+    soundfile.write(tmp_path / "a.wav", whole.numpy(), 16_000)
+    assert torch.equal(load_audio(tmp_path / "a.wav", warn=pytest.fail), whole)
+
+
 def heard(tmp_path, samples, rate=16_000, subtype="FLOAT"):
     """What is read of samples (n,) or (n, C) in a file, and what is said about them."""
     said = []
@@ -142,6 +163,24 @@ def test_an_offset_is_no_sound(tmp_path):
     torch.testing.assert_close(samples, speech - speech.mean(), atol=1e-5, rtol=0)
 
 
+def test_silent_is_told_from_quiet():
+    assert is_silent(torch.zeros(16_000)) and is_silent(torch.zeros(0))
+    assert not is_silent(0.01 * load_spoken(0).samples.roll(3000) + 0.0)
+
+
+def test_any_name_is_a_file(tmp_path, encode):
+    names = (b"10:30:12.m4a", b"http:a.m4a", b"UPPER.M4A", "caf\u00e9.m4a".encode(),
+             b"caf\xe9.m4a", b"a %d?#.m4a", b"no_ending")
+    for name in names:
+        path = os.path.join(os.fsencode(tmp_path), name)
+        try:
+            with open(path, "wb") as file:
+                file.write(encode("m4a"))
+        except OSError:
+            continue                            # a file system that does not take such names
+        assert abs(len(load_audio(os.fsdecode(path))) - 1.3 * 16_000) < 2000
+
+
 def write_silent_film(path):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=16)
@@ -173,3 +212,11 @@ def test_every_bad_file_gives_one_sentence(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=reason) as error:
             load_audio(tmp_path / name)
         assert str(error.value).count("\n") == 0, name
+
+
+def test_a_few_bad_samples_become_silence(tmp_path):
+    wave = tone(16_000)
+    wave[100:110] = np.nan
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    samples = load_audio(tmp_path / "a.wav")
+    assert (samples[100:110] == 0).all() and samples.isfinite().all()

@@ -12,8 +12,9 @@ UPDATES = 20
 
 def losses(out, stage, ranks, *more):
     """The losses of a short run of tests/parallel_run.py in so many processes."""
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks),
-           "--master-port", "0"] if ranks > 1 else [sys.executable]
+    run = [sys.executable]
+    if ranks > 1:                   # at a free port of this machine
+        run += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     done = subprocess.run([*run, ROOT / "tests" / "parallel_run.py", stage, out, *more],
                           capture_output=True, text=True, cwd=ROOT, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -116,6 +116,20 @@ def test_lora_is_merged_while_reading(path, tmp_path, style):
     assert (want[QUERY] - base[QUERY]).abs().max() > 1 and ALPHA == 64
 
 
+def test_a_lora_that_does_not_fit_is_named(path, tmp_path):
+    lora = tmp_path / "lora.safetensors"
+    layer = QUERY.removesuffix(".weight")
+    pair = {f"{layer}.lora_A.weight": torch.zeros(4, 32), f"{layer}.lora_B.weight":
+            torch.zeros(64, 4)}
+    save_file(pair, lora)
+    with pytest.raises(UserError, match=f"does not fit: 1 misshapen: {QUERY} is 64x32"):
+        load_dit(path, lora=lora)
+    del pair[f"{layer}.lora_B.weight"]
+    save_file(pair, lora)
+    with pytest.raises(UserError, match=f"only one of two matrices for {QUERY}"):
+        load_dit(path, lora=lora)
+
+
 PEAK = """
 import sys, torch
 from livetalk_ref.judge.cost import peak_memory, reset_peak_memory

@@ -51,6 +51,43 @@ def test_make_alone_lists_the_targets():
     assert all(f"make {target} " in done.stdout for target in TARGETS), done.stdout
 
 
+def test_make_says_what_is_missing_without_python(tmp_path):
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    make = subprocess.run(["which", "make"], capture_output=True, text=True).stdout.strip()
+    done = subprocess.run([make, "setup"], cwd=ROOT, capture_output=True, text=True,
+                          env={"PATH": str(tmp_path)})
+    assert done.returncode and "Python 3.11 or newer" in done.stderr
+
+
+def test_ci_runs_what_the_reader_runs():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o100
+    made = [line for line in script.read_text().splitlines() if line.startswith("make")]
+    assert made == ["make test", "make test SPEECH=1"]
+
+
+def test_speech_engines_are_needed_by_marked_tests_alone():
+    """`make test` runs the others without them, and `make test SPEECH=1` only those."""
+    def said(*options):
+        done = subprocess.run(["make", "-n", "test", *options], cwd=ROOT, capture_output=True,
+                              text=True)
+        return [line for line in done.stdout.splitlines() if "pytest" in line]
+
+    assert [("-m speech" in line, "tests" in line) for line in said()] == [(False, True)]
+    assert ["-m speech tests" in line for line in said("SPEECH=1")] == [True, False]
+    engines = {requirement.name for requirement in RANGES["speech"]} - {"onnxruntime"}
+    assert {PROVIDED_BY.get(name, name) for name in load_tool("conftest", ROOT).ENGINES} == engines
+
+
+def test_conda_installs_the_same_pins():
+    assert "-r requirements.txt" in (ROOT / "environment.yml").read_text()
+
+
+def test_pins_are_exact():
+    for pin in PINS.values():
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), f"{pin} is no exact pin"
+
+
 def test_ranges_admit_the_pins():
     """And every pin has a range, so that a `pip install` of the package asks for it as well."""
     ranged = {}
@@ -61,6 +98,12 @@ def test_ranges_admit_the_pins():
         assert name in ranged, f"{name} is pinned but not in pyproject.toml"
         for allowed in ranged[name]:
             assert allowed.contains(version), f"{name} {version} is outside {allowed}"
+
+
+def test_installing_the_package_leaves_torch_alone():
+    core = {requirement.name: requirement for requirement in RANGES["core"]}
+    for name in ("torch", "torchaudio"):
+        assert str(core[name].specifier) == ">=2.6"
 
 
 def test_what_is_imported_is_required():
@@ -114,3 +157,17 @@ def test_an_interrupted_setup_is_built_again(tmp_path, monkeypatch):
     assert len(runs) == 2 and (tmp_path / ".venv" / ".complete").exists()
     setup.main(["one.txt", "two.txt"])
     assert len(runs) == 3 and len(list((tmp_path / "cache").glob("venv-*/.complete"))) == 2
+
+
+def test_setup_leaves_a_foreign_environment_alone(tmp_path, monkeypatch):
+    setup = load_tool("setup_venv")
+    monkeypatch.setattr(setup, "ROOT", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    with pytest.raises(SystemExit, match="PY=.venv/bin/python"):
+        setup.link(tmp_path / "cache")
+
+
+def test_a_clone_is_small():
+    """What ships in data/, which every learner downloads."""
+    sizes = [path.stat().st_size for path in (ROOT / "data").rglob("*") if path.is_file()]
+    assert sum(sizes) <= 30 * 2 ** 20

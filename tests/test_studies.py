@@ -9,7 +9,7 @@ from test_ode import radius
 from test_ode_stage import small_world  # noqa: F401
 from tiny import SMALL, random_reader, script_clips, scripted, shake
 
-from livetalk_ref import curation, generate, loading, ode, recipes, stages, trajectories
+from livetalk_ref import curation, generate, loading, recipes, stages, trajectories
 from livetalk_ref.distillation import probed
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import unpacked
@@ -162,7 +162,7 @@ def test_rows_of_bent_paths_are_means_without_the_known_frame():
     states = noise * radius(grid, s).view(1, 49, 1, 1, 1, 1)
     states[:, :, 0] = 7.0
     rows = ode_study.straightness_rows(states, "plain")
-    deviation, curvature = ode.straightness(states[:, :, 1:])
+    deviation, curvature = trajectories.straightness(states[:, :, 1:])
     assert len(rows) == 48 and "curvature" not in rows[0]
     assert rows[20]["deviation"] == pytest.approx(deviation[:, 20].mean().item(), abs=1e-5)
     assert rows[20]["curvature"] == pytest.approx(curvature[:, 19].mean().item(), abs=1e-5)

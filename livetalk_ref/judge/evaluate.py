@@ -6,7 +6,6 @@ rendered. The truth of a benchmark is judged once for each set of weights and ke
 cache. N clips, T video frames, F latent frames, C latent channels.
 """
 
-import datetime
 import hashlib
 import json
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from livetalk_ref import loading
 from livetalk_ref.cache import BLOCK, KVCache
 from livetalk_ref.curation import trim
 from livetalk_ref.errors import Progress, UserError, warn
-from livetalk_ref.files import commit, hardware
+from livetalk_ref.files import as_result
 from livetalk_ref.flow import STUDENT_STEPS, euler
 from livetalk_ref.generate import FRESH, KEPT, PLAIN, frames_in, settle
 from livetalk_ref.judge import benchmarks
@@ -293,7 +292,6 @@ class Ground:
         return Ground(bench, judges, JudgedTruth.load(path, bench.data.state),
                       version, given, folder)
 
-
     @cached_property
     def references(self):
         """The rows that stand beside every maker's: the ceiling, truth through the codec, and the
@@ -330,10 +328,8 @@ def evaluate_maker(made, ground, seed=0, command="", note=None):
     judged, cost = judge_clips(made, ground, note)
     truth = ground.truth.rendered.features
     rows = [judged_row(made.name, judged.rows, judged.features, truth), *ground.references]
-    return {"made_by": command, "code": commit(), "hardware": hardware(),
-            "date": datetime.date.today().isoformat(), "seeds": [seed],
-            "set": ground.bench.name, "version": ground.version, "settings": made.settings,
-            "rows": rows, "cost": cost}, judged
+    return as_result(command, rows, [seed], cost) | {
+        "set": ground.bench.name, "version": ground.version, "settings": made.settings}, judged
 
 
 def evaluate_once(made, ground, note=None):

@@ -17,7 +17,8 @@ STUDIES = {
     "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",
     "streams": "ten minutes under every cache policy: policies",
     "dialogues": "a hundred dialogues by three systems: multiturn",
-    "turns": "a turn's wait in a live conversation: turn_latency"}
+    "turns": "a turn's wait in a live conversation: turn_latency",
+    "released": "the released layout on a GPU, with random weights: real_gpu"}
 
 
 def run_study(words=None):

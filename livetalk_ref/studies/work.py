@@ -30,10 +30,7 @@ class Job:
 def followed(label, states):
     """Pass a training loop's states on, showing its loss."""
     with Progress(label) as progress:
-        for state in states:
-            progress.set_postfix_str(f"loss {state.loss:.4f}", refresh=False)
-            progress.update(state.step - progress.n)
-            yield
+        yield from progress.follow(states)
 
 
 class Study:
