@@ -8,6 +8,7 @@ from tiny import SMALL, random_reader, shake, write_checkpoints
 
 from livetalk_ref import cache, loading
 from livetalk_ref.cache import FULL, Policy
+from livetalk_ref.judge import metrics
 from livetalk_ref.judge.evaluate import Judges
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.studies import streams
@@ -50,8 +51,9 @@ def test_numbers_of_a_stream_see_what_they_are_named_for():
     picture, talk = portrait_of(1), streams.Talk.of(30, 0)
     g = torch.Generator().manual_seed(0)
     moving = (picture + 0.1 * torch.randn(160, *picture.shape, generator=g)).clamp(-1, 1)
-    watcher = streams.Watcher(judges(), picture, "a person talks", talk)
-    usual, still = watcher(moving), watcher(picture.repeat(160, 1, 1, 1))
+    pace = metrics.movement(moving).median()
+    usual, still = (streams.part_row(judges(), picture, talk, frames, first, pace) for frames, first
+                    in ((moving, 0), (picture.repeat(160, 1, 1, 1), 160)))
     assert (usual["seconds"], still["seconds"], usual["freeze"], still["freeze"]) == (0, 10, 0, 1)
     assert still["sharpness"] < usual["sharpness"] and still["colour drift"] == 0
     dim = picture.repeat(9, 1, 1, 1) - 20 / 127.5

@@ -1,36 +1,30 @@
 """What all studies share: jobs that are done once, stopped at any moment, continued by a call.
 
-A job is a generator that yields now and then and returns {result: rows}, to which "cost" may add
-what depends on the machine. What it returned is kept in FOLDER/jobs/NAME.json; when all jobs of a
-result are done, data/results/RESULT.json is written.
+A job's work returns {result: rows}, at once or as a generator that yields where it can be stopped.
+They are kept in FOLDER/jobs/NAME.json; when all jobs of a result are done,
+data/results/RESULT.json is written.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from inspect import isgenerator
 from pathlib import Path
+from typing import NamedTuple
 
 from livetalk_ref.errors import Progress
 from livetalk_ref.files import RESULTS, write_json, write_result
 from livetalk_ref.judge.evaluate import Ground, Judges
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A piece of a study: into which results its rows go, and its work."""
 
     name: str
     into: tuple
     work: Callable
-
-
-def followed(label, states):
-    """Pass a training loop's states on, showing its loss."""
-    with Progress(label) as progress:
-        yield from progress.follow(states)
 
 
 class Study:
@@ -43,11 +37,11 @@ class Study:
 
     def __init__(self, quick=False, compiled=False, folder="runs/studies", results=None, **sizes):
         self.quick, self.compiled = quick, compiled
-        for what, (usual, few) in self.sizes.items():
-            setattr(self, what, sizes.get(what, few if quick else usual))
+        for what, both in self.sizes.items():
+            setattr(self, what, sizes.get(what, both[quick]))
         self.folder = Path(folder) / (f"{self.name}-quick" if quick else self.name) / self.key()
         self.results = self.folder / "results" if quick else Path(results or RESULTS)
-        self.grounds = {}
+        self.ground = cache(Ground.make)        # of (name, count, frames)
 
     def key(self):
         """Names the folder: other weights begin another study."""
@@ -58,75 +52,68 @@ class Study:
         raise NotImplementedError
 
     def combine(self, result, rows):
-        """The rows of a result, made of those of its jobs."""
-        return rows
-
-    def costs(self, result, rows):
-        """What of these depends on the machine, as a dict."""
-        return {}
-
-    def place(self, job):
-        """Where a job's rows are kept."""
-        return self.folder / "jobs" / f"{job.name}.json"
+        """A result's rows, made of those of its jobs, and what depends on the machine, a dict."""
+        return rows, {}
 
     @cached_property
     def judges(self):
         return Judges.load()
 
-    def ground(self, *which):
-        """The `evaluate.Ground` of (name, count, frames), made once."""
-        if which not in self.grounds:
-            self.grounds[which] = Ground.make(*which)
-        return self.grounds[which]
+    def place(self, job):
+        """Where a job's rows are kept."""
+        return self.folder / "jobs" / f"{job.name}.json"
 
     def is_done(self, job):
         return self.place(job).is_file()
 
+    def do(self, job):
+        """Do a job, yielding where it can be stopped, and keep its rows."""
+        began = time.monotonic()
+        yield
+        rows = job.work()
+        if isgenerator(rows):
+            rows = yield from rows
+        write_json(self.place(job), {"seconds": round(time.monotonic() - began, 1), "rows": rows})
+
     def write(self, result):
-        """Write a result if its jobs are done and it does not say so yet: its path, or None."""
+        """Write a result, yielding its path, if its jobs are done and it does not say so yet."""
         jobs = [job for job in self.jobs() if result in job.into]
         if not all(map(self.is_done, jobs)):
-            return None
+            return
         done = [json.loads(self.place(job).read_text()) for job in jobs]
-        found = [row for one in done for row in one["rows"].get(result, ())]
-        rows = self.combine(result, found)
-        cost = {"seconds": round(sum(one["seconds"] for one in done))} | self.costs(result, found)
-        for one in done:
-            cost |= one["rows"].get("cost", {})
+        rows, cost = self.combine(result, [row for one in done for row in one["rows"][result]])
+        cost = {"seconds": round(sum(one["seconds"] for one in done))} | cost
         path = self.results / f"{result}.json"
         there = json.loads(path.read_text()) if path.is_file() else {}
-        if (there.get("rows"), there.get("cost")) == (rows, cost):
-            return None
-        return write_result(result, f"python -m livetalk_ref.studies {self.name}", rows,
-                            self.seeds, cost, self.results, self.device)
+        if (there.get("rows"), there.get("cost")) != (rows, cost):
+            yield str(write_result(result, f"python -m livetalk_ref.studies {self.name}", rows,
+                                   self.seeds, cost, self.results, self.device))
 
     def run(self, minutes=None):
         """Work for so many minutes, yielding a line about every job and result."""
         end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
         jobs = self.jobs()
         for job in jobs:
-            line, new, work, began = f"done  {job.name}", (), job.work(), time.monotonic()
-            while not self.is_done(job):
+            fresh = not self.is_done(job)
+            for _ in self.do(job) if fresh else ():
                 if time.monotonic() >= end:
                     yield f"stopped in {job.name}; call it again to continue"
                     return
-                try:
-                    next(work)
-                except StopIteration as done:
-                    seconds = round(time.monotonic() - began, 1)
-                    write_json(self.place(job), {"seconds": seconds, "rows": done.value})
-                    line, new = f"{line}, {seconds:.0f} s", job.into
-            yield line
-            yield from (str(path) for path in map(self.write, new) if path)
-        results = dict.fromkeys(result for job in jobs for result in job.into)
-        yield from (str(path) for path in map(self.write, results) if path)
+            yield f"done  {job.name}"
+            for result in job.into if fresh else ():
+                yield from self.write(result)
+        for result in dict.fromkeys(result for job in jobs for result in job.into):
+            yield from self.write(result)
 
 
-def once(name, result, work):
-    """A `Job` of one piece: work() -> (rows, cost)."""
-    def run():
-        yield
-        rows, cost = work()
-        return {result: rows, "cost": cost}
+def followed(label, states):
+    """Pass a training loop's states on, showing its loss."""
+    with Progress(label) as progress:
+        yield from progress.follow(states)
 
-    return Job(name, (result,), run)
+
+def mean_row(rows):
+    """The means of many rows' numbers, where there are any."""
+    columns = {key: [row[key] for row in rows if row.get(key) is not None]
+               for key in (rows[0] if rows else ())}
+    return {key: round(sum(values) / len(values), 4) for key, values in columns.items() if values}
