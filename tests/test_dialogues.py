@@ -50,9 +50,9 @@ def test_scenarios_are_a_hundred_varied_dialogues_that_can_be_performed():
             assert len({turn.reply[0].emotion for turn in scenario.turns}) == 3
 
 
-@pytest.mark.parametrize("system", ["one_stream", "restarted", "clip_each_turn"])
-def test_films_have_a_sound_a_mouth_and_a_place_for_everything(tiny, system):
-    options = {"steps": 2} if system == "clip_each_turn" else {}
+@pytest.mark.parametrize("system, options", [("stream_turns", {}), ("clip_each_turn", {"steps": 2}),
+                                             ("stream_turns", {"restart": True})])
+def test_films_have_a_sound_a_mouth_and_a_place_for_everything(tiny, system, options):
     film = getattr(dialogues, system)(tiny, SHORT, **options)
     frames, heard = torch.cat(film.frames), torch.cat(film.heard)
     assert len(heard) == len(frames) * SAMPLES_PER_FRAME == film.shown * SAMPLES_PER_FRAME
@@ -68,19 +68,19 @@ def test_films_have_a_sound_a_mouth_and_a_place_for_everything(tiny, system):
 
 
 def test_one_stream_is_cut_within_a_block_and_goes_on_where_it_was(tiny):
-    film = dialogues.one_stream(tiny, SHORT)
+    film = dialogues.stream_turns(tiny, SHORT)
     assert 24 <= film.seams[1] < 24 + 12            # 1 s of listening and half a second of speech
     uncut = SimpleNamespace(**vars(FIRST) | {"cut": None})
-    whole = dialogues.one_stream(tiny, SimpleNamespace(**vars(SHORT) | {"turns": (uncut, SECOND)}))
+    whole = dialogues.stream_turns(tiny, SimpleNamespace(**vars(SHORT) | {"turns": (uncut, SECOND)}))
     cut = film.seams[1]
     assert torch.equal(torch.cat(film.frames)[:cut], torch.cat(whole.frames)[:cut])
 
 
 def test_only_the_restart_begins_with_the_portrait(tiny):
-    portrait = dialogues.restarted(tiny, SHORT)
+    portrait = dialogues.stream_turns(tiny, SHORT, restart=True)
     first = torch.cat(portrait.frames)[[0, portrait.seams[1]]]
     assert torch.equal(first[0], first[1])
-    stream = dialogues.one_stream(tiny, SHORT)
+    stream = dialogues.stream_turns(tiny, SHORT)
     assert not torch.equal(*torch.cat(stream.frames)[[0, stream.seams[1]]])
 
 
@@ -109,8 +109,12 @@ def test_coherence_sees_a_jump_and_where_it_is():
 
 
 def test_expressions_are_judged_once_settled_and_lines_of_one_emotion_together():
-    marks = [(0, 9, "sad"), (9, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]
-    assert dialogues.join_emotions(marks) == [(0, 30, "sad"), *marks[2:]]
+    film = dialogues.Film()
+    for quiet, emotions in ((2, ("sad", "sad", "happy")), (3, ("happy",))):
+        lines = [SimpleNamespace(mouth=torch.zeros(10, 3), emotion=one) for one in emotions]
+        frames = torch.zeros(quiet + 10 * len(lines) - 1, 3, 8, 8)
+        film.add(SimpleNamespace(quiet=quiet, lines=lines, sound=torch.zeros(0)), frames, 0.1)
+    assert film.marks == [(2, 22, "sad"), (22, 31, "happy"), (34, 43, "happy")]
     shown = torch.zeros(60, dtype=torch.long)
     shown[20:30] = 2                                                # sad
     read = SimpleNamespace(expression=lambda: shown)

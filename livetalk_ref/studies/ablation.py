@@ -48,7 +48,6 @@ LEVEL = 0               # of `distillation.LEVELS`: at which beliefs are kept
 class Ablation(Study):
     """All runs; the methods that are jobs return rows."""
 
-    name = "ablation"
     sizes = {
         "plan": (PLAN, (("baseline", 0), ("final", 0))),
         "updates": (None, 2),                           # instead of the rows' own
@@ -76,26 +75,24 @@ class Ablation(Study):
         for name, seed in self.plan:
             made += self.run_jobs(f"{name}-seed{seed}", recipe(name, seed, self.updates),
                                   {"row": name, "seed": seed})
-        made.append(Job("looks", (), self.collect))
-        return made + [Job(f"student-{name}", ("student",), partial(self.versus, name))
+        made.append(Job("looks", None, self.collect))
+        return made + [Job(f"student-{name}", "student", partial(self.versus, name))
                        for name in self.sets]
 
     def run_jobs(self, label, r, about):
         """Train one run, and judge it on its way and at its end."""
         points = [*(point for point in self.points if point < r.updates), r.updates]
         when = [(point, WINDOW) for point in points] + [(r.updates, LONG)]
-        return [Job(f"{label}-train", ("ablation",), partial(self.train, label, r, about)),
+        return [Job(f"{label}-train", "ablation", partial(self.train, label, r, about)),
                 *(self.judging(f"{label}-{point}", kept(self.folder / label, point), about, point,
                                frames) for point, frames in when)]
 
     def judging(self, label, *what):
-        return Job(f"{label}-{what[-1]}", ("ablation",), partial(self.judge, *what))
+        return Job(f"{label}-{what[-1]}", "ablation", partial(self.judge, *what))
 
     def ground_of(self, frames):
         """What clips of so many latent frames are judged on."""
         return self.ground("studio", self.clips if frames == WINDOW else self.long, frames)
-
-    # The jobs.
 
     def train(self, label, r, about):
         made = curation.conditions(r.conditions, self.count)
@@ -106,8 +103,7 @@ class Ablation(Study):
             paths=distillation.paths_of(r, self.count))
         yield from followed(label, states)
         curve = averaged(read_metrics(self.folder / label), EVERY, CURVE)
-        return {"ablation": [about | {"part": "training", "update": row.pop("step")} | row
-                             for row in curve]}
+        return [about | {"part": "training", "update": row.pop("step")} | row for row in curve]
 
     def judge(self, model, about, update, frames):
         """A row of numbers of a checkpoint, or of truth through the codec."""
@@ -120,8 +116,8 @@ class Ablation(Study):
         if model != "codec" and frames == WINDOW:
             yield
             row = row | self.diversity(model, ground)
-        return {"ablation": [about | {"part": "judged"} | row
-                             | {"name": about["row"], "update": update, "frames": frames}]}
+        return [about | {"part": "judged"} | row
+                | {"name": about["row"], "update": update, "frames": frames}]
 
     def diversity(self, model, ground):
         """How different clips of one condition are that differ in their seed, on average."""
@@ -149,7 +145,7 @@ class Ablation(Study):
                 "GFLOP a frame, decoded": round(flops / 1e9, 4)})
         rows += compare_judged("student - teacher", judged["student"], judged["teacher"],
                                ground.truth.rendered)
-        return {"student": [row | {"set": name} for row in rows]}
+        return [row | {"set": name} for row in rows]
 
     def collect(self):
         """Write the latents that filmstrips are decoded from, for the first seed."""
@@ -166,7 +162,6 @@ class Ablation(Study):
                     found |= looked_at(read(path)[0], f"{label} {update}", name in PICTURED)
         save(self.results / "ablation_looks.safetensors", eight_bits(found),
              made_by="python -m livetalk_ref.studies ablation", level=distillation.LEVELS[LEVEL])
-        return {}
 
 
 def looked_at(seen, label, pictures):
@@ -186,6 +181,3 @@ def gaps(seen):
     real, fake = (seen[part][LEVEL, :, 1:].float() for part in ("real", "fake"))
     apart = [(a - b).abs().mean((1, 2, 3, 4)) for a, b in ((x, real), (x, fake), (fake, real))]
     return torch.stack([x.flatten(1).std(1), *apart], dim=1)
-
-
-STUDY = Ablation

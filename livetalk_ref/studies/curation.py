@@ -20,22 +20,22 @@ UNSEEN = 1536       # the restorer was trained on faces of clips before this num
 class Curation(Study):
     """Scores, kinds of damage, and what became of the conditions."""
 
-    name, sizes = "curation", {"count": (curation.COUNT, 32)}
+    sizes = {"count": (curation.COUNT, 32)}
 
     def key(self):
         return loading.checkpoints_key(curation.key(), "codec", "restorer")
 
     def jobs(self):
-        return [Job("curation", ("curation",), self.rows)]
+        return [Job("curation", "curation", self.rows)]
 
     @torch.inference_mode()
     def rows(self):
         codec, restorer = load_module("codec"), load_module("restorer")
         clips, made = curation.cached_clips(self.count), curation.conditions("curated", self.count)
         unseen = range(min(UNSEEN, self.count // 2), self.count)
-        return {"curation": [*score_rows(clips.select(unseen), made.record[unseen.start:], codec),
-                             *kind_rows(codec, restorer), *condition_rows(clips, made, codec),
-                             prompt_row(clips, made)]}
+        return [*score_rows(clips.select(unseen), made.record[unseen.start:], codec),
+                *kind_rows(codec, restorer), *condition_rows(clips, made, codec),
+                prompt_row(clips, made)]
 
 
 def plain_scores(pictures):
@@ -109,6 +109,3 @@ def prompt_row(clips, made):
                      for c in (clips, made.clips))
     return {"part": "prompts", "name": "vague", "clips": len(clips), "before": round(before, 4),
             "after": round(after, 4)}
-
-
-STUDY = Curation

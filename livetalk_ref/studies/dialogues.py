@@ -57,14 +57,14 @@ def read_scenarios():
 class Dialogues(Study):
     """A job a dialogue and system."""
 
-    name = "dialogues"
     sizes = {"count": (100, 2), "steps": (None, 2)}         # steps of the teacher; None: its own
 
     @cached_property
     def systems(self):
         """{name: scenario -> Film}, of a student and a teacher."""
         student, guide = streaming(load(best_student())), load("teacher")
-        return {OURS: partial(one_stream, student), RESTARTED: partial(restarted, student),
+        return {OURS: partial(stream_turns, student),
+                RESTARTED: partial(stream_turns, student, restart=True),
                 CLIPS: partial(clip_each_turn, guide, steps=self.steps)}
 
     def key(self):
@@ -73,7 +73,7 @@ class Dialogues(Study):
         return f"{weights}-{read_scenarios()[0]}"
 
     def jobs(self):
-        return [Job(f"{name.replace(',', '').replace(' ', '-')}-{scenario.id}", ("multiturn",),
+        return [Job(f"{name.replace(',', '').replace(' ', '-')}-{scenario.id}", "multiturn",
                     partial(self.hold, name, scenario))
                 for name in (OURS, RESTARTED, CLIPS)
                 for scenario in read_scenarios()[1][:self.count]]
@@ -82,8 +82,8 @@ class Dialogues(Study):
         """One dialogue by one system, judged."""
         film = self.systems[name](scenario)
         yield
-        return {"multiturn": [{"system": name, "numbers": judge_dialogue(film, self.judges),
-                               "seconds": film.seconds}]}
+        return [{"system": name, "numbers": judge_dialogue(film, self.judges),
+                 "seconds": film.seconds}]
 
     def combine(self, result, rows):
         """Means over dialogues, and the median wait of every system."""
@@ -109,27 +109,30 @@ class Film:
     heard: list = field(default_factory=list)           # (1000 n,)
     mouths: list = field(default_factory=list)          # (n, 3)
     listening: list = field(default_factory=list)       # (first frame, end)
-    marks: list = field(default_factory=list)           # (first frame, end, emotion) of every line
+    marks: list = field(default_factory=list)           # (first frame, end, emotion) of lines
     seams: list = field(default_factory=list)   # where the system began anew, or would have
     seconds: list = field(default_factory=list)         # from a reply's sound to its first picture
     shown: int = 0                                      # frames
 
-    def add(self, turn, frames):
-        """Add the frames of a turn, with what was heard and asked at each; what was broken off
-        or not yet said when they end is silence or left out."""
+    def add(self, turn, frames, waited):
+        """Add the frames of a turn with what was heard and asked at each, up to their end. Lines
+        in a row of one emotion get one mark, for most are too short for a face to settle."""
         start, count = self.shown, len(frames)
         mouth = torch.cat([torch.zeros(turn.quiet, 3), *(line.mouth for line in turn.lines)])
+        self.seconds.append(waited)
         self.frames.append(frames)
         self.heard.append(fit(turn.sound, count * SAMPLES_PER_FRAME))
         self.mouths.append(fit(mouth, count))
         self.shown += count
         self.seams.append(start)
         self.listening.append((start, start + min(turn.quiet, count)))
-        first = turn.quiet
+        first = start + turn.quiet
         for line in turn.lines:
-            end = min(first + len(line.mouth), count)
+            end = min(first + len(line.mouth), self.shown)
+            if self.marks and self.marks[-1][1:] == (first, line.emotion):
+                first = self.marks.pop()[0]
             if end > first:
-                self.marks.append((start + first, start + end, line.emotion))
+                self.marks.append((first, end, line.emotion))
             first = end
 
 
@@ -158,50 +161,42 @@ def speak_turns(scenario):
     return turns
 
 
-def one_stream(avatar, scenario):
-    """Ours: one `AvatarSession` for the whole dialogue."""
-    session, film = open_session(avatar, scenario, 0), Film()
-    for turn in speak_turns(scenario):
-        perform_turn(session, turn, film, film.shown)
-    return film
-
-
-def restarted(avatar, scenario):
-    """The same student, from the portrait at the beginning of every turn."""
-    film = Film()
+@torch.inference_mode()
+def stream_turns(avatar, scenario, restart=False):
+    """One `AvatarSession` for the whole dialogue, or, restarted, one for every turn."""
+    film, picture = Film(), portrait_of(scenario.identity, avatar.size)
     for number, turn in enumerate(speak_turns(scenario)):
         began = time.perf_counter()
-        session = open_session(avatar, scenario, number)
-        opened = time.perf_counter() - began
-        perform_turn(session, turn, film, 0)
-        film.seconds[-1] += opened
+        if restart or number == 0:
+            session = AvatarSession(avatar, picture, LISTENING, seeded(scenario, number),
+                                    avatar.policy, undo=UNDO)
+        opened = time.perf_counter() - began if restart else 0.0
+        frames, waited = perform_turn(session, turn, 0 if restart else film.shown)
+        film.add(turn, frames, waited + opened)
     return film
 
 
-def open_session(avatar, scenario, number):
-    generator = torch.Generator().manual_seed(scenario.identity * 100 + number)
-    return AvatarSession(avatar, portrait_of(scenario.identity, avatar.size), LISTENING, generator,
-                         avatar.policy, undo=UNDO)
+def seeded(scenario, number):
+    return torch.Generator().manual_seed(scenario.identity * 100 + number)
 
 
-@torch.inference_mode()
-def perform_turn(session, turn, film, before):
-    """One turn of a session that has shown `before` frames: listen, answer, perhaps break off."""
+def perform_turn(session, turn, before):
+    """One turn of a session that has shown `before` frames: listen, answer, perhaps break off.
+    -> frames (n, 3, H, W), and the seconds from the reply's sound to its first picture."""
     session.change_prompt(LISTENING)
     made = [session.push(torch.zeros(turn.quiet * SAMPLES_PER_FRAME)).pictures]
-    began, first = time.perf_counter(), None
+    began, waited = time.perf_counter(), None
     for line in turn.lines:
         session.change_prompt(line.prompt)
         for piece in line.samples.split(12 * SAMPLES_PER_FRAME):
             made.append(session.push(piece).pictures)
-            if first is None and len(made[-1]):
-                first = time.perf_counter() - began
-    film.seconds.append(first)
+            if waited is None and len(made[-1]):
+                waited = time.perf_counter() - began
     frames = torch.cat([*made, session.flush().pictures])
     if turn.cut:
         end = min(turn.quiet + turn.cut, len(frames))
         frames = frames[:session.interrupt(before + end) - before]
-    film.add(turn, frames)
+    return frames, waited
 
 
 @torch.inference_mode()
@@ -216,8 +211,8 @@ def clip_each_turn(avatar, scenario, steps=None):
         windows = generate.stream(avatar, picture, sound, turn.lines[0].prompt,
                                   scenario.identity * 100 + number, steps, guidance)
         clip = torch.cat([window.frames for window in windows])[:turn.cut]
-        film.seconds.append(time.perf_counter() - began)
-        film.add(turn, torch.cat([last[None].expand(turn.quiet, -1, -1, -1), clip]))
+        waited = time.perf_counter() - began
+        film.add(turn, torch.cat([last[None].expand(turn.quiet, -1, -1, -1), clip]), waited)
         film.seams[-1] += turn.quiet            # it begins anew with the clip
         last = clip[-1]
     return film
@@ -256,23 +251,13 @@ def seam_numbers(frames, reading, seams):
 
 
 def lines_right(reading, marks):
-    """Share of lines in most of whose settled frames the asked expression is read; lines in a row
-    of one emotion are judged together, for most are too short to settle alone."""
+    """Share of a film's marks in most of whose settled frames the asked expression is read."""
     shown, right = reading.expression(), []
-    for first, end, emotion in join_emotions(marks):
+    for first, end, emotion in marks:
         part = shown[first + SETTLED:end]
         if len(part) >= 4:
             right.append((part == EXPRESSIONS.index(emotion)).float().mean().item() > 0.5)
     return sum(right) / len(right) if right else None
-
-
-def join_emotions(marks):
-    merged = []
-    for first, end, emotion in marks:
-        if merged and merged[-1][1:] == (first, emotion):
-            first = merged.pop()[0]
-        merged.append((first, end, emotion))
-    return merged
 
 
 def listening_numbers(frames, reading, stretches):
@@ -282,6 +267,3 @@ def listening_numbers(frames, reading, stretches):
     return mean_row([{"listening motion": change(frames[first + EDGE:end]).mean().item(),
                       "mouth closed listening": closed[first + EDGE:end].mean().item()}
                      for first, end in stretches if end - first > EDGE + 1])
-
-
-STUDY = Dialogues

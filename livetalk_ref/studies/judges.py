@@ -46,21 +46,18 @@ TINT = 0.4                          # length of the strongest colour shift
 class JudgesTried(Study):
     """The judges on known answers."""
 
-    name, sizes = "judges", {"count": (64, 4)}      # clips
+    sizes = {"count": (64, 4)}      # clips
 
     def key(self):
         return loading.checkpoints_key(self.judges.key(), "codec")
 
     def jobs(self):
         judges, count = self.judges, self.count
-        works = {"reader": (reader_rows, judges.reader, count),
-                 "identity": (identity_rows, judges.reader, count // 2),
-                 "damage": (damage_rows, judges, max(2, count // 4)),
-                 "syncnet": (sync_rows, judges.syncnet, count)}
-        return [Job(name, ("judges",), partial(self.ask, *work)) for name, work in works.items()]
-
-    def ask(self, work, judge, count):
-        return {"judges": work(judge, count)}
+        works = {"reader": partial(reader_rows, judges.reader, count),
+                 "identity": partial(identity_rows, judges.reader, count // 2),
+                 "damage": partial(damage_rows, judges, max(2, count // 4)),
+                 "syncnet": partial(sync_rows, judges.syncnet, count)}
+        return [Job(name, "judges", work) for name, work in works.items()]
 
 
 # The trial.
@@ -283,6 +280,3 @@ def corruptions(other):
             "dropped frames": dropped_frames, "added flicker": added_flicker,
             "fade to black": fade_to_black, "blur": blur, "freeze": frozen_end,
             "colour shift": colour_shift, "identity swap": partial(identity_swap, other)}
-
-
-STUDY = JudgesTried

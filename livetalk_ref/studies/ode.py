@@ -31,15 +31,13 @@ from livetalk_ref.trajectories import straightness
 from livetalk_ref.world.latents import cache_key
 
 EVERY = 50      # updates that one point of a loss curve averages
-TRAINING, VARIANTS, WHOSE = "ode_training", "ode_variants", "ode_whose"
-BENCHMARKS, BLOCKS = "ode_benchmarks", "ode_blocks"
+TRAINING, WHOSE, BENCHMARKS = "ode_training", "ode_whose", "ode_benchmarks"
 RIVAL = "livetalk"      # the variant of `ode.ode_loss` that ours is compared with
 
 
 class OdeStudy(Study):
     """All jobs; the methods that do them return rows."""
 
-    name = "ode"
     sizes = {
         "pairs": ((250, 1000, 2000), (16, 32)),         # paths in each training set
         "seeds": ((0, 1, 2), (0, 1)),                   # of the largest; others get the first
@@ -66,36 +64,36 @@ class OdeStudy(Study):
 
     def jobs(self):
         most, first = self.pairs[-1], self.seeds[0]
-        made = [Job("straightness", ("straightness",), self.bend),
-                Job("trajectories", (), partial(self.walk, most, "train")),
-                Job("held-out-trajectories", (), partial(self.walk, self.errors, "held_out")),
-                Job("reference", (TRAINING,), self.reference)]
+        made = [Job("straightness", "straightness", self.bend),
+                Job("trajectories", None, partial(self.walk, most, "train")),
+                Job("held-out-trajectories", None, partial(self.walk, self.errors, "held_out")),
+                Job("reference", TRAINING, self.reference)]
         for pairs, seed in [(most, n) for n in self.seeds] + [(n, first) for n in self.pairs[:-1]]:
             made += self.training(f"pairs{pairs}-seed{seed}", TRAINING, count=pairs, seed=seed)
-        made += [Job(f"exits-{step}", (TRAINING,), partial(self.exits, step))
+        made += [Job(f"exits-{step}", TRAINING, partial(self.exits, step))
                  for step in (self.short, self.steps)]
         for seed in self.seeds:
-            made += self.training(f"{RIVAL}-pairs{most}-seed{seed}", VARIANTS, count=most,
+            made += self.training(f"{RIVAL}-pairs{most}-seed{seed}", "ode_variants", count=most,
                                   seed=seed, variant=RIVAL)
         for name in self.sets:
-            made += [Job(f"{name}-{model}", (BENCHMARKS,), partial(self.judge, name, model))
+            made += [Job(f"{name}-{model}", BENCHMARKS, partial(self.judge, name, model))
                      for model in (*self.models, "codec")]
-            made.append(Job(f"compare-{name}", (BENCHMARKS,), partial(self.compare, name)))
+            made.append(Job(f"compare-{name}", BENCHMARKS, partial(self.compare, name)))
         name = self.sets[0]
-        made += [Job(f"long-{name}-{model}", (BLOCKS,), partial(self.judge_blocks, name, model))
+        made += [Job(f"long-{name}-{model}", "ode_blocks", partial(self.judge_blocks, name, model))
                  for model in self.models]
         few = self.causal_pairs
-        made += [Job("teacher_causal", (), self.tune),
-                 Job("causal-trajectories", (), partial(self.walk, few, "train", "causal")),
-                 Job("causal-reference", (WHOSE,), self.causal_reference)]
+        made += [Job("teacher_causal", None, self.tune),
+                 Job("causal-trajectories", None, partial(self.walk, few, "train", "causal")),
+                 Job("causal-reference", WHOSE, self.causal_reference)]
         return made + self.training(f"causal-pairs{few}-seed{first}", WHOSE, count=few,
                                     seed=first, teacher="causal")
 
-    def training(self, label, into, **options):
+    def training(self, label, result, **options):
         """One run, and a job for each of its kept weights."""
-        return [Job(f"train-{label}", (into,), partial(self.train, label, into, options)),
-                *(Job(f"{label}-{step}", (into,),
-                      partial(self.snapshot, label, step, into, options)) for step in self.kept)]
+        return [Job(f"train-{label}", result, partial(self.train, label, options)),
+                *(Job(f"{label}-{step}", result, partial(self.snapshot, label, step, options))
+                  for step in self.kept)]
 
     @cached_property
     def models(self):
@@ -118,8 +116,6 @@ class OdeStudy(Study):
         """A maker's row on held-out clips."""
         return evaluate_maker(maker, self.ground("held_out", self.clips))[0]["rows"][0]
 
-    # The jobs.
-
     def bend(self):
         bench = Benchmark.build(loading.load_module("codec"), "held_out", self.walked)
         model, rows = loading.load_module("teacher"), []
@@ -129,7 +125,7 @@ class OdeStudy(Study):
                 states.append(path)
                 yield
             rows += straightness_rows(torch.cat(states), label)
-        return {"straightness": rows}
+        return rows
 
     def walk(self, count, split, teacher="bidirectional"):
         with Progress(f"trajectories, {split}, {teacher}: shard",
@@ -137,34 +133,30 @@ class OdeStudy(Study):
             for _ in trajectories.from_shipped(count, split, teacher, run=self.causal):
                 progress()
                 yield
-        return {}
 
-    def train(self, label, into, options):
+    def train(self, label, options):
         states = stages.run_stage("ode", self.folder / label, self.steps, resume=True,
                                   compiled=self.compiled, keep=self.kept, causal=self.causal,
                                   **options)
         yield from followed(label, states)
-        curve = averaged(read_metrics(self.folder / label), EVERY)
-        return {into: [options | row for row in curve]}
+        return [options | row for row in averaged(read_metrics(self.folder / label), EVERY)]
 
     def tune(self):
         states = stages.run_stage("teacher_causal", self.causal, self.causal_steps, resume=True,
                                   compiled=self.compiled, count=self.causal_clips)
         yield from followed("teacher_causal", states)
-        return {}
 
-    def snapshot(self, label, step, into, options):
+    def snapshot(self, label, step, options):
         path = kept(self.folder / label, step)
         errors = level_errors(loading.load_module(path, "dit"), self.held_out)
         row = self.row(find_maker(path, name="student"))
-        return {into: [options | {"update": step} | errors | row]}
+        return [options | {"update": step} | errors | row]
 
     def exits(self, step):
         """What the student believes after each of its four steps: how much does it blur?"""
         path = kept(self.folder / f"pairs{self.pairs[-1]}-seed{self.seeds[0]}", step)
-        return {TRAINING: [{"update": step, "exit": k + 1}
-                           | self.row(find_maker(path, name="exit", exit=k))
-                           for k in range(STUDENT_STEPS)]}
+        return [{"update": step, "exit": k + 1} | self.row(find_maker(path, name="exit", exit=k))
+                for k in range(STUDENT_STEPS)]
 
     def reference(self):
         rows = [self.row(find_maker("codec", name="truth through the codec"))]
@@ -173,7 +165,7 @@ class OdeStudy(Study):
                 yield
                 rows.append(self.row(find_maker("teacher", steps, guidance,
                                                 name=f"teacher, {label}, {steps} steps")))
-        return {TRAINING: rows}
+        return rows
 
     def causal_reference(self):
         model = trajectories.load_teacher("causal", run=self.causal)
@@ -182,12 +174,12 @@ class OdeStudy(Study):
             for path in walks(model, bench, GUIDANCE, causal_trajectory):
                 yield from bench.decode(path[:, -1])
 
-        return {WHOSE: [self.row(ClipMaker("autoregressive teacher", films, model))]}
+        return [self.row(ClipMaker("autoregressive teacher", films, model))]
 
     def judge(self, name, model):
         found, _ = self.judged_on(name, model)
         runs = found["cost"]["evaluations_per_clip"]
-        return {BENCHMARKS: [{"set": name} | found["rows"][0] | {"evaluations_per_clip": runs}]}
+        return [{"set": name} | found["rows"][0] | {"evaluations_per_clip": runs}]
 
     def judged_on(self, name, model):
         """What is known of a model on a benchmark: its figures, and the `Judged` clips."""
@@ -204,7 +196,7 @@ class OdeStudy(Study):
                 yield
                 _, theirs = self.judged_on(name, other)
                 rows += compare_judged(f"student_ode-{seed} against {other}", ours, theirs, truth)
-        return {BENCHMARKS: [{"set": name} | row for row in rows]}
+        return [{"set": name} | row for row in rows]
 
     def judge_blocks(self, name, model):
         """A model on long clips of a benchmark: a row for each block."""
@@ -214,7 +206,7 @@ class OdeStudy(Study):
         _, judged = evaluate_maker(made, ground, note=lambda film, reading, i: block_numbers(
             film, reading, state[i]))
         rows = rows_by_block(model, judged.notes, judged.features, truth)
-        return {BLOCKS: [{"set": name, "blocks": len(rows)} | row for row in rows]}
+        return [{"set": name, "blocks": len(rows)} | row for row in rows]
 
 
 @torch.no_grad()
@@ -254,6 +246,3 @@ def straightness_rows(states, label):
             row |= with_interval("curvature", curvature[:, k - 1].tolist(), 5)
         rows.append(row)
     return rows
-
-
-STUDY = OdeStudy

@@ -41,7 +41,7 @@ def short(value):
 class Released(Study):
     """Every stage as a job; a machine that is taken away leaves what was done."""
 
-    name, device = "released", best_device()
+    device = best_device()
     sizes = {"config": (LIVETALK_1P3B, standin.SMALL), "vae": ({}, standin.SMALL_VAE),
              "speech": ({}, standin.SMALL_SPEECH), "pixels": (512, 32), "matrix": (8192, 128),
              "repeats": (10, 1), "blocks": (12, 2)}
@@ -68,8 +68,8 @@ class Released(Study):
                 row |= {key: value and short(value) for key, value in work(self.dit(mode)).items()}
             except Exception as error:
                 row["result"] = f"not measured: {type(error).__name__}: {str(error)[:160]}"
-            return {"real_gpu": [row]}
-        return Job(f"{stage} {mode or ''}".strip(), ("real_gpu",), run)
+            return [row]
+        return Job(f"{stage} {mode or ''}".strip(), "real_gpu", run)
 
     def combine(self, result, rows):
         return [{"torch": torch.__version__}], {"stages": rows}
@@ -122,8 +122,6 @@ class Released(Study):
             cache = remember(self.plain, noise[0], cond, cache)
         sigma = exact(SIGMAS[1], noise).expand(noise.shape[1:3])
         return (noise[0], sigma, cond, cache), noise
-
-    # The stages.
 
     @torch.no_grad()
     def time_floor(self, model):
@@ -197,6 +195,3 @@ class Released(Study):
         window = TEACHER_STEPS * step + WINDOW // BLOCK * self.time_vae(model)["ms_per_block"]
         return {"ms_per_guided_step": step, "first_frame_seconds": window / 1000,
                 "frames_per_second": 1000 * (4 * WINDOW - 3) / window}
-
-
-STUDY = Released

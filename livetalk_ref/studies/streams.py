@@ -50,7 +50,6 @@ BORDER = 0.12                   # of the picture: the rim at the top and the sid
 class Streams(Study):
     """All streams of the shipped student, a job each."""
 
-    name = "streams"
     sizes = {"seconds": (600.0, 12.0), "seeds": ((0, 1, 2), (0,))}      # of a stream; people
 
     @cached_property
@@ -65,10 +64,10 @@ class Streams(Study):
         for identity in self.seeds:
             for kind, policies, share in (("stream", STREAMS, 1), ("split", SPLITS, SPLIT)):
                 seconds = share * self.seconds
-                made += [Job(f"{kind}-{file_label(name)}-{seconds:.0f}s-{identity}", ("policies",),
+                made += [Job(f"{kind}-{file_label(name)}-{seconds:.0f}s-{identity}", "policies",
                              partial(self.stream, kind, name, policy, seconds, identity))
                          for name, policy in policies.items()]
-        return [*made, Job("filmstrips", (), self.draw)]
+        return [*made, Job("filmstrips", None, self.draw)]
 
     def shown(self, name, identity=0):
         """Where the moments of a stream are kept."""
@@ -89,14 +88,14 @@ class Streams(Study):
         if kind == "stream":
             save(self.shown(name, identity), marks)
         ends = None if policy.relative or seconds < TABLE_END / 4 else TABLE_END / 4    # seconds
-        return {"policies": [{"study": kind, "policy": name, "ends": ends, "parts": rows}]}
+        return [{"study": kind, "policy": name, "ends": ends, "parts": rows}]
 
     def combine(self, result, rows):
         """Means over people."""
         found = {}
         for row in rows:
             found.setdefault((row["study"], row["policy"]), []).append(row)
-        return [policy_row(kind, name, some) for (kind, name), some in found.items()], {}
+        return [policy_row(*some) for some in found.values()], {}
 
     def draw(self):
         """The filmstrips of the first person, a row a policy; white where a stream has ended."""
@@ -110,7 +109,6 @@ class Streams(Study):
         picture = self.results.parent / "pictures" / "policies.png"
         with placed(picture) as temporary, blame(picture):
             sheet.save(temporary, "PNG", optimize=True)
-        return {}
 
 
 def file_label(name):
@@ -118,15 +116,14 @@ def file_label(name):
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def policy_row(kind, name, found):
+def policy_row(first, *others):
     """One policy: for every part the mean over people, and each one's likeness at the end."""
-    policy, streams = (STREAMS | SPLITS)[name], [one["parts"] for one in found]
-    parts = [mean_row(part) for part in zip(*streams)]
+    streams = [first.pop("parts"), *(one["parts"] for one in others)]
+    policy, parts = (STREAMS | SPLITS)[first["policy"]], list(map(mean_row, zip(*streams)))
     last = max(1, min(60 // PART, len(parts) // 3))         # of a short one the last third
-    return {"study": kind, "policy": name, "sinks": policy.sinks, "window": policy.window,
-            "relative": policy.relative, "ends": found[0]["ends"]} | {
-        key: [part.get(key) for part in parts] for key in streams[0][0]} | {
-        "last minute": [mean_row(stream[-last:])["identity"] for stream in streams]}
+    return first | {"sinks": policy.sinks, "window": policy.window, "relative": policy.relative,
+                    "last minute": [mean_row(one[-last:])["identity"] for one in streams]} | {
+        key: [part.get(key) for part in parts] for key in streams[0][0]}
 
 
 @dataclass(frozen=True)
@@ -204,6 +201,3 @@ def rim_drift(frames, picture):
     width = round(BORDER * picture.shape[-1])
     rim[:width] = rim[:2 * len(rim) // 3, :width] = rim[:2 * len(rim) // 3, -width:] = True
     return metrics.colour_drift(torch.cat([picture.expand_as(frames), frames]), rim)
-
-
-STUDY = Streams

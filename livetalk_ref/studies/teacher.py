@@ -47,7 +47,6 @@ def held_out_makers():
 class Teacher(Study):
     """A job a table; clips are judged once and read again."""
 
-    name = "teacher"
     sizes = {"counts": ((64, 16, 192, CLIPS), (4, 4, 4, 4))}        # clips of each table
 
     def key(self):
@@ -55,11 +54,11 @@ class Teacher(Study):
         return loading.checkpoints_key(start, "codec", "teacher")
 
     def jobs(self):
-        made = [Job(name, (name,), partial(self.tabulate, name, makers, count))
+        made = [Job(name, name, partial(self.tabulate, name, makers, count))
                 for (name, makers), count in zip(held_out_makers().items(), self.counts)]
-        made += [Job(f"scoreboard-{name}", ("scoreboard",), partial(self.rank, name))
+        made += [Job(f"scoreboard-{name}", "scoreboard", partial(self.rank, name))
                  for name in PAPERS]
-        curve = Job("teacher_curve", ("teacher_curve",), teacher_curve)
+        curve = Job("teacher_curve", "teacher_curve", teacher_curve)
         return made if self.quick else [*made, curve]
 
     def tabulate(self, result, makers, count):
@@ -73,7 +72,7 @@ class Teacher(Study):
             found, judged = evaluate_once(find_maker(*maker, name=name), ground)
             half = {"frechet of half": half_frechet(judged, ground)} if result == "gate" else {}
             rows.append(found["rows"][0] | half | facts)
-        return {result: [*rows, floor]}
+        return [*rows, floor]
 
     def rank(self, name):
         """Everybody's row on a benchmark with its evaluations, the floor, and the comparisons
@@ -90,7 +89,7 @@ class Teacher(Study):
         rows.append(ground.references[1])
         for who, judged in teachers.items():
             rows += compare_judged(f"{who} - {best}", judged, known, ground.truth.rendered)
-        return {"scoreboard": [row | {"set": name} for row in rows]}
+        return [row | {"set": name} for row in rows]
 
 
 def half_frechet(judged, ground):
@@ -103,7 +102,4 @@ def half_frechet(judged, ground):
 
 def teacher_curve(every=50, run="runs/teacher"):
     """The teacher's loss while it was trained, averaged over `every` updates."""
-    return {"teacher_curve": averaged(read_metrics(run), every)}
-
-
-STUDY = Teacher
+    return averaged(read_metrics(run), every)

@@ -11,6 +11,7 @@ import statistics
 import threading
 import time
 from functools import cached_property, partial
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -37,14 +38,14 @@ OFF_TOPIC = ("What is the capital of France?", "Why is the sky blue?", "Who wrot
 class Turns(Study):
     """A job for each kind of question."""
 
-    name, sizes = "turns", {"count": (8, 2)}
+    sizes = {"count": (8, 2)}
 
     def key(self):
         return loading.checkpoints_key("", best_student())
 
     def jobs(self):
         sources = (TYPED, SPOKEN, MODEL) if language.is_installed() else (TYPED, SPOKEN)
-        return [Job(source.replace(",", "").replace(" ", "-"), ("turn_latency",),
+        return [Job(source.replace(",", "").replace(" ", "-"), "turn_latency",
                     partial(self.ask, source)) for source in sources]
 
     @cached_property
@@ -55,12 +56,10 @@ class Turns(Study):
         """Hold a conversation of questions of one kind: how many were answered, and the parts of
         every answer's time."""
         played = hold(self.maker.talk(7), questions(source, self.count), realtime=True)
-        found = []                              # the latency of every answer, by part
-        for meter in played.meters:
-            if meter.first_frame and meter.first_frame not in found:
-                found.append(meter.first_frame)
-        return {"turn_latency": [{"input": source, "questions": self.count, "answers": len(found),
-                                  "parts": found, "stalled": round(played.stalled, 3)}]}
+        found = [parts for parts, _ in groupby(meter.first_frame for meter in played.meters)
+                 if parts]                      # the latency of every answer, by part
+        return [{"input": source, "questions": self.count, "answers": len(found), "parts": found,
+                 "stalled": round(played.stalled, 3)}]
 
     def combine(self, result, rows):
         """All is timing, and so in cost; rows say how many answers came."""
@@ -95,6 +94,3 @@ def speaker(text, voice="us-f2"):
             talk.hear(chunk)
 
     return lambda talk: threading.Thread(target=run, args=(talk,), daemon=True).start()
-
-
-STUDY = Turns

@@ -1,7 +1,7 @@
 """What all studies share: jobs that are done once, stopped at any moment, continued by a call.
 
-A job's work returns {result: rows}, at once or as a generator that yields where it can be stopped.
-They are kept in FOLDER/jobs/NAME.json; when all jobs of a result are done,
+A job's work returns rows of a result, at once or as a generator that yields where it can be
+stopped. They are kept in FOLDER/jobs/NAME.json; when all jobs of a result are done,
 data/results/RESULT.json is written.
 """
 
@@ -20,23 +20,23 @@ from livetalk_ref.judge.evaluate import Ground, Judges
 
 
 class Job(NamedTuple):
-    """A piece of a study: into which results its rows go, and its work."""
+    """A piece of a study: into which result its rows go, or None, and its work."""
 
     name: str
-    into: tuple
+    result: str | None
     work: Callable
 
 
 class Study:
-    """Jobs in an order in which they can be done; a subclass has `name`, `jobs` and `key`."""
+    """Jobs in an order in which they can be done; a subclass, one a file, has `jobs` and `key`."""
 
-    name = ""
     sizes = {}          # {attribute: (how much of it, and in a quick study)}
     seeds = (0,)
     device = "cpu"      # where what costs time was done
 
     def __init__(self, quick=False, compiled=False, folder="runs/studies", results=None, **sizes):
         self.quick, self.compiled = quick, compiled
+        self.name = type(self).__module__.rpartition(".")[2]
         for what, both in self.sizes.items():
             setattr(self, what, sizes.get(what, both[quick]))
         self.folder = Path(folder) / (f"{self.name}-quick" if quick else self.name) / self.key()
@@ -73,11 +73,12 @@ class Study:
         rows = job.work()
         if isgenerator(rows):
             rows = yield from rows
-        write_json(self.place(job), {"seconds": round(time.monotonic() - began, 1), "rows": rows})
+        write_json(self.place(job), {"seconds": round(time.monotonic() - began, 1),
+                                     "rows": {job.result: rows} if job.result else {}})
 
     def write(self, result):
         """Write a result, yielding its path, if its jobs are done and it does not say so yet."""
-        jobs = [job for job in self.jobs() if result in job.into]
+        jobs = [job for job in self.jobs() if job.result == result]
         if not all(map(self.is_done, jobs)):
             return
         done = [json.loads(self.place(job).read_text()) for job in jobs]
@@ -100,9 +101,9 @@ class Study:
                     yield f"stopped in {job.name}; call it again to continue"
                     return
             yield f"done  {job.name}"
-            for result in job.into if fresh else ():
-                yield from self.write(result)
-        for result in dict.fromkeys(result for job in jobs for result in job.into):
+            if fresh and job.result:
+                yield from self.write(job.result)
+        for result in filter(None, dict.fromkeys(job.result for job in jobs)):
             yield from self.write(result)
 
 
