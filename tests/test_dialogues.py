@@ -70,8 +70,8 @@ def test_films_have_a_sound_a_mouth_and_a_place_for_everything(tiny, system, opt
 def test_one_stream_is_cut_within_a_block_and_goes_on_where_it_was(tiny):
     film = dialogues.stream_turns(tiny, SHORT)
     assert 24 <= film.seams[1] < 24 + 12            # 1 s of listening and half a second of speech
-    uncut = SimpleNamespace(**vars(FIRST) | {"cut": None})
-    whole = dialogues.stream_turns(tiny, SimpleNamespace(**vars(SHORT) | {"turns": (uncut, SECOND)}))
+    turns = SimpleNamespace(**vars(FIRST) | {"cut": None}), SECOND
+    whole = dialogues.stream_turns(tiny, SimpleNamespace(**vars(SHORT) | {"turns": turns}))
     cut = film.seams[1]
     assert torch.equal(torch.cat(film.frames)[:cut], torch.cat(whole.frames)[:cut])
 

@@ -59,11 +59,11 @@ class Ablation(Study):
         "count": (curation.COUNT, 32),  # clips whose conditions are trained on
         "judged": (CLIPS, 2),           # clips of each set for the shipped student
         "sets": (PAPERS, ("studio",))}
+    device = best_device()              # trained there
 
-    def __init__(self, *given, **more):
-        super().__init__(*given, **more)
-        self.seeds = sorted({seed for _, seed in self.plan})
-        self.device = best_device()             # trained there
+    @property
+    def seeds(self):
+        return sorted({seed for _, seed in self.plan})
 
     def key(self):
         return loading.checkpoints_key(curation.key(), "teacher", *STARTS)
@@ -123,11 +123,11 @@ class Ablation(Study):
         """How different clips of one condition are that differ in their seed, on average."""
         count = min(self.varied, len(ground.bench))
         some = replace(ground.bench, data=ground.bench.data.select(range(count)))
-        films = [find_maker(model, seed=seed).films(some, BATCH, None)
-                 for seed in range(self.again)]
-        features = [torch.stack([ground.judges.reader.read(film).features for film in together])
-                    for together in zip(*films)]
-        return {"diversity": round(sum(map(diversity, features)) / count, 4)}
+        films = (find_maker(model, seed=seed).films(some, BATCH, None)
+                 for seed in range(self.again))
+        read = [torch.stack([ground.judges.reader.read(film).features for film in made])
+                for made in films]                                      # (N, T, 32) of each seed
+        return {"diversity": round(sum(map(diversity, torch.stack(read, 1))) / count, 4)}
 
     def versus(self, name):
         """The shipped student and the guided teacher on a set, and their paired difference."""

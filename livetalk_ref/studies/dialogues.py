@@ -168,16 +168,12 @@ def stream_turns(avatar, scenario, restart=False):
     for number, turn in enumerate(speak_turns(scenario)):
         began = time.perf_counter()
         if restart or number == 0:
-            session = AvatarSession(avatar, picture, LISTENING, seeded(scenario, number),
-                                    avatar.policy, undo=UNDO)
+            generator = torch.Generator().manual_seed(scenario.identity * 100 + number)
+            session = AvatarSession(avatar, picture, LISTENING, generator, avatar.policy, undo=UNDO)
         opened = time.perf_counter() - began if restart else 0.0
         frames, waited = perform_turn(session, turn, 0 if restart else film.shown)
         film.add(turn, frames, waited + opened)
     return film
-
-
-def seeded(scenario, number):
-    return torch.Generator().manual_seed(scenario.identity * 100 + number)
 
 
 def perform_turn(session, turn, before):

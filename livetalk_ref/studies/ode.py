@@ -54,9 +54,10 @@ class OdeStudy(Study):
         "causal_clips": (1280, 32),     # that the autoregressive teacher is trained on
         "causal_steps": (3000, 4)}
 
-    def __init__(self, *given, **more):
-        super().__init__(*given, **more)
-        self.causal = self.folder / "teacher_causal" if self.quick else trajectories.CAUSAL
+    @property
+    def causal(self):
+        """Where the autoregressive teacher is: a quick study trains its own."""
+        return self.folder / "teacher_causal" if self.quick else trajectories.CAUSAL
 
     def key(self):
         codec = loading.load_module("codec")

@@ -7,7 +7,6 @@ There is no rendered truth of such a stream, so the pictures are compared with t
 with their own first ten seconds. LiveTalk section 4. T frames.
 """
 
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
@@ -75,9 +74,9 @@ class Streams(Study):
 
     def stream(self, kind, name, policy, seconds, identity):
         """Run one stream, holding ten seconds of pictures at a time."""
-        talk, picture = Talk.of(seconds, identity), portrait_of(identity)
+        talk, picture = long_talk(seconds, identity), portrait_of(identity)
         rows, marks, first = [], {}, 0
-        for frames in stream_parts(self.avatar, picture, talk, policy, identity):
+        for frames in stream_parts(self.avatar, picture, talk[0], policy, identity):
             yield
             if not rows:
                 usual, marks["0"] = metrics.movement(frames).median(), to_bytes(frames[0])
@@ -126,44 +125,38 @@ def policy_row(first, *others):
         key: [part.get(key) for part in parts] for key in streams[0][0]}
 
 
-@dataclass(frozen=True)
-class Talk:
-    """Speech without end: samples (N,), and phones [(IPA symbol, start s, end s)]."""
-
-    samples: torch.Tensor
-    phones: list
-
-    @staticmethod
-    def of(seconds, seed):
-        """So many seconds; seed: of the order and of the pauses."""
-        g, pieces, phones, at = torch.Generator().manual_seed(seed), [], [], 0
-        clips = [i for i, clip in enumerate(list_spoken()) if clip["split"] == "held_out"]
-        while at < seconds * SAMPLE_RATE:
-            for i in torch.randperm(len(clips), generator=g).tolist():
-                spoken, (low, high) = load_spoken(clips[i]), PAUSE
-                pause = low + (high - low) * torch.rand((), generator=g).item()
-                pieces.append(F.pad(spoken.samples, (0, round(pause * SAMPLE_RATE))))
-                begin = at / SAMPLE_RATE
-                phones += [(p, begin + start, begin + end) for p, start, end in spoken.phones]
-                at += len(pieces[-1])
-                phones.append(("", phones[-1][2], at / SAMPLE_RATE))
-        return Talk(torch.cat(pieces)[:round(seconds * SAMPLE_RATE)], phones)
-
-    def mouth(self, first, frames):
-        """The mouth's opening that the sound asks for, from a frame on: (T,)."""
-        begin, end = first / FPS, (first + frames) / FPS
-        near = [(p, start - begin, stop - begin) for p, start, stop in self.phones
-                if stop > begin - REACH and start < end + REACH]
-        return visemes(near, frames)[:, 0]
+def long_talk(seconds, seed):
+    """Speech of so many seconds: samples (N,), and phones [(IPA symbol, start s, end s)]; seed: of
+    the sentences' order and of the pauses."""
+    g, pieces, phones, at = torch.Generator().manual_seed(seed), [], [], 0
+    clips = [i for i, clip in enumerate(list_spoken()) if clip["split"] == "held_out"]
+    while at < seconds * SAMPLE_RATE:
+        for i in torch.randperm(len(clips), generator=g).tolist():
+            spoken, (low, high) = load_spoken(clips[i]), PAUSE
+            pause = low + (high - low) * torch.rand((), generator=g).item()
+            pieces.append(F.pad(spoken.samples, (0, round(pause * SAMPLE_RATE))))
+            begin = at / SAMPLE_RATE
+            phones += [(p, begin + start, begin + end) for p, start, end in spoken.phones]
+            at += len(pieces[-1])
+            phones.append(("", phones[-1][2], at / SAMPLE_RATE))
+    return torch.cat(pieces)[:round(seconds * SAMPLE_RATE)], phones
 
 
-def stream_parts(avatar, picture, talk, policy, seed):
+def asked_mouth(phones, first, frames):
+    """The mouth's opening that phones ask for, from a frame on: (T,)."""
+    begin, end = first / FPS, (first + frames) / FPS
+    near = [(p, start - begin, stop - begin) for p, start, stop in phones
+            if stop > begin - REACH and start < end + REACH]
+    return visemes(near, frames)[:, 0]
+
+
+def stream_parts(avatar, picture, sound, policy, seed):
     """Yield the frames (160, 3, H, W) of every ten seconds of a stream, and the rest at its end,
     or where absolute positions end."""
     session = AvatarSession(avatar, picture, PROMPT, torch.Generator().manual_seed(seed), policy,
                             undo=0)
     waiting, size = torch.zeros(0, *picture.shape), PART * FPS
-    for samples in talk.samples.split(FRAMES * SAMPLES_PER_FRAME):
+    for samples in sound.split(FRAMES * SAMPLES_PER_FRAME):
         try:
             waiting = torch.cat([waiting, session.push(samples).pictures])
         except UserError:
@@ -179,18 +172,20 @@ def stream_parts(avatar, picture, talk, policy, seed):
 
 @torch.inference_mode()
 def part_row(judges, picture, talk, frames, first, usual):
-    """The numbers of a stream's frames (T, 3, H, W) from the frame `first` on, a dict; usual: the
-    median of the `movement` at its beginning. Of a part that is not whole there is no "sync"."""
+    """The numbers of a stream's frames (T, 3, H, W) from the frame `first` on, a dict; talk: see
+    `long_talk`; usual: the median of the `movement` at its beginning. A part that is not whole has
+    no "sync"."""
+    samples, phones = talk
     reading = judges.reader.read(torch.cat([picture[None], frames]))
     alike, mouth = reading.identity[1:] @ reading.identity[0], reading.column("mouth_open")[1:]
     moves = metrics.movement(frames)
     row = {"seconds": first / FPS, "identity": alike.mean().item(),
            "colour drift": rim_drift(frames, picture),
            "sharpness": metrics.sharpness(frames),
-           "mouth": metrics.mouth_correlation(mouth, talk.mouth(first, len(frames))),
+           "mouth": metrics.mouth_correlation(mouth, asked_mouth(phones, first, len(frames))),
            "freeze": metrics.freeze_rate(moves, usual.expand_as(moves))}
     if judges.syncnet is not None and len(frames) == PART * FPS:
-        heard = talk.samples[first * SAMPLES_PER_FRAME:][:len(frames) * SAMPLES_PER_FRAME]
+        heard = samples[first * SAMPLES_PER_FRAME:][:len(frames) * SAMPLES_PER_FRAME]
         row["sync"] = sync(judges.syncnet, frames, heard).confidence
     return row
 

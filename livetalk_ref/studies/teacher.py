@@ -58,8 +58,7 @@ class Teacher(Study):
                 for (name, makers), count in zip(held_out_makers().items(), self.counts)]
         made += [Job(f"scoreboard-{name}", "scoreboard", partial(self.rank, name))
                  for name in PAPERS]
-        curve = Job("teacher_curve", "teacher_curve", teacher_curve)
-        return made if self.quick else [*made, curve]
+        return made if self.quick else [*made, Job("teacher_curve", "teacher_curve", teacher_curve)]
 
     def tabulate(self, result, makers, count):
         """Rows of makers on held-out clips, behind that of truth through the codec. The gate has

@@ -28,7 +28,8 @@ class Job(NamedTuple):
 
 
 class Study:
-    """Jobs in an order in which they can be done; a subclass, one a file, has `jobs` and `key`."""
+    """A subclass, one a file, has `key()`, which names its folder, so that other weights begin
+    another study, and `jobs()`, all `Job`s in an order in which they can be done."""
 
     sizes = {}          # {attribute: (how much of it, and in a quick study)}
     seeds = (0,)
@@ -42,14 +43,6 @@ class Study:
         self.folder = Path(folder) / (f"{self.name}-quick" if quick else self.name) / self.key()
         self.results = self.folder / "results" if quick else Path(results or RESULTS)
         self.ground = cache(Ground.make)        # of (name, count, frames)
-
-    def key(self):
-        """Names the folder: other weights begin another study."""
-        raise NotImplementedError
-
-    def jobs(self):
-        """All `Job`s, in order."""
-        raise NotImplementedError
 
     def combine(self, result, rows):
         """A result's rows, made of those of its jobs, and what depends on the machine, a dict."""
