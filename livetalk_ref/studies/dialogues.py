@@ -164,10 +164,11 @@ def speak_turns(scenario):
 @torch.inference_mode()
 def stream_turns(avatar, scenario, restart=False):
     """One `AvatarSession` for the whole dialogue, or, restarted, one for every turn."""
-    film, picture = Film(), portrait_of(scenario.identity, avatar.size)
+    film = Film()
     for number, turn in enumerate(speak_turns(scenario)):
         began = time.perf_counter()
         if restart or number == 0:
+            picture = portrait_of(scenario.identity, avatar.size)
             generator = torch.Generator().manual_seed(scenario.identity * 100 + number)
             session = AvatarSession(avatar, picture, LISTENING, generator, avatar.policy, undo=UNDO)
         opened = time.perf_counter() - began if restart else 0.0
