@@ -26,17 +26,15 @@ from livetalk_ref.judge.cost import count_flops
 from livetalk_ref.judge.distances import compare_judged, diversity
 from livetalk_ref.judge.evaluate import (BATCH, LONG, evaluate_maker, evaluate_once, find_maker,
                                          make_student_latents)
-from livetalk_ref.recipes import recipe
+from livetalk_ref.recipes import ROWS, recipe
 from livetalk_ref.runs import kept, read, save
 from livetalk_ref.studies.work import Job, Study, followed
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW
 
-# The order of need: both ends, what lies between, their spread, the decay, then what else.
-PLAN = (("baseline", 0), ("final", 0), ("curated", 0), ("converged", 0), ("aggressive", 0),
-        ("final-raw", 0), ("baseline", 1), ("final", 1), ("baseline", 2), ("final", 2),
-        ("quick-critic", 0), ("anchored", 0), ("baseline-long", 0), ("oracle", 0),
-        ("harsh", 0), ("only-converged", 0), ("only-aggressive", 0), ("only-guidance", 0))
+# Every row once, then the spread of those with more seeds.
+PLAN = sorted(((name, seed) for name, row in ROWS.items() for seed in range(row.seeds)),
+              key=lambda run: run[1])
 STARTS = ("student_ode_short", "student_ode")
 EVERY = 5               # updates that one point of a training curve averages
 CURVE = ("loss", "gradient", "grad_norm", "size", "distance")

@@ -101,11 +101,9 @@ def reader_rows(reader, count):
 
 
 def face_pairs(factor, step, count):
-    """Two batches of faces that are alike but for one factor: two `Identity` of `count`.
-
-    step: the share of a continuous factor's range between them; any other choice of a
-    categorical one, whatever the step. 0: the same faces twice. All else is the same for all.
-    """
+    """Two batches of faces that are alike but for one factor: two `Identity` of `count`. step: the
+    share of a continuous factor's range between them; any but 0 is another choice of a categorical
+    one."""
     generator = torch.Generator().manual_seed(0)
     a = sample_identities(count, generator)
     b = Identity(a.continuous.clone(), a.categorical.clone())
@@ -171,12 +169,9 @@ def damage_rows(judges, count):
 
 @torch.inference_mode()
 def sync_rows(net, count, frames=80):
-    """What the SyncNet gets right on the first `count` clips, of those that speak.
-
-    The share whose true offset is found exactly, and to one frame as in the original; the share in
-    which truth shifted by -10 .. 10 frames is found to be shifted by just that; mean Sync-C and
-    Sync-D of truth, and of the same faces with another clip's sound.
-    """
+    """What the SyncNet gets right on the first `count` clips, of those that speak: shares whose
+    true offset is found, exactly and to one frame, and in which truth shifted by -10 .. 10 frames
+    is found to be so; mean Sync-C and Sync-D of truth, and with another clip's sound."""
     rows, before = [], None
     for number in range(count):
         clip = clips.script(SPLIT, number, frames + 2 * SHIFT, degraded=0.0)
@@ -252,9 +247,9 @@ def blur(frames, samples, strength, generator):
 def colour_shift(frames, samples, strength, generator):
     """From a third of the clip on all colours are shifted, no brighter and no darker."""
     tint = torch.randn(3, 1, 1, generator=generator)
-    tint = tint - tint.mean()
+    tint = F.normalize(tint - tint.mean(), dim=0)
     late = torch.arange(len(frames)) >= len(frames) // 3
-    shift = TINT * strength * tint / tint.norm() * late[:, None, None, None]
+    shift = TINT * strength * tint * late[:, None, None, None]
     return keep_first(frames, frames + shift), samples
 
 
