@@ -12,11 +12,12 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import think as t
-from livetalk_ref.live.events import EMOTIONS, RETRIEVAL, Dialogue, Sentence, Turn
+from livetalk_ref.live.events import RETRIEVAL, Dialogue, Sentence, Turn
 from livetalk_ref.live.systems import LOUD, make_thinker, talker
 from livetalk_ref.live.think import NOTICE, UNHEARD, Thinker, joined, sentences, stream
 from livetalk_ref.live.thinkers import Endpoint
 from livetalk_ref.world import prompts
+from livetalk_ref.world.state import EXPRESSIONS
 
 TOPIC = t.shipped()
 
@@ -30,7 +31,7 @@ def dialogue(*texts):
 def test_the_topic_is_whole_and_can_be_performed():
     assert len(TOPIC.passages) >= 60 and len({p.id for p in TOPIC.passages}) == len(TOPIC.passages)
     for passage in TOPIC.passages:
-        assert len(passage.ask) >= 2 and passage.emotion in (None, *EMOTIONS)
+        assert len(passage.ask) >= 2 and passage.emotion in (None, *EXPRESSIONS)
         for text in sentences(passage.answer):
             prompt = t.perform(text, passage.emotion)
             assert not prompts.is_held_out(prompt)

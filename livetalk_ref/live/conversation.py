@@ -46,14 +46,12 @@ class Conversation:
     """
 
     def __init__(self, avatar, picture, listen, think, speak, show=None):
-        self.avatar = avatar
-        self.listen, self.think, self.speak = listen, think, speak
+        self.avatar, self.listen, self.think, self.speak = avatar, listen, think, speak
         self.sounds, self.turns, self.queue = SimpleQueue(), SimpleQueue(), SimpleQueue()
         self.performer = Performer(avatar, picture, LISTENING, show or self.queue.put)
         self.lock, self.spans = self.performer.lock, self.performer.spans
-        self.emit = self.performer.emit
-        self.wanted = 0                     # the number of the turn whose answer is wanted
-        self.answering = False
+        self.emit, self.played = self.performer.emit, self.performer.played
+        self.wanted, self.answering = 0, False  # the number of the turn whose answer is wanted
         self.emit(State("listening"))
         work = [self.performer.run, self.answer_turns, *([self.hear_turns] if listen else [])]
         self.threads = [Thread(target=self.guard, args=(run,), daemon=True) for run in work]
@@ -66,10 +64,6 @@ class Conversation:
         """Iterate over the events, to the end of the conversation."""
         return iter(self.queue.get, None)
 
-    def played(self, sample):
-        """Set the listener's clock: this sample has been heard. Who never tells gets no more."""
-        self.performer.played(sample)
-
     def hear(self, samples):
         """Take sound of the microphone, (n,) floats in [-1, 1], 16 kHz."""
         if self.listen:
@@ -77,10 +71,10 @@ class Conversation:
 
     def ask(self, text):
         """Take a typed question; it interrupts an answer. UserError if it is empty."""
-        text, now = " ".join(text.split()), time.monotonic()
-        if not text:
+        now = time.monotonic()
+        if not text.split():
             raise UserError("Type a question first.")
-        self.enter(Turn(text, now, now))
+        self.enter(Turn(" ".join(text.split()), now, now))
 
     def interrupt(self):
         """Stop speaking, within the block on show; nothing happens where nobody speaks."""
@@ -98,7 +92,7 @@ class Conversation:
     @property
     def said(self):
         """The dialogue so far, [("user" | "avatar", text)], without what nobody has heard."""
-        return [line for _, line in self.performer.said]
+        return [(line.role, line.text) for line in self.performer.said]
 
     def close(self, wait=True):
         """Stop everything, and wait for the threads to end."""
@@ -108,6 +102,11 @@ class Conversation:
         for thread in self.threads if wait else ():
             thread.join()
 
+    def fail(self, error):
+        """End all with one sentence."""
+        self.emit(Error(told(error)))
+        self.close(wait=False)
+
     # The threads.
 
     def guard(self, run):
@@ -115,11 +114,6 @@ class Conversation:
             run()
         except BaseException as error:
             self.fail(error)
-
-    def fail(self, error):
-        """End all with one sentence."""
-        self.emit(Error(told(error)))
-        self.close(wait=False)
 
     def hear_turns(self):
         """Listen; whatever is heard interrupts."""
@@ -141,7 +135,8 @@ class Conversation:
             dialogue = self.begin(number, turn)
             self.spans.append(Span("user", "end of turn", turn.voiced, turn.ended))
             try:
-                self.answer(number, dialogue, {"end of turn": turn.ended - turn.voiced})
+                if number == self.wanted:
+                    self.answer(number, dialogue, {"end of turn": turn.ended - turn.voiced})
             except Exception as error:      # of a thinker or talker: this answer is lost
                 self.emit(Error(told(error), fatal=False))
             self.answering = False
@@ -153,9 +148,9 @@ class Conversation:
             performer = self.performer      # it may have to go back first
             self.lock.wait_for(lambda: performer.closed or not performer.back)
             self.answering, now = True, performer.position
-            performer.said.append((-1, ("user", turn.text)))
             source = "typed" if turn.samples is None else "voice"
-            self.emit(Said("user", turn.text, source, now))
+            performer.said.append(Said("user", turn.text, source, now))
+            self.emit(performer.said[-1])
             if number == self.wanted:
                 self.emit(State("thinking", max(now, performer.cut)))
             return Dialogue(tuple(self.said[-MEMORY:]), turn)
@@ -180,27 +175,26 @@ class Conversation:
 
     def sentences(self, number, dialogue, parts):
         """The thinker's sentences; it takes its steps when the performer can spare the time."""
-        made, count, thought = iter(self.think(dialogue)), 0, 0.0
-        began = start = time.monotonic()
-        while number == self.wanted and not self.performer.closed:
-            step = time.monotonic()
-            sentence = next(made, False)
+        count, thought = 0, 0.0
+        began = start = step = time.monotonic()
+        for sentence in self.think(dialogue):
             now = time.monotonic()
-            if sentence is False:
-                return
             if sentence != "":
                 parts.setdefault("first token", now - began)
-            if not sentence:
+            if sentence:
+                parts.setdefault("first sentence", now - began - parts["first token"])
+                self.spans.append(Span("think", sentence.source, start, now))
+                yield replace(sentence, prompt=self.known(sentence.prompt))
+                start = time.monotonic()
+            else:
                 if sentence is None:
                     count, thought = count + 1, thought + now - step
                     self.performer.tokens_per_s = count / max(thought, 1e-6)
                 self.spans.append(Span("think", "reads" if sentence == "" else "step", step, now))
                 self.performer.spare()
-                continue
-            parts.setdefault("first sentence", now - began - parts["first token"])
-            self.spans.append(Span("think", sentence.source, start, now))
-            yield replace(sentence, prompt=self.known(sentence.prompt))
-            start = time.monotonic()
+            if number != self.wanted or self.performer.closed:
+                return
+            step = time.monotonic()
 
     def known(self, prompt):
         """A prompt that the avatar can read, for a thinker or a user may write anything."""
@@ -209,9 +203,9 @@ class Conversation:
             return prompt
         except UserError:
             known = keep_known_words(prompt)[0] or LISTENING
-            self.emit(Error(f"The avatar does not know all words of '{prompt}' and goes on with "
-                            f"'{known}'; the words that it knows are listed under the prompt.",
-                            fatal=False))
+            sentence = (f"The avatar does not know all words of '{prompt}' and goes on with "
+                        f"'{known}'; the words that it knows are listed under the prompt.")
+            self.emit(Error(sentence, fatal=False))
             return known
 
     def spoken(self, sentence, parts):

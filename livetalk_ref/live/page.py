@@ -8,7 +8,6 @@ import io
 import json
 import re
 import struct
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.prompts import list_words
 
+HERE = Path(__file__).parent
 PARTS = ("sound.js", "view.js", "page.js")                 # of the one module, in this order
 QUALITY = 92                    # of JPEG pictures: 3 to 4 kB for 96x96
 SHOWN = 192                     # pixels of a portrait to choose from
@@ -30,35 +30,28 @@ OTHERS = (2, 3, 5, 8, 18, 21)   # seeds of faces to choose from: the student kee
 
 def module():
     """The one JavaScript module that page and notebook share, joined from its files."""
-    texts = [(Path(__file__).parent / name).read_text() for name in PARTS]
-    return "\n".join(re.sub(r'^import .* from "\./\w+\.js";\n', "", t, flags=re.M) for t in texts)
-
-
-def style():
-    """The style sheet of both."""
-    return (Path(__file__).parent / "page.css").read_text()
+    text = "\n".join((HERE / name).read_text() for name in PARTS)
+    return re.sub(r'^import .* from "\./\w+\.js";\n', "", text, flags=re.M)
 
 
 def jpeg(pixels):
     """A picture, uint8 (3, H, W), as a JPEG file's bytes."""
     file = io.BytesIO()
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    image.save(file, "jpeg", quality=QUALITY, subsampling=0)
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(
+        file, "jpeg", quality=QUALITY, subsampling=0)
     return file.getvalue()
 
 
 def message_of(event):
     """An event of a conversation -> (message, bytes)."""
-    kind = {"type": type(event).__name__.lower()}
+    message = {"type": type(event).__name__.lower()} | vars(event)
+    if "first_sample" in message:
+        message["sample"] = message.pop("first_sample")
     if isinstance(event, Sound):
-        data = (event.samples * 32_767).round().short().numpy().tobytes()
-        return kind | {"sample": event.first_sample}, data
+        return message, (message.pop("samples") * 32_767).round().short().numpy().tobytes()
     if isinstance(event, Picture):
-        return kind | {"sample": event.first_sample, "number": event.number}, jpeg(event.pixels)
-    fields = asdict(event)
-    if "first_sample" in fields:
-        fields["sample"] = fields.pop("first_sample")
-    return kind | fields, b""
+        return message, jpeg(message.pop("pixels"))
+    return message, b""
 
 
 def samples_of(data):
@@ -153,7 +146,7 @@ def live_avatar(make, identity=7):
     class LiveAvatar(anywidget.AnyWidget):
         """The page, and the session behind it."""
 
-        _esm, _css = module(), style()
+        _esm, _css = module(), (HERE / "page.css").read_text()
 
         def close(self):
             self.session.stop()

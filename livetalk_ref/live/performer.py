@@ -14,14 +14,8 @@ import torch
 
 from livetalk_ref.live.events import Cut, Meter, Picture, Said, Sound, Span
 from livetalk_ref.media import to_bytes
-from livetalk_ref.stream import (
-    FRAMES,
-    MISSING,
-    SAMPLES_PER_FRAME,
-    AvatarSession,
-    frames_of,
-    samples_for,
-)
+from livetalk_ref.stream import (FRAMES, MISSING, SAMPLES_PER_FRAME, AvatarSession, frames_of,
+                                 samples_for)
 
 RATE = 16_000
 BLOCK = FRAMES * SAMPLES_PER_FRAME          # samples of a block
@@ -37,7 +31,6 @@ NOTHING = torch.zeros(0)
 @dataclass
 class Opening:
     """The beginning of an answer, until it has been played."""
-
     since: float                        # where its latency counts from
     queued: float
     parts: dict                         # the latency's first parts, in seconds
@@ -53,7 +46,7 @@ class Performer:
         self.show, self.idle, self.lock = show, idle, Condition()
         self.prompt, self.wish = idle, None     # of the latest block; the user's own, for all
         self.speech = deque()                   # queued (samples, prompt, event)
-        self.notes, self.said = [], []          # events and lines of the dialogue, by sample
+        self.notes, self.said = deque(), []     # events to come; lines of the dialogue
         self.tape = NOTHING                     # the latest samples that the session has heard
         self.pushed, self.made = 0, 0           # samples heard, blocks handed out
         self.position, self.cut = 0, 0          # samples played; where the stream last went back
@@ -72,10 +65,8 @@ class Performer:
             self.lock.notify_all()
 
     def open(self, event, since, parts):
-        """Begin an answer: it takes the place of the silence that nobody has seen yet.
-
-        since: where its latency counts from; parts: its first parts in seconds.
-        """
+        """Begin an answer, whose latency counts from `since` and has these parts so far: it takes
+        the place of the silence that nobody has seen yet."""
         with self.lock:
             self.back = self.took, None         # what is on show when a new block is out, stays
             self.opening = Opening(since, time.monotonic(), parts)
@@ -137,8 +128,8 @@ class Performer:
         pushed = samples_for(blocks, self.session.ahead) if blocks else 0
         self.tape = self.tape[:len(self.tape) - (self.pushed - pushed)]
         self.made, self.pushed, self.spoken = blocks, pushed, min(self.spoken, pushed)
-        self.notes = [(at, note) for at, note in self.notes if at < pushed]
-        self.said = [(at, line) for at, line in self.said if at < pushed]
+        self.notes = deque(note for note in self.notes if note.first_sample < pushed)
+        self.said = [s for s in self.said if s.role == "user" or s.first_sample < pushed]
         if event:
             self.emit(replace(event, first_sample=self.cut))
         self.lock.notify_all()
@@ -165,9 +156,9 @@ class Performer:
 
     def note(self, event, at):
         """Give an event its place in the stream."""
-        self.notes.append((at, replace(event, first_sample=at)))
+        self.notes.append(replace(event, first_sample=at))
         if isinstance(event, Said):
-            self.said.append((at, (event.role, event.text)))
+            self.said.append(self.notes[-1])
         if self.opening and self.opening.at is None:
             self.opening.at = at
 
@@ -228,10 +219,8 @@ class Performer:
         """Show the events, the sound and the pictures of a block, in this order."""
         start, count = frames.first * SAMPLES_PER_FRAME, len(frames) * SAMPLES_PER_FRAME
         self.took = 0.7 * self.took + 0.3 * took if self.made else took
-        for at, event in self.notes:
-            if start <= at < start + count:
-                self.emit(event)
-        self.notes = [(at, event) for at, event in self.notes if at >= start + count]
+        while self.notes and self.notes[0].first_sample < start + count:
+            self.emit(self.notes.popleft())
         if self.opening and self.opening.at is not None and self.opening.at < start + count:
             self.opening.pictured = self.opening.pictured or time.monotonic()
         first = len(self.tape) - (self.pushed - start)      # the tape ends with what was pushed

@@ -15,8 +15,9 @@ from functools import cache
 import torch
 
 from livetalk_ref import DATA
-from livetalk_ref.live.events import EMOTIONS, LANGUAGE_MODEL, RETRIEVAL, Sentence
+from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Sentence
 from livetalk_ref.world.prompts import is_held_out
+from livetalk_ref.world.state import EXPRESSIONS
 
 # How a sentence is performed.
 
@@ -51,13 +52,12 @@ def first_match(text, table):
 
 
 def perform(text, emotion=None):
-    """The prompt of a sentence. emotion: one of EMOTIONS, or None to read it off the words."""
-    emotion = emotion if emotion in EMOTIONS else first_match(text, FEELINGS)
-    for motion in (first_match(text, MOTIONS), *INSTEAD):
-        prompt = f"a person {motion} while speaking, {ADJECTIVES[emotion]}"
-        if not is_held_out(prompt):         # a pair that no training clip ever showed
-            return prompt
-    return prompt
+    """The prompt of a sentence. emotion: of EXPRESSIONS, or None to read it off the words."""
+    mood = ADJECTIVES[emotion if emotion in EXPRESSIONS else first_match(text, FEELINGS)]
+    prompts = [f"a person {motion} while speaking, {mood}"
+               for motion in (first_match(text, MOTIONS), *INSTEAD)]
+    # Pairs that no training clip ever showed are left out.
+    return next(prompt for prompt in prompts if not is_held_out(prompt))
 
 
 # Retrieval.
@@ -77,8 +77,7 @@ TAILS = ("ations", "ation", "ings", "ing", "ies", "ied", "ers", "er", "ed", "es"
 
 @dataclass(frozen=True)
 class Passage:
-    """ask: questions it answers; answer: whole sentences; emotion: one of EMOTIONS or None."""
-
+    """ask: questions it answers; answer: whole sentences; emotion: of EXPRESSIONS, or None."""
     id: str
     ask: tuple
     answer: str
@@ -88,7 +87,6 @@ class Passage:
 @dataclass(frozen=True)
 class Hit:
     """A passage, its BM25 score, and the share of the question's weight that it covers."""
-
     passage: Passage
     score: float
     share: float
@@ -179,9 +177,9 @@ def sentences(text):
 
 
 def stream(texts):
-    """Growing texts in; yields each sentence when the next has begun or all is said, and for a
-    text that completes none None, or "" where it is still empty. A sentence that was cut off is
-    not said, but for the first, which gets a full stop."""
+    """Growing texts in; yields each sentence when the next has begun or all is said, and None, or
+    "" while nothing is written, for a text that completes none. A sentence that was cut off is
+    left out, but for the first, which gets a full stop."""
     said, text = 0, ""
     for text in texts:
         done = sentences(text)[:-1]
@@ -200,9 +198,13 @@ def performed(texts, source):
         yield Sentence(text, perform(text), source) if text else text
 
 
+def notice(text):
+    """A `Sentence` about the system itself."""
+    return Sentence(text, perform(text, "sad"), NOTICE)
+
+
 class Thinker:
-    """A `think` function. model: of `language.load`, which writes where no passage answers; None
-    for retrieval alone."""
+    """A `think` function. model: writes where no passage answers; None for retrieval alone."""
 
     def __init__(self, model=None):
         self.model, self.topic = model, shipped()
@@ -211,14 +213,14 @@ class Thinker:
     def __call__(self, dialogue):
         question = dialogue.turn.text
         if not question:
-            yield Sentence(UNHEARD, perform(UNHEARD, "sad"), NOTICE)
+            yield notice(UNHEARD)
             return
         hit = self.topic.find(question, self.before(dialogue))
         if hit.is_answer:
             for text in sentences(hit.passage.answer):
                 yield Sentence(text, perform(text, hit.passage.emotion), RETRIEVAL)
         elif self.model is None:
-            yield Sentence(UNKNOWN, perform(UNKNOWN, "sad"), NOTICE)
+            yield notice(UNKNOWN)
         else:
             said = joined(dialogue.said)[-LINES:]
             steps = self.model.write(SYSTEM, said, self.generator, TOKENS)

@@ -11,34 +11,31 @@ import io
 import json
 import os
 import urllib.request
-import wave
+
+import soundfile
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live.events import Sentence
-from livetalk_ref.live.think import LINES, NOTICE, UNHEARD, joined, perform, performed
+from livetalk_ref.live.think import LINES, UNHEARD, joined, notice, performed
+from livetalk_ref.world.state import SAMPLE_RATE
 
 SYSTEM = "You are a friendly talking avatar. Answer in one to three short spoken sentences."
 TIMEOUT, TOKENS = 30, 200   # seconds; bound of an answer
-RATE = 16_000
 SPOKEN = "(spoken)"         # stands for the words of a question that only its sound says
 
 
 def encode_sound(samples):
     """Sound (n,) as a part of a message: a wav file in base64."""
     file = io.BytesIO()
-    with wave.open(file, "wb") as wav:
-        wav.setparams((1, 2, RATE, 0, "NONE", ""))
-        wav.writeframes((samples.clamp(-1, 1) * 32_767).short().numpy().tobytes())
+    soundfile.write(file, samples.numpy(), SAMPLE_RATE, format="wav")
     data = base64.b64encode(file.getvalue()).decode()
     return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
 
 
 def messages(dialogue):
     """A dialogue in the endpoint's form."""
-    roles = {"user": "user", "avatar": "assistant"}
-    made = [{"role": "system", "content": SYSTEM},
-            *({"role": roles[role], "content": text.strip() or SPOKEN}
-              for role, text in joined(dialogue.said)[-4 * LINES:])]
+    roles = {"system": "system", "user": "user", "avatar": "assistant"}
+    made = [{"role": roles[role], "content": text.strip() or SPOKEN}
+            for role, text in (("system", SYSTEM), *joined(dialogue.said)[-4 * LINES:])]
     if not dialogue.turn.text:
         made[-1]["content"] = [encode_sound(dialogue.turn.samples)]
     return made
@@ -66,7 +63,7 @@ class Endpoint:
                 yield from performed(texts(answer), self.name)
         except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
             if not dialogue.turn.text and getattr(error, "code", 500) < 500:
-                yield Sentence(UNHEARD, perform(UNHEARD, "sad"), NOTICE)    # it takes no sound
+                yield notice(UNHEARD)                   # it takes no sound
                 return
             raise UserError(f"The chat endpoint {self.url} gave no answer: {error}.") from error
 
