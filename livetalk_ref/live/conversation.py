@@ -18,7 +18,7 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Dialogue, Error, Onset, Said, Span, State, Turn
-from livetalk_ref.live.performer import Performer
+from livetalk_ref.live.performer import Opening, Performer
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.stream import sound
 from livetalk_ref.world.prompts import keep_known_words
@@ -136,7 +136,7 @@ class Conversation:
             self.spans.append(Span("user", "end of turn", turn.voiced, turn.ended))
             try:
                 if number == self.wanted:
-                    self.answer(number, dialogue, {"end of turn": turn.ended - turn.voiced})
+                    self.answer(number, dialogue)
             except Exception as error:      # of a thinker or talker: this answer is lost
                 self.emit(Error(told(error), fatal=False))
             self.answering = False
@@ -155,15 +155,16 @@ class Conversation:
                 self.emit(State("thinking", max(now, performer.cut)))
             return Dialogue(tuple(self.said[-MEMORY:]), turn)
 
-    def answer(self, number, dialogue, parts):
+    def answer(self, number, dialogue):
         """Think, and queue the answer's sound sentence by sentence, as it comes."""
-        opened = False
-        for sentence in self.sentences(number, dialogue, parts):
-            samples = self.spoken(sentence, parts)
+        opening = Opening(dialogue.turn.voiced)
+        opening.mark("end of turn", dialogue.turn.ended)
+        for sentence in self.sentences(number, dialogue, opening):
+            samples, first = self.spoken(sentence), "speech" not in opening.parts
+            opening.mark("speech")
             with self.lock:
-                if number == self.wanted and not opened:
-                    self.performer.open(State("speaking"), dialogue.turn.voiced, parts)
-                    opened = True
+                if number == self.wanted and first:
+                    self.performer.open(State("speaking"), opening)
                 self.deliver(number, Said("avatar", sentence.text, sentence.source), samples,
                              sentence.prompt)
 
@@ -173,16 +174,16 @@ class Conversation:
             if number == self.wanted:
                 self.performer.say(*speech)
 
-    def sentences(self, number, dialogue, parts):
+    def sentences(self, number, dialogue, opening):
         """The thinker's sentences; it takes its steps when the performer can spare the time."""
         count, thought = 0, 0.0
-        began = start = step = time.monotonic()
+        start = step = time.monotonic()
         for sentence in self.think(dialogue):
             now = time.monotonic()
             if sentence != "":
-                parts.setdefault("first token", now - began)
+                opening.mark("first token")
             if sentence:
-                parts.setdefault("first sentence", now - began - parts["first token"])
+                opening.mark("first sentence")
                 self.spans.append(Span("think", sentence.source, start, now))
                 yield replace(sentence, prompt=self.known(sentence.prompt))
                 start = time.monotonic()
@@ -208,11 +209,9 @@ class Conversation:
             self.emit(Error(sentence, fatal=False))
             return known
 
-    def spoken(self, sentence, parts):
+    def spoken(self, sentence):
         """The talker's sound of a sentence (n,): whole, for silence within words would be heard."""
         start = time.monotonic()
         chunks = [torch.as_tensor(chunk) for chunk in self.speak(sentence)]
-        now = time.monotonic()
-        parts.setdefault("speech", now - start)
-        self.spans.append(Span("speak", sentence.text, start, now))
+        self.spans.append(Span("speak", sentence.text, start, time.monotonic()))
         return sound(torch.cat([torch.zeros(0), *chunks]))

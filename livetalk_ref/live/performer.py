@@ -7,7 +7,7 @@ before it makes anything else. All that is shared changes under `lock`. LiveTalk
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Condition
 
 import torch
@@ -28,14 +28,18 @@ SPANS = 4_000                               # stretches of work that are kept fo
 NOTHING = torch.zeros(0)
 
 
-@dataclass
 class Opening:
-    """The beginning of an answer, until it has been played."""
-    since: float                        # where its latency counts from
-    queued: float
-    parts: dict                         # the latency's first parts, in seconds
-    at: int | None = None               # its first sample
-    pictured: float | None = None       # when that was handed out
+    """The beginning of an answer, until it has been played: where the time goes, part by part."""
+
+    def __init__(self, since):
+        self.since = self.latest = since    # when the user had said all, and the end of a part
+        self.parts, self.at = {}, None      # {part: seconds}; its first sample
+
+    def mark(self, part, now=None):
+        """A part is over, now if not said otherwise; of several of a name the first counts."""
+        if part not in self.parts:
+            now = now or time.monotonic()
+            self.parts[part], self.latest = now - self.latest, now
 
 
 class Performer:
@@ -56,7 +60,7 @@ class Performer:
         self.spoken, self.opening = 0, None     # the end of speech taken; an answer begun
         self.tokens_per_s, self.first_frame, self.spans = None, {}, deque(maxlen=SPANS)
 
-    # For the conversation, from any thread.
+    # From any thread.
 
     def say(self, event, samples=NOTHING, prompt=None):
         """Queue speech (n,). The event is shown with it, `first_sample` filled in."""
@@ -64,12 +68,11 @@ class Performer:
             self.speech.append((samples, prompt, event))
             self.lock.notify_all()
 
-    def open(self, event, since, parts):
-        """Begin an answer, whose latency counts from `since` and has these parts so far: it takes
-        the place of the silence that nobody has seen yet."""
+    def open(self, event, opening):
+        """Begin an answer: it takes the place of the silence that nobody has seen yet."""
         with self.lock:
             self.back = self.took, None         # what is on show when a new block is out, stays
-            self.opening = Opening(since, time.monotonic(), parts)
+            self.opening = opening
             self.say(event)
 
     def busy(self):
@@ -165,11 +168,11 @@ class Performer:
     def arrived(self):
         """Note the latency of an answer, if its first sample has just been played."""
         o = self.opening
-        if o and o.pictured and self.position >= o.at:
-            now = time.monotonic()
-            self.spans.append(Span("play", "waits for its place", o.pictured, now))
-            self.first_frame = o.parts | {"first picture": o.pictured - o.queued,
-                                          "its place": now - o.pictured, "total": now - o.since}
+        if o and "first picture" in o.parts and self.position >= o.at:
+            waited = o.latest
+            o.mark("its place")
+            self.spans.append(Span("play", "waits for its place", waited, o.latest))
+            self.first_frame = o.parts | {"total": o.latest - o.since}
             self.opening = None
 
     # The thread.
@@ -222,7 +225,7 @@ class Performer:
         while self.notes and self.notes[0].first_sample < start + count:
             self.emit(self.notes.popleft())
         if self.opening and self.opening.at is not None and self.opening.at < start + count:
-            self.opening.pictured = self.opening.pictured or time.monotonic()
+            self.opening.mark("first picture")
         first = len(self.tape) - (self.pushed - start)      # the tape ends with what was pushed
         self.emit(Sound(start, self.tape[first:first + count]))
         for number, pixels in enumerate(to_bytes(frames.pictures), frames.first):

@@ -6,7 +6,7 @@
 
 from dataclasses import replace
 
-import torch
+import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import language
@@ -26,13 +26,13 @@ LOUD = 0.35             # the largest sample, so that voices are equally loud
 
 def best_student():
     """The name of the best student that ships, or the teacher where there is none."""
-    shipped = [name for name in STUDENTS if (ear.CHECKPOINTS / f"{name}.safetensors").is_file()]
-    return (*shipped, "teacher")[0]
+    return next((name for name in STUDENTS
+                 if (ear.CHECKPOINTS / f"{name}.safetensors").is_file()), "teacher")
 
 
 def streaming(avatar):
-    """The avatar as one that makes block after block. Any DiT can; one that was never distilled
-    for it, as the teacher, does so badly, and serves for trying things out alone."""
+    """The avatar as one that makes block after block. A teacher, never distilled for it, does so
+    badly, and serves for trying things out."""
     return replace(avatar, sampler="rollout")
 
 
@@ -41,8 +41,7 @@ def talker(voice="us"):
     UserError where its engine is missing."""
     def speak(sentence):
         samples = say(sentence.text, voice).samples
-        yield samples * (LOUD / max(samples.abs().max().item(), 1e-3))
-        yield torch.zeros(PAUSE)
+        yield F.pad(samples * (LOUD / max(samples.abs().max().item(), 1e-3)), (0, PAUSE))
 
     say("a", voice)                 # what is missing is said now, not in the middle of a dialogue
     return speak

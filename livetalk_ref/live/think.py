@@ -1,8 +1,8 @@
 """The embedded thinker: retrieval where a passage answers, else a small language model.
 
-Every sentence says where it comes from. Retrieval writes nothing: the answer is a passage of
-data/topic.json, word for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What
-the language model writes comes sentence by sentence, while it is being written.
+Every sentence says where it comes from. Retrieval gives back a passage of data/topic.json, word
+for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What the language model
+writes comes sentence by sentence, while it is being written.
 """
 
 import json
@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from itertools import dropwhile, groupby
 
 import torch
 
@@ -72,12 +73,12 @@ STOP = set("a an the of to in on at for and or so it its is are was be been do d
            "please tell about one any some just really then than but explain describe "
            "made make know mean let".split())
 FOLLOW_UP = set("it its that this they them he she there why and but then those".split())
-TAILS = ("ations", "ation", "ings", "ing", "ies", "ied", "ers", "er", "ed", "es", "s", "e", "y")
+TAIL = re.compile(r"(?<=\w{3})(ations?|ings?|ies|ied|ers?|ed|es|s|e|y)$")
 
 
 @dataclass(frozen=True)
 class Passage:
-    """ask: questions it answers; answer: whole sentences; emotion: of EXPRESSIONS, or None."""
+    """ask: the questions it answers; answer: whole sentences; emotion: of EXPRESSIONS, or None."""
     id: str
     ask: tuple
     answer: str
@@ -98,10 +99,7 @@ class Hit:
 
 def stem(word):
     """A word without its ending, so that "frames" finds "frame"; at least 3 letters stay."""
-    for tail in TAILS:
-        if word.endswith(tail) and len(word) - len(tail) >= 3:
-            return word[:-len(tail)]
-    return word
+    return TAIL.sub("", word)
 
 
 def every_word(text):
@@ -136,7 +134,7 @@ class Topic:
         if same := self.exact.get(" ".join(words)):
             return Hit(same, math.inf, 1.0)
         asked = dict.fromkeys(terms(question), 1.0)
-        # A follow-up leans on the question before: by a pronoun, or for it is so short.
+        # A follow-up leans on the question before: it has a pronoun, or is very short.
         if before and (len(words) <= 2 or FOLLOW_UP & set(words)):
             asked = dict.fromkeys(terms(" ".join(before.ask)), BEFORE) | asked
         weights = {term: weight * self.rarity(term) for term, weight in asked.items()}
@@ -157,7 +155,7 @@ class Topic:
 def shipped():
     """The topic of data/topic.json."""
     entries = json.loads((DATA / "topic.json").read_text(encoding="utf-8"))["passages"]
-    return Topic([Passage(**e | {"ask": tuple(e["ask"])}) for e in entries])
+    return Topic([Passage(**entry) for entry in entries])
 
 
 # The thinker.
@@ -234,10 +232,6 @@ class Thinker:
 
 def joined(said):
     """A dialogue in which each side's lines in a row are one turn; it begins with the user's."""
-    turns = []
-    for role, text in said:
-        if turns and turns[-1][0] == role:
-            turns[-1] = role, f"{turns[-1][1]} {text}"
-        elif turns or role == "user":
-            turns.append((role, text))
-    return turns
+    begun = dropwhile(lambda line: line[0] != "user", said)
+    return [(role, " ".join(text for _, text in lines))
+            for role, lines in groupby(begun, key=lambda line: line[0])]
