@@ -72,9 +72,10 @@ class Conversation:
     def ask(self, text):
         """Take a typed question; it interrupts an answer. UserError if it is empty."""
         now = time.monotonic()
-        if not text.split():
+        text = " ".join(text.encode(errors="ignore").decode().split())  # without half an emoji
+        if not text:
             raise UserError("Type a question first.")
-        self.enter(Turn(" ".join(text.split()), now, now))
+        self.enter(Turn(text, now, now))
 
     def interrupt(self):
         """Stop speaking, within the block on show; nothing happens where nobody speaks."""

@@ -15,6 +15,7 @@ from livetalk_ref.live import page
 
 ADDRESS = "127.0.0.1"
 LARGEST = 65_536                # bytes of one message from a page
+UNREAD = 1_000                  # messages that may wait for it
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' blob:; style-src 'self'; "
                                "img-src 'self' blob: data:; connect-src 'self' ws://{host}; "
@@ -66,6 +67,7 @@ class Stream(websocket.WebSocketHandler, Guarded):
 
     def open(self):
         self.set_nodelay(True)
+        self.unread = 0
         self.settings["open"].add(self)
         loop = ioloop.IOLoop.current()
         self.session = page.Session(
@@ -80,8 +82,12 @@ class Stream(websocket.WebSocketHandler, Guarded):
         self.session.stop()
 
     async def emit(self, message, data):
+        self.unread += 1
+        if self.unread > UNREAD:                            # nobody reads: memory must not grow
+            self.close()
         with suppress(websocket.WebSocketClosedError):      # the page has left
             await self.write_message(page.pack(message, data), binary=True)
+        self.unread -= 1
 
 
 def bind(port):
@@ -102,7 +108,7 @@ async def serve(make, identity, sock, ready):
         [("/stream", Stream)], default_handler_class=Guarded, make=make, identity=identity,
         hosts={f"{name}:{port}" for name in (ADDRESS, "localhost")}, open=set(),
         websocket_max_message_size=LARGEST, log_function=lambda handler: None)
-    server = httpserver.HTTPServer(app)
+    server = httpserver.HTTPServer(app, max_body_size=LARGEST)
     server.add_socket(sock)
     ready(f"http://{ADDRESS}:{port}/")
     try:
