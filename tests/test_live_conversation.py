@@ -173,6 +173,26 @@ def test_a_voice_interrupts_at_once_and_its_turn_is_answered():
     assert ("user", "voice", "spoken") in said and ("avatar", "test", "typed 2") not in said
 
 
+def test_sound_that_waits_at_the_end_is_not_heard():
+    """Or its thread would go on, beside the next conversation's, with the same recogniser."""
+    heard, go = [], threading.Event()
+
+    def listen(sounds):
+        for part in sounds:
+            heard.append(part)
+            assert go.wait(PATIENCE)
+
+    asked = talk(listen=listen)
+    for _ in range(9):
+        asked.hear(tone(0.1, 0.1))
+    while not heard:
+        time.sleep(0.01)
+    asked.close(wait=False)
+    go.set()
+    asked.close()
+    assert len(heard) == 1
+
+
 def test_who_does_not_tell_the_clock_gets_no_more_than_the_lead():
     asked = talk()
     made, events = [], asked.events()

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from dataclasses import replace
+from itertools import takewhile
 from queue import SimpleQueue
 from threading import Thread
 
@@ -117,8 +118,9 @@ class Conversation:
             self.fail(error)
 
     def hear_turns(self):
-        """Listen; whatever is heard interrupts."""
-        for heard in self.listen(iter(self.sounds.get, None)):
+        """Listen; whatever is heard interrupts. What still waits at the end is not heard."""
+        sounds = iter(self.sounds.get, None)
+        for heard in self.listen(takewhile(lambda _: not self.performer.closed, sounds)):
             if isinstance(heard, Onset):
                 self.interrupt()
             else:

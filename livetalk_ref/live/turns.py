@@ -10,6 +10,7 @@ import time
 from collections import deque
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
@@ -55,14 +56,19 @@ def chunked(sounds):
 class Listener:
     """A `listen` function: three voiced chunks in a row are an `Onset`, and silence behind them
     ends the `Turn`, sooner where what was heard is a whole question. recogniser: a `Recogniser`,
-    or None for turns without text."""
+    or None for turns without text; it hears one conversation, and then the next."""
 
     def __init__(self, recogniser=None):
-        self.recogniser = recogniser
+        self.recogniser, self.lock = recogniser, Lock()
         voice_network()                     # says at once if it is missing
 
-    @torch.no_grad()
     def __call__(self, sounds):
+        with self.lock:
+            yield from self.find_turns(sounds)
+
+    @torch.no_grad()
+    def find_turns(self, sounds):
+        """The rules themselves."""
         voice, recent, heard, quiet, run = voice_network(), deque(maxlen=BEFORE), [], 0, 0
         if self.recogniser:
             self.recogniser.text()          # of a conversation that ended in the middle of a turn
