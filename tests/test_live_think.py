@@ -14,8 +14,8 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.live import think as t
 from livetalk_ref.live.events import RETRIEVAL, Dialogue, Sentence, Turn
 from livetalk_ref.live.systems import LOUD, make_thinker, talker
-from livetalk_ref.live.think import NOTICE, UNHEARD, Thinker, joined, sentences, stream
-from livetalk_ref.live.thinkers import Endpoint
+from livetalk_ref.live.think import (NOTICE, UNHEARD, Endpoint, Thinker, joined, sentences,
+                                     stream)
 from livetalk_ref.world import prompts
 from livetalk_ref.world.state import EXPRESSIONS
 
@@ -94,7 +94,7 @@ def test_sentences_come_while_they_are_written(step):
 
 def test_lines_are_joined_to_turns():
     said = (("avatar", "x"), ("user", "a"), ("avatar", "b"), ("avatar", "c"), ("user", "d"))
-    assert joined(said) == [("user", "a"), ("avatar", "b c"), ("user", "d")]
+    assert joined(said) == [("user", "a"), ("assistant", "b c"), ("user", "d")]
 
 
 class Chat(BaseHTTPRequestHandler):

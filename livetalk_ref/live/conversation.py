@@ -38,8 +38,8 @@ def told(error):
 class Conversation:
     """One dialogue with one avatar, whose picture is (3, H, W) in [-1, 1].
 
-    listen, think, speak: see __init__.py; without listen, text is all there is. show(event) is
-    called from any thread and must not wait; without it, iterate over `events()`:
+    listen (or None), think, speak: see __init__.py. show(event) is called from any thread and
+    must not wait; without it, iterate over `events()`:
 
         talk.ask("What is a block?")        # or talk.hear(samples), from a microphone
         for event in talk.events():         # of events.py; ends behind talk.close() or an `Error`
@@ -133,7 +133,6 @@ class Conversation:
             self.turns.put((self.wanted, turn))
 
     def answer_turns(self):
-        """Answer turn after turn."""
         for number, turn in iter(self.turns.get, None):
             dialogue = self.begin(number, turn)
             self.spans.append(Span("user", "end of turn", turn.voiced, turn.ended))

@@ -58,7 +58,6 @@ class Played:
             kinds[type(event)].append(event)
 
     def cut(self, sample):
-        """Forget what lies from a sample on."""
         self.pictures = {n: p for n, p in self.pictures.items() if n * SAMPLES_PER_FRAME < sample}
         self.sound = {at: s[:sample - at] for at, s in self.sound.items() if at < sample}
         for kept in (self.lines, self.states):

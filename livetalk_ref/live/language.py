@@ -81,9 +81,8 @@ class LanguageModel:
         return self.tokenizer.encode(f"<|im_start|>{role}\n{text}<|im_end|>\n").ids
 
     def encode_chat(self, said):
-        """The tokens of a dialogue [("user" | "avatar", text)] in the model's own form."""
-        roles = {"user": "user", "avatar": "assistant"}
-        turns = [self.encode_turn(roles[role], text) for role, text in said]
+        """The tokens of a dialogue [("user" | "assistant", text)] in the model's own form."""
+        turns = [self.encode_turn(role, text) for role, text in said]
         begin = self.tokenizer.encode("<|im_start|>assistant\n").ids
         return torch.tensor(sum(turns, []) + begin)                         # (n,)
 

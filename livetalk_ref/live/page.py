@@ -148,7 +148,6 @@ class Session:
         self.talk.set_prompt(prompt)
 
     def stop(self):
-        """End the conversation, if there is one."""
         talk, self.talk = self.talk, None
         if talk:
             talk.close(wait=False)
@@ -166,8 +165,6 @@ def live_avatar(make, identity=7):
         raise UserError("The widget needs the package anywidget: pip install anywidget.") from None
 
     class LiveAvatar(anywidget.AnyWidget):
-        """The page, and the session behind it."""
-
         _esm, _css = module(), (HERE / "page.css").read_text()
 
         def close(self):

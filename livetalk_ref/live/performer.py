@@ -158,7 +158,6 @@ class Performer:
         return torch.cat([*parts, torch.zeros(count - filled)]), self.wish or prompt or self.idle
 
     def note(self, event, at):
-        """Give an event its place in the stream."""
         self.notes.append(replace(event, first_sample=at))
         if isinstance(event, Said):
             self.said.append(self.notes[-1])
@@ -178,7 +177,6 @@ class Performer:
     # The thread.
 
     def run(self):
-        """Make blocks until `close`."""
         while taken := self.next_sound():
             self.make_block(*taken)
             with self.lock:

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import language
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.think import Thinker
-from livetalk_ref.live.thinkers import Endpoint
+from livetalk_ref.live.think import Endpoint, Thinker
 from livetalk_ref.live.turns import make_listener
 from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
@@ -68,7 +67,6 @@ class Maker:
         self.listen, self.latest = make_listener(), None
 
     def talk(self, identity, show=None):
-        """A new `Conversation` with the face of a seed."""
         if self.latest:
             self.latest.fail(UserError("The conversation goes on in another window."))
         self.latest = Conversation(self.avatar, portrait_of(identity), self.listen, self.think,

@@ -1,24 +1,31 @@
-"""The embedded thinker: retrieval where a passage answers, else a small language model.
+"""Thinkers: retrieval where a passage answers, else a small language model; or an endpoint.
 
 Every sentence says where it comes from. Retrieval gives back a passage of data/topic.json, word
 for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What the language model
 writes comes sentence by sentence, while it is being written.
 """
 
+import base64
+import http.client
+import io
 import json
 import math
+import os
 import re
+import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from itertools import dropwhile, groupby
 
+import soundfile
 import torch
 
 from livetalk_ref import DATA
+from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Sentence
 from livetalk_ref.world.prompts import is_held_out
-from livetalk_ref.world.state import EXPRESSIONS
+from livetalk_ref.world.state import EXPRESSIONS, SAMPLE_RATE
 
 # How a sentence is performed.
 
@@ -170,7 +177,6 @@ END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
 
 
 def sentences(text):
-    """Whole sentences of a text."""
     return [part.strip() for part in END.split(text.strip()) if re.search(r"\w", part)]
 
 
@@ -231,7 +237,70 @@ class Thinker:
 
 
 def joined(said):
-    """A dialogue in which each side's lines in a row are one turn; it begins with the user's."""
+    """A dialogue as chat models want it, [("user" | "assistant", text)]: each side's lines in a
+    row are one turn, and the user's is the first."""
     begun = dropwhile(lambda line: line[0] != "user", said)
-    return [(role, " ".join(text for _, text in lines))
+    return [("user" if role == "user" else "assistant", " ".join(text for _, text in lines))
             for role, lines in groupby(begun, key=lambda line: line[0])]
+
+
+# A thinker elsewhere: any chat endpoint that speaks OpenAI's protocol (vLLM, llama.cpp, Ollama ..)
+# POST URL/chat/completions, streamed as server-sent events. A spoken question that was not
+# recognised goes there as sound, for models that hear, as the paper's does. Words leave this
+# machine only to that address; a key, if one is needed, is read from $LIVETALK_API_KEY.
+
+FRIENDLY = "You are a friendly talking avatar. Answer in one to three short spoken sentences."
+TIMEOUT, MOST = 30, 200     # seconds; tokens of an answer
+SPOKEN = "(spoken)"         # stands for the words of a question that only its sound says
+
+
+def encode_sound(samples):
+    """Sound (n,) as a part of a message: a wav file in base64."""
+    file = io.BytesIO()
+    soundfile.write(file, samples.numpy(), SAMPLE_RATE, format="wav")
+    data = base64.b64encode(file.getvalue()).decode()
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+
+
+def messages(dialogue):
+    """A dialogue in the endpoint's form."""
+    made = [{"role": role, "content": text.strip() or SPOKEN}
+            for role, text in (("system", FRIENDLY), *joined(dialogue.said)[-4 * LINES:])]
+    if not dialogue.turn.text:
+        made[-1]["content"] = [encode_sound(dialogue.turn.samples)]
+    return made
+
+
+def texts(lines):
+    """The growing answer of server-sent events, lines of bytes."""
+    text = ""
+    for line in lines:
+        if line.startswith(b"data:") and b"[DONE]" not in line:
+            for choice in json.loads(line.removeprefix(b"data:"))["choices"][:1]:
+                text += choice["delta"].get("content") or ""
+                yield text
+
+
+class Endpoint:
+    """A `think` function. name: of the endpoint's model; its sentences' source is that name."""
+
+    def __init__(self, url, name=None):
+        self.url, self.name = url.rstrip("/") + "/chat/completions", name or "default"
+
+    def __call__(self, dialogue):
+        try:
+            with urllib.request.urlopen(self.request(dialogue), timeout=TIMEOUT) as answer:
+                yield from performed(texts(answer), self.name)
+        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+            if not dialogue.turn.text and getattr(error, "code", 500) < 500:
+                yield notice(UNHEARD)                   # it takes no sound
+                return
+            raise UserError(f"The chat endpoint {self.url} gave no answer: {error}.") from error
+
+    def request(self, dialogue):
+        body = {"model": self.name, "stream": True, "max_tokens": MOST,
+                "messages": messages(dialogue)}
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        if os.environ.get("LIVETALK_API_KEY"):
+            headers["Authorization"] = f"Bearer {os.environ['LIVETALK_API_KEY']}"
+        return urllib.request.Request(self.url, json.dumps(body).encode(), headers)

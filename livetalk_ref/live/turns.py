@@ -31,12 +31,9 @@ WORSE, FRAME = 1e-4, 160                    # log score a frame of 10 ms, agains
 
 
 def voice_network():
-    """The network of one stream: `(chunks (1, 512), RATE)` -> the chance of voice in each.
-
-    UserError where the package is missing, which is not imported: that would set the number of
-    torch's threads.
-    """
-    found = find_spec("silero_vad")
+    """The network of one stream, as it ships: (chunk (1, 512), RATE) -> its chance of voice.
+    UserError where the package is missing."""
+    found = find_spec("silero_vad")         # importing it would set torch's number of threads
     if not found:
         raise UserError("Hearing turns needs silero-vad: install it with `pip install --no-deps "
                         "silero-vad==6.2.1`, or type.")
@@ -68,7 +65,7 @@ class Listener:
 
     @torch.no_grad()
     def find_turns(self, sounds):
-        """The rules themselves."""
+        """The rules, for one conversation."""
         voice, recent, heard, quiet, run = voice_network(), deque(maxlen=BEFORE), [], 0, 0
         if self.recogniser:
             self.recogniser.text()          # of a conversation that ended in the middle of a turn
@@ -85,17 +82,13 @@ class Listener:
                 quiet = 0 if chance >= GO_ON else quiet + CHUNK / RATE
             if heard and self.recogniser:
                 self.recogniser.hear(chunk)
-            if heard and (self.is_over(quiet) or len(heard) * CHUNK >= LONGEST * RATE):
+            known = quiet >= SURE and self.recogniser and self.recogniser.so_far()
+            if heard and (known or quiet >= SILENCE or len(heard) * CHUNK >= LONGEST * RATE):
                 # The silence is counted in samples: exact, however the chunks came.
                 now, text = time.monotonic(), self.recogniser.text() if self.recogniser else ""
                 yield Turn(text, now - quiet, now, torch.cat(heard))
                 recent.clear()
                 heard, run = [], 0
-
-    def is_over(self, quiet):
-        """Tell whether the user has said it all, after so many seconds of quiet."""
-        return quiet >= SILENCE or bool(
-            quiet >= SURE and self.recogniser and self.recogniser.so_far())
 
 
 class Recogniser:
