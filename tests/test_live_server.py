@@ -206,16 +206,6 @@ def test_a_second_conversation_ends_the_first(monkeypatch):
     second.close()
 
 
-def test_a_broken_maker_is_one_sentence(capsys):
-    def make(identity, show):
-        raise RuntimeError("no voice")
-
-    said = []
-    Session(make, lambda *message: said.append(message[0]), 3).take(START)
-    assert said[-1]["fatal"] and said[-1]["sentence"] == "Something broke: RuntimeError: no voice."
-    assert "RuntimeError: no voice" in capsys.readouterr().err
-
-
 def test_the_module_is_one_file_and_messages_keep_their_fields():
     assert "import " not in wire.module() and wire.module().count("class Live ") == 1
     samples = torch.rand(500, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -41,8 +41,9 @@ def is_installed():
 def load():
     """Load the `LanguageModel`, once. UserError where its file is broken."""
     from tokenizers import Tokenizer
-    from transformers import LlamaForCausalLM
+    from transformers import LlamaForCausalLM, utils
 
+    utils.logging.disable_progress_bar()
     folder = cache_folder()
     if not folder.is_dir():
         warn("unpacking the language model, this once; it takes half a minute.")
