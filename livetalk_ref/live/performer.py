@@ -8,7 +8,7 @@ before it makes anything else. All that is shared changes under `lock`. LiveTalk
 import time
 from collections import deque
 from dataclasses import replace
-from threading import Condition
+from threading import Condition, Event
 
 import torch
 
@@ -55,8 +55,8 @@ class Performer:
         self.pushed, self.made = 0, 0           # samples heard, blocks handed out
         self.position, self.cut = 0, 0          # samples played; where the stream last went back
         self.back = None                        # a mark to go back: (seconds from now, event)
-        self.working, self.closed = False, False
-        self.done, self.took = 0, DEADLINE / 2  # blocks ever made; seconds until one is out
+        self.between, self.closed = Event(), False
+        self.took = DEADLINE / 2                # seconds until a block is out
         self.spoken, self.opening = 0, None     # the end of speech taken; an answer begun
         self.tokens_per_s, self.first_frame, self.spans = None, {}, deque(maxlen=SPANS)
 
@@ -97,10 +97,7 @@ class Performer:
 
     def spare(self):
         """Wait until the performer has nothing to do, or is between two blocks."""
-        with self.lock:
-            done = self.done
-            self.lock.wait_for(lambda: self.closed or self.done != done or not self.working,
-                               DEADLINE)
+        self.between.wait(DEADLINE)
 
     def close(self):
         """Let `run` end, behind the block under way, and show nothing more."""
@@ -177,11 +174,11 @@ class Performer:
     # The thread.
 
     def run(self):
+        self.between.set()
         while taken := self.next_sound():
+            self.between.clear()
             self.make_block(*taken)
-            with self.lock:
-                self.working, self.done = False, self.done + 1
-                self.lock.notify_all()
+            self.between.set()                  # who waits is woken, though the next one follows
 
     def next_sound(self):
         """Wait until one more block may begin; its samples and prompt, or None when closed."""
@@ -194,7 +191,7 @@ class Performer:
                 return None
             sound, prompt = self.take(samples_for(self.made + 1, self.session.ahead) - self.pushed)
             self.tape = torch.cat([self.tape, sound])[-TAPE:]
-            self.pushed, self.working = self.pushed + len(sound), True
+            self.pushed += len(sound)
             return sound, prompt
 
     def make_block(self, sound, prompt):
