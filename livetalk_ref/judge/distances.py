@@ -7,9 +7,9 @@ are drawn with replacement, many times over. N clips, T frames, M samples a clip
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
+from torchaudio.functional import frechet_distance
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.metrics import DEFINITIONS, ORIGINALS, START, block_frames
@@ -21,11 +21,6 @@ STRONGEST = 10                  # directions whose course through a clip counts
 DRAWS, DISTANCE_DRAWS = 1000, 200
 COMPARED = ("frechet", "kernel", "clip frechet", "clip kernel", "sharpness", "open correlation",
             "width correlation", "Sync-C", "Sync-D", "expression right", "identity cosine")
-
-
-def frame_samples(features):
-    """Features (N, T, 32) of all frames -> samples (N, M, 32) of single pictures."""
-    return features[:, USED]
 
 
 def clip_samples(features):
@@ -46,18 +41,12 @@ def in_deviations(samples, truth):
 
 
 def frechet(a, b):
-    """Fréchet distance of two sets of features (N, D), (M, D); lower is better, 0 at best.
+    """Fréchet distance of two sets of features (N, D), (M, D); 0 at best, larger by few samples.
 
-    |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), the formula of the FID (Heusel et al.
-    2017). Few samples make it larger.
+    |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), as in the FID (Heusel et al. 2017).
     """
-    a, b = a.double(), b.double()
-    ca, cb = torch.cov(a.T), torch.cov(b.T)
-    values, vectors = torch.linalg.eigh(ca)
-    root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ cb @ root).clamp(min=0).sqrt().sum()
-    gap = (a.mean(0) - b.mean(0)).square().sum()
-    return (gap + ca.trace() + cb.trace() - 2 * cross).item()
+    (mu_a, ca), (mu_b, cb) = ((x.mean(0), torch.cov(x.T)) for x in (a.double(), b.double()))
+    return frechet_distance(mu_a, ca, mu_b, cb).item()
 
 
 def kernel_pairs(a, b):
@@ -81,13 +70,13 @@ def kernel_pairs(a, b):
     return likeness(a, a) + likeness(b, b) - cross - cross.T
 
 
-def kernel_distance(pairs, some=None):
+def kernel_distance(pairs, some=slice(None)):
     """The unbiased mean over pairs (N, N) of different clips (Gretton et al. 2012, eq. 4).
 
     It leaves out what clip i of one set has in common with clip i of the other, their condition.
     some: the clips of a bootstrap draw, (N,); else all, once each.
     """
-    some = torch.arange(len(pairs)) if some is None else some
+    some = torch.arange(len(pairs))[some]
     other = some[:, None] != some                                       # (N, N)
     return (pairs[some][:, some] * other).sum().item() / max(1, other.sum().item())
 
@@ -108,9 +97,6 @@ def area_under_curve(scores, bad):
     return ((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()).item()
 
 
-# How sure.
-
-
 def draw_clips(count, draws=DRAWS, seed=0):
     """(draws, count) the clips of every draw, the same ones for whatever is compared."""
     return torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
@@ -121,19 +107,14 @@ def interval_of(values):
     return values.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
 
 
-def bootstrap(values, draws=DRAWS, seed=0):
-    """Mean of per-clip values and its 95 % interval: (mean, low, high). None does not count."""
-    x = torch.tensor([v for v in values if v is not None], dtype=torch.float64)
-    return x.mean().item(), *interval_of(x[draw_clips(len(x), draws, seed)].mean(1))
-
-
 def with_interval(name, values, digits=4):
     """A mean and its 95 % interval as two entries of a row; values: one a clip, or None, or
     (value, low, high) as `distances` gives them. Nothing where no clip has the number."""
     if isinstance(values, list):
-        if not any(value is not None for value in values):
+        x = torch.tensor([v for v in values if v is not None], dtype=torch.float64)
+        if not len(x):
             return {}
-        values = bootstrap(values)
+        values = x.mean().item(), *interval_of(x[draw_clips(len(x))].mean(1))
     value, *edges = values
     return {name: round(value, digits), f"{name} 95%": [round(edge, digits) for edge in edges]}
 
@@ -146,22 +127,20 @@ def resampled_distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
     if len(features) != len(truth) or len(truth) < 2:
         raise UserError(f"Distances need as many clips as true ones, two at least, not "
                         f"{len(features)} and {len(truth)}.")
-    drawn, found = draw_clips(len(truth), draws, seed), {}
+    drawn, found = [slice(None), *draw_clips(len(truth), draws, seed)], {}
     clips, true = clip_samples(features), clip_samples(truth)
-    for name, a, b in (("", frame_samples(features), frame_samples(truth)),
+    for name, a, b in (("", features[:, USED], truth[:, USED]),
                        ("clip ", in_deviations(clips, true), in_deviations(true, true))):
         pairs = kernel_pairs(a, b)
-        found[f"{name}frechet"] = around(
-            frechet(a.flatten(0, 1), b.flatten(0, 1)),
-            [frechet(a[some].flatten(0, 1), b[some].flatten(0, 1)) for some in drawn])
-        found[f"{name}kernel"] = around(kernel_distance(pairs),
-                                        [kernel_distance(pairs, some) for some in drawn])
-    return found
+        found[f"{name}frechet"] = [frechet(a[some].flatten(0, 1), b[some].flatten(0, 1))
+                                   for some in drawn]
+        found[f"{name}kernel"] = [kernel_distance(pairs, some) for some in drawn]
+    return {name: centred(*values) for name, values in found.items()}
 
 
-def around(value, draws):
-    """The draws moved to have the value as their mean: a draw repeats clips, and fewer different
-    clips are farther from anything."""
+def centred(value, *draws):
+    """A value, and its draws moved to have it as their mean: a draw repeats clips, and fewer
+    different clips are farther from anything."""
     draws = torch.tensor(draws, dtype=torch.float64)
     return value, draws + value - draws.mean()
 
@@ -177,54 +156,40 @@ def distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
             for name, (value, again) in resampled_distances(features, truth, draws, seed).items()}
 
 
-class Comparison(NamedTuple):
-    """Model A against model B on the same clips: A minus B."""
-
-    difference: float
-    low: float              # its 95 % interval
-    high: float
-    superiority: float      # share of draws in which A is better, a tie counting half
-
-    @staticmethod
-    def of(difference, draws, better):
-        """From the difference and its bootstrap draws (draws,); better: "higher" or "lower"."""
-        gain = draws if better == "higher" else -draws
-        wins = (gain > 0).double().mean() + (gain == 0).double().mean() / 2
-        return Comparison(difference, *interval_of(draws), wins.item())
+def comparison(difference, draws, better):
+    """Model A minus model B, as entries of a row: the difference, its 95 % interval, and the
+    share of bootstrap draws (draws,) in which A is better, a tie counting half."""
+    gain = draws if better == "higher" else -draws
+    wins = (gain > 0).double().mean() + (gain == 0).double().mean() / 2
+    return {"difference": round(difference, 4),
+            "95%": [round(edge, 4) for edge in interval_of(draws)],
+            "superiority": round(wins.item(), 4)}
 
 
 def compare_distances(a, b, truth, draws=DISTANCE_DRAWS, seed=0):
-    """Is model A nearer to the truth than B, on the same draws of clips? {name: Comparison}.
+    """Is model A nearer to the truth than B, on the same draws of clips? {name: comparison}.
 
     a, b, truth (N, T, 32).
     """
     ours, theirs = (resampled_distances(x, truth, draws, seed) for x in (a, b))
-    return {name: Comparison.of(ours[name][0] - theirs[name][0],
-                                ours[name][1] - theirs[name][1], "lower") for name in ours}
+    return {name: comparison(ours[name][0] - theirs[name][0], ours[name][1] - theirs[name][1],
+                             "lower") for name in ours}
 
 
-def compare_paired(a, b, better, truth=None, draws=DRAWS, seed=0):
-    """Paired bootstrap over clips of two models' per-clip values -> `Comparison`.
+def compare_paired(a, b, truth, better, draws=DRAWS, seed=0):
+    """Paired bootstrap over clips of two models' values: a `comparison`, None without a pair.
 
-    a, b: one value per clip in the same order; clips where one is None do not count. better: as
-    in DEFINITIONS; for "close to truth" what is compared is the distance from the truth's own
-    values: lower is better. UserError where nothing can be compared.
+    a, b, truth: one value per clip in the same order, None where a clip has none. better: as in
+    DEFINITIONS; for "close to truth" the distance from the truth's own values is compared.
     """
-    truth = truth if better == "close to truth" else [0.0] * len(a)
-    if not len(a) == len(b) == len(truth):
-        raise UserError(f"A comparison needs the same clips on both sides, not {len(a)} values "
-                        f"and {len(b)} (truth: {len(truth)}).")
-    rows = [row for row in zip(a, b, truth) if None not in row]
+    near = better == "close to truth"
+    rows = [row for row in zip(a, b, truth if near else [0.0] * len(a), strict=True)
+            if None not in row]
     if not rows:
-        raise UserError("No clip has this number for both models; compare another one.")
+        return None
     x, y, t = torch.tensor(rows, dtype=torch.float64).T
-    if better == "close to truth":
-        x, y = (x - t).abs(), (y - t).abs()
-    gap = x - y
-    return Comparison.of(gap.mean().item(), gap[draw_clips(len(gap), draws, seed)].mean(1), better)
-
-
-# Rows of tables.
+    gap = (x - t).abs() - (y - t).abs() if near else x - y
+    return comparison(gap.mean().item(), gap[draw_clips(len(gap), draws, seed)].mean(1), better)
 
 
 def judged_row(name, rows, features, truth):
@@ -238,16 +203,13 @@ def judged_row(name, rows, features, truth):
 
 
 def compare_judged(name, ours, theirs, truth):
-    """Is A better than B? One row a number: difference A - B, its 95 % interval, and the share of
-    bootstrap draws in which A is better. ours, theirs, truth: `Judged` of the same clips."""
+    """Is A better than B? One row a number. ours, theirs, truth: `Judged` of the same clips."""
     found = compare_distances(ours.features, theirs.features, truth.features)
     for key in COMPARED:
-        columns = [[row.get(key) for row in judged.rows] for judged in (ours, theirs, truth)]
-        if key not in found and any(None not in pair for pair in zip(*columns)):
-            found[key] = compare_paired(*columns[:2], DEFINITIONS[key].better, columns[2])
-    return [{"comparison": name, "number": key, "difference": round(found[key].difference, 4),
-             "95%": [round(found[key].low, 4), round(found[key].high, 4)],
-             "superiority": round(found[key].superiority, 4)} for key in COMPARED if key in found]
+        if key not in found:
+            columns = ([row.get(key) for row in judged.rows] for judged in (ours, theirs, truth))
+            found[key] = compare_paired(*columns, DEFINITIONS[key].better)
+    return [{"comparison": name, "number": key} | found[key] for key in COMPARED if found[key]]
 
 
 def rows_by_block(name, notes, features, truth):
@@ -276,15 +238,12 @@ def evaluation_text(facts):
             span = f"  [{edges[0]:.3f}, {edges[1]:.3f}]" if edges else ""
             others = "".join(f", {what} {of[key]:.3f}" for what, of in
                              (("codec", ceiling), ("floor", floor)) if key in of)
-            better = better if better == "close to truth" else f"{better} is better"
-            lines.append(f"{key:18} {row[key]:9.3f}{span}  {unit}, {better}{others}")
+            lines.append(f"{key:18} {row[key]:9.3f}{span}  {unit}, {better} is better{others}")
     cost = facts["cost"]
+    flops = cost["flops_per_frame"]
     lines.append(f"cost: {cost['evaluations_per_clip']:.0f} evaluations a clip, "
                  f"{cost['seconds_per_frame'] * 1000:.1f} ms a frame"
-                 + (f", {cost['flops_per_frame'] / 1e9:.2f} GFLOP a frame"
-                    if cost["flops_per_frame"] else "")
-                 + (f", {cost['peak_memory_mib']:.0f} MiB at most"
-                    if cost["peak_memory_mib"] else ""))
+                 + (f", {flops / 1e9:.2f} GFLOP a frame" if flops else ""))
     return "\n".join(lines)
 
 
