@@ -196,6 +196,13 @@ def test_without_a_syncnet_there_are_no_numbers_of_it(ground):
     assert with_it.keys() <= DEFINITIONS.keys()
 
 
+def test_a_judge_of_frames_adds_its_columns(ground, monkeypatch):
+    monkeypatch.setitem(evaluate.FRAME_JUDGES, "reader", ("reader", lambda net, frames, samples: {
+        "diversity": float(len(frames)) if net is ground.judges.reader else None}))
+    found, _ = evaluate.evaluate_maker(evaluate.find_maker("codec"), ground)
+    assert found["rows"][0]["diversity"] == 81
+
+
 def test_clips_that_are_too_long_are_judged_as_far_as_the_truth(ground):
     """A teacher's last window ends behind what is judged."""
     longer = ClipMaker("x", lambda bench, batch, watch: (

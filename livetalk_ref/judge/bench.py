@@ -136,11 +136,8 @@ def time_blocks(session, count):
 
 
 def lateness(took, ahead):
-    """How many seconds after its sound was complete each block is there, live.
-
-    took: (seconds to the pictures, seconds of the clean pass) of each. A block still under work
-    delays the next.
-    """
+    """Seconds from the end of its sound to its pictures, of every block of a live stream: one
+    still under work delays the next. took: what `time_blocks` gives."""
     late, free = [], 0.0
     for index, (pictures, clean) in enumerate(took):
         heard = samples_for(index + 1, ahead) / SAMPLE_RATE
@@ -156,11 +153,8 @@ def blocks_in(seconds):
 
 
 def time_stream(avatar, picture, seconds=SECONDS, watch=None):
-    """A stream of so many seconds as fast as it goes: a dict of figures, seconds everywhere.
-
-    The waiting for sound is added by counting, so that ten minutes take less. A player that shows
-    every frame ALLOWANCE later than the earliest moment misses the deadline of a later block.
-    """
+    """Figures of a stream of so many seconds, run as fast as it goes; waiting for sound is added by
+    counting. A player that shows every frame ALLOWANCE after its sound misses a later block."""
     count = blocks_in(seconds)
     session = AvatarSession(avatar, picture, PROMPT, policy=avatar.policy, undo=0)
     took, peaks, early = [], [], min(count, blocks_in(EARLY))
@@ -230,11 +224,8 @@ def far_from_limit(flops, rate, seconds):
 
 
 def bench_model(model, seconds=SECONDS, watch=None):
-    """All figures of one generator, as a dict; seconds everywhere.
-
-    A student's hold a stream's of so many seconds, `watch` being called at every block, the
-    guided teacher's, measured in the same run, and the ratios of both.
-    """
+    """All figures of one generator, as a dict; seconds everywhere. A student's hold those of a
+    stream (watch is called at every block), the guided teacher's, and the ratios of both."""
     avatar, picture = load(model), portrait_of(0)
     steps, _ = generate.settle(avatar)
     cond = unheard_cond(avatar, picture)

@@ -56,8 +56,8 @@ SNR = (0.0, 15.0)                   # dB; in training 5 to 35, and half of the s
 def script_clip(name, number, frames=FRAMES):
     """Everything of clip `number` of a benchmark but its picture: a `Clip`. 0 .. 99 are the list.
 
-    A clip of another length shows the same face and says and does something else.
-    Sounds are rounded to 16 bits, as they are in the files that other programs get.
+    Of another length it shows the same face and says and does something else. Sounds are rounded
+    to 16 bits, as in the files that other programs get.
     """
     if name == "held_out":
         clip = clips.script(name, number, frames, degraded=0.0)
@@ -96,11 +96,8 @@ def in_the_wild(clip, g):
 
 
 def fingerprint(clip):
-    """Eight hex digits of prompts, phones, face, motion and damage.
-
-    Numbers are rounded, and the sound itself is left out, so that another processor's last bits
-    do not count.
-    """
+    """Eight hex digits of prompts, phones, face, motion and damage, rounded and without the sound,
+    so that another processor's last bits do not count."""
     facts = [clip.prompts, [(symbol, round(start, 3), round(end, 3))
                             for symbol, start, end in clip.phones],
              clip.identity.categorical.tolist(), clip.degradation and clip.degradation.parts]
@@ -165,8 +162,7 @@ class Benchmark:
     @staticmethod
     def build(codec, name, count=CLIPS, frames=FRAMES, second=False, folder=CACHE):
         """Make them, or read them from the cache of earlier calls, which can be stopped and
-        continued; shows its progress. second: of the disjoint list, from which one learns how
-        far two sets of truth are from each other."""
+        continued. second: of the disjoint list, which tells how far apart two sets of truth are."""
         split = f"benchmark-{name}-{VERSION}" + (f"-{frames}" if frames != FRAMES else "") \
             + ("-second" if second else "")
         make = partial(encode_scripted, codec, name, SECOND if second else 0, frames)
@@ -221,10 +217,8 @@ class Benchmark:
 
 
 def film_rule(clip):
-    """The baseline's pictures of a `Clip`, drawn by the world's renderer: (T, 3, 96, 96).
-
-    It knows loudness alone, so what a model earns beyond it has to do with words.
-    """
+    """The pictures (T, 3, 96, 96) of a baseline that knows loudness alone: what a model earns
+    beyond it has to do with words."""
     return clips.film(replace(clip, state=open_by_loudness(clip)))
 
 
@@ -239,21 +233,18 @@ def open_by_loudness(clip):
     return state
 
 
-# Other programs: what they are given, and the videos that they make of it.
-
-
 def noise_seed(seed, number):
     """The seed of clip `number`'s noise, so that a clip does not depend on those beside it."""
     return seed * 1_000_003 + number
 
 
 def export_conditions(name, folder, count=CLIPS, seed=0, watch=None):
-    """Write a picture, a sound and a prompt for each of the first `count` clips, studio-007.png
-    .wav .txt, and studio.json with all of them; returns that index's path.
+    """Write studio-007.png .wav .txt for each of the first `count` clips, and studio.json, an index
+    whose path is returned.
 
-    It also names a seed for each, with which `generate` makes what `evaluate --seed` does, and
-    the video that is asked for: studio-007.mp4 of 81 frames at 16 a second, frame 0 being the
-    picture, of any size. UserError for a place that cannot be written, or changing prompts.
+    It names a seed for each, with which `generate` makes what `evaluate --seed` does, and the
+    video that is asked for: studio-007.mp4 of 81 frames at 16 a second, frame 0 being the picture,
+    of any size. UserError for a place that cannot be written, or changing prompts.
     """
     if name not in PAPERS:
         raise UserError(f"The prompts of {name} change on the way; export {', '.join(PAPERS)}.")

@@ -98,9 +98,6 @@ def quantiles(values, **levels):
     return dict(zip(levels, found.tolist()))
 
 
-# Who works when: a live stream's sound, passes and decoding on one clock.
-
-
 @dataclass(frozen=True)
 class Note:
     """Something that took from `start` to `end`, in seconds since the stream began."""
@@ -121,11 +118,8 @@ def microphone(samples, began, note, ahead):
 
 
 def live_timeline(avatar, picture, prompt, samples):
-    """The `Note`s of a live stream of (N,) samples, in the order of their beginnings.
-
-    Sound arrives as fast as a microphone gives it, and the pipeline's threads work beside each
-    other. A block's "shown" is the stretch for which its frames last, from when they are there.
-    """
+    """The `Note`s of a live stream of (N,) samples, in order of time; sound arrives as fast as a
+    microphone gives it. A block is "shown" for as long as its frames last, once they are there."""
     session = AvatarSession(avatar, picture, prompt, policy=avatar.policy)
     notes, passes, groups = [], itertools.count(), itertools.count()
 

@@ -24,10 +24,8 @@ COMPARED = ("frechet", "kernel", "clip frechet", "clip kernel", "sharpness", "op
 
 
 def clip_samples(features):
-    """Features (N, T, 32) of all frames -> one sample a clip, (N, 1, 30).
-
-    Of each of the 10 strongest directions its mean, its spread over time and the size of its
-    steps from frame to frame, which alone tell a restless clip from a calm one.
+    """One sample a clip, (N, 1, 30), of the features (N, T, 32) of all frames: of the 10 strongest
+    mean, spread over time and size of the steps, which alone tell a restless clip from a calm one.
     """
     x = features[:, START:, :STRONGEST]                                 # (N, T - 8, 10)
     steps = x.diff(dim=1).square().mean(1).sqrt()
@@ -50,11 +48,9 @@ def frechet(a, b):
 
 
 def kernel_pairs(a, b):
-    """The terms of the squared maximum mean discrepancy for every pair of clips: (N, N).
-
-    a, b (N, M, D). The kernel is the KID's, (x . y / D + 1)^3 (Binkowski et al. 2018); samples
-    are centred on truth b and divided by its size, which features of ours do not have by nature.
-    """
+    """The terms of the squared maximum mean discrepancy for every pair of clips of a and truth b,
+    (N, M, D) each: (N, N). The kernel is the KID's, (x . y / D + 1)^3 (Binkowski et al. 2018)."""
+    # Centred on the truth and divided by its size, which our features do not have by nature.
     b, a = b.double(), a.double()
     centre = b.mean((0, 1))
     size = (b - centre).square().mean().sqrt()
@@ -71,11 +67,8 @@ def kernel_pairs(a, b):
 
 
 def kernel_distance(pairs, some=slice(None)):
-    """The unbiased mean over pairs (N, N) of different clips (Gretton et al. 2012, eq. 4).
-
-    It leaves out what clip i of one set has in common with clip i of the other, their condition.
-    some: the clips of a bootstrap draw, (N,); else all, once each.
-    """
+    """The unbiased mean over pairs (N, N) of different clips (Gretton et al. 2012, eq. 4): clip i
+    of both sets has its condition in common. some: the clips of a bootstrap draw, (N,)."""
     some = torch.arange(len(pairs))[some]
     other = some[:, None] != some                                       # (N, N)
     return (pairs[some][:, some] * other).sum().item() / max(1, other.sum().item())
@@ -120,10 +113,7 @@ def with_interval(name, values, digits=4):
 
 
 def resampled_distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
-    """All distances and their bootstrap draws: {name: (value, (draws,) around it)}.
-
-    features, truth (N, T, 32). UserError for sets of different sizes or of one clip.
-    """
+    """All `distances` and their bootstrap draws: {name: (value, (draws,) around it)}."""
     if len(features) != len(truth) or len(truth) < 2:
         raise UserError(f"Distances need as many clips as true ones, two at least, not "
                         f"{len(features)} and {len(truth)}.")
@@ -167,21 +157,15 @@ def comparison(difference, draws, better):
 
 
 def compare_distances(a, b, truth, draws=DISTANCE_DRAWS, seed=0):
-    """Is model A nearer to the truth than B, on the same draws of clips? {name: comparison}.
-
-    a, b, truth (N, T, 32).
-    """
+    """A `comparison` for each distance of a and b to truth, (N, T, 32) each, on the same draws."""
     ours, theirs = (resampled_distances(x, truth, draws, seed) for x in (a, b))
     return {name: comparison(ours[name][0] - theirs[name][0], ours[name][1] - theirs[name][1],
                              "lower") for name in ours}
 
 
 def compare_paired(a, b, truth, better, draws=DRAWS, seed=0):
-    """Paired bootstrap over clips of two models' values: a `comparison`, None without a pair.
-
-    a, b, truth: one value per clip in the same order, None where a clip has none. better: as in
-    DEFINITIONS; for "close to truth" the distance from the truth's own values is compared.
-    """
+    """The `comparison` of two models' values, one a clip or None, in pairs; None without a pair.
+    For what is better "close to truth" the distances from the truth's own values are compared."""
     near = better == "close to truth"
     rows = [row for row in zip(a, b, truth if near else [0.0] * len(a), strict=True)
             if None not in row]
@@ -203,7 +187,7 @@ def judged_row(name, rows, features, truth):
 
 
 def compare_judged(name, ours, theirs, truth):
-    """Is A better than B? One row a number. ours, theirs, truth: `Judged` of the same clips."""
+    """A row for each number of COMPARED; ours, theirs, truth: `Judged` of the same clips."""
     found = compare_distances(ours.features, theirs.features, truth.features)
     for key in COMPARED:
         if key not in found:

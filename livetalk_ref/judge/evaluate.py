@@ -56,10 +56,8 @@ def batched(bench, batch, seed):
 @torch.no_grad()
 def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1, batch=BATCH,
                          watch=None):
-    """Latents (batch, 21 .., C, h, w) of a teacher: one window behind the end of another.
-
-    watch is called with every `flow.Step` of the sampler.
-    """
+    """Latents (batch, 21 .., C, h, w) of a teacher: one window behind the end of another; watch is
+    called with every `flow.Step`."""
     for some, dice in batched(bench, batch, seed):
         made = some.latents[:, :1].float()
         for index in range(windows):
@@ -76,10 +74,8 @@ def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1,
 @torch.no_grad()
 def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, watch=None, exit=None,
                          steps=STUDENT_STEPS):
-    """Latents (batch, frames, C, h, w) of a student: block after block behind its cache.
-
-    watch is called with every `rollout.Block`.
-    """
+    """Latents (batch, frames, C, h, w) of a student: block after block behind its cache; watch is
+    called with every `rollout.Block`."""
     for some, dice in batched(bench, batch, seed):
         conds = list(split(trim(some.window(0, 1, frames)[1])))
         made = []
@@ -137,9 +133,7 @@ def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=Non
 
 def find_video_maker(folder, name, count, steps=None, guidance=None):
     """The `ClipMaker` of the clips of a benchmark that another program wrote into a folder.
-
-    UserError as `benchmarks.find_videos`, and for steps or guidance.
-    """
+    UserError as `benchmarks.find_videos`, and for steps or guidance."""
     refuse_options("A folder of videos", steps, guidance)
     paths = benchmarks.find_videos(folder, name, count)
     return ClipMaker(f"videos in {folder}",
@@ -197,11 +191,8 @@ class Judges:
         return row, reading
 
     def judge(self, films, bench, truths, watch=None, note=None):
-        """Judge films, an iterable of the frames of every clip of a `Benchmark`: `Judged`.
-
-        Lips are judged by the clean sound, whatever the models heard. note(frames, reading, i)
-        says what else is kept of a clip.
-        """
+        """Judge the frames of every clip of a `Benchmark`, lips by the clean sound: `Judged`.
+        note(frames, reading, i) says what else is kept of a clip."""
         judged, d = Judged([], [], []), bench.data
         for i, frames in enumerate(films):
             frames = frames[:d.state.shape[1]]
@@ -308,11 +299,8 @@ def judge_clips(made, ground, note=None):
 
 
 def evaluate_maker(made, ground, seed=0, command="", note=None):
-    """All figures of a maker: a dict as in data/results, and the `Judged` clips for comparisons.
-
-    Rows: the maker, and the ground's references. All but `cost`, date and hardware is the same
-    when done again.
-    """
+    """All figures of a maker: a dict as in data/results, whose rows are the maker's and the
+    ground's references, and the `Judged` clips for comparisons."""
     judged, cost = judge_clips(made, ground, note)
     truth = ground.truth.rendered.features
     rows = [judged_row(made.name, judged.rows, judged.features, truth), *ground.references]

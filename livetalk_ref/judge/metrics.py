@@ -258,11 +258,8 @@ def block_frames(block):
 
 @torch.inference_mode()
 def block_numbers(frames, reading, state=None):
-    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S).
-
-    A student makes every block behind those before, so its errors may feed on each other. Without
-    a true state there is no "mouth error".
-    """
+    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S),
+    without which there is no "mouth error"."""
     tracks = {"identity cosine": reading.identity @ reading.identity[0],
               "exposure": exposure(frames)}                             # (T,) each
     if state is not None:
@@ -285,11 +282,8 @@ def loudness(samples, frames):
 
 
 def lagged_correlation(mouth, track):
-    """{"r": as it is, "best": the highest, "lag": where, "lags": all} of two tracks (T,).
-
-    The mouth is taken 4 frames early .. 4 late; every lag is judged on the same moments of the
-    track, the first 4 frames, which are the reference's, not among them.
-    """
+    """{"r": as it is, "best": the highest, "lag": where, "lags": all} of two tracks (T,)."""
+    # Every lag on the same moments of the track, without the first 4 frames, the reference's.
     edge = max(LAGS)
     inside = track[edge:len(track) - edge]
     lags = {lag: round(correlation(mouth[edge + lag:edge + lag + len(inside)], inside), 4)
