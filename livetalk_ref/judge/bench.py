@@ -60,7 +60,7 @@ def unheard_cond(avatar, picture):
 
 
 def heard_cond(avatar, cond):
-    """The same with the sound that it needs."""
+    """A condition with the sound that it needs."""
     features, frames = avatar.audio(), ROWS_PER_LATENT * (cond.known.shape[1] - 1) + 1
     samples = hum(0, (frames + features.ahead - 1) * SAMPLES_PER_FRAME)
     return replace(cond, audio=group_audio(features.push(samples)[None]).to(cond.ref))
@@ -211,7 +211,7 @@ def teacher_flops(avatar, cond, steps, windows=WINDOWS):
 
 @torch.inference_mode()
 def student_flops(avatar, cond, block):
-    """The same of a student whose later blocks take `block` FLOPs."""
+    """FLOPs of a student whose later blocks take `block` of them: {part: FLOPs}."""
     z = cond.ref[:, None]                                               # (1, 1, C, h, w)
     one, two = (count_flops(lambda n=n: avatar.codec.decode(z.expand(-1, n, -1, -1, -1)))
                 for n in (1, 2))

@@ -46,11 +46,14 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     # does the mouth follow the sound, the face the prompt?
     "open correlation": ("r", "higher", "Correlation of the mouth opening that the reader sees "
                          "with the true one; clips in which nobody speaks have none."),
-    "width correlation": ("r", "higher", "The same of the mouth's width."),
+    "width correlation": ("r", "higher", "Correlation of the mouth width that the reader "
+                          "sees with the true one."),
     "Sync-C": ("distance", "higher", "SyncNet's confidence: the median over offsets of -15 .. 15 "
                "frames of the distance between sound and lips, minus its minimum."),
-    "Sync-D": ("distance", "lower", "That distance at the best offset."),
-    "Sync offset": ("frames", "close to truth", "The best offset; positive means late lips."),
+    "Sync-D": ("distance", "lower", "SyncNet's distance between sound and lips at the best "
+               "offset."),
+    "Sync offset": ("frames", "close to truth", "The offset at which SyncNet's distance is "
+                    "smallest; positive means late lips."),
     "expression right": ("share", "higher", "Prompts whose expression most frames show from 16 "
                          "frames after the prompt on."),
     # is it still this person?
@@ -60,7 +63,8 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
                        "the line through all frames."),
     # do the pictures hold?
     "sharpness": ("1/255", "close to truth", "Mean absolute difference of neighbouring pixels."),
-    "motion": ("1/255", "close to truth", "The same of a pixel from frame to frame."),
+    "motion": ("1/255", "close to truth", "Mean absolute difference of a pixel from frame "
+               "to frame."),
     "colour drift": ("1/255", "lower", "How far the mean colour of places that never move in the "
                      "truth has gone from the reference's in the clip's second half."),
     "colour jump": ("1/255", "lower", "The largest change of colour from one frame to the next "
@@ -83,7 +87,8 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     "clip frechet": ("squared deviations", "lower", "Fréchet distance to the truth of mean, spread "
                      "and step size of the reader's 10 strongest features in a clip, in standard "
                      "deviations of the truth; no FVD."),
-    "clip kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy of the same."),
+    "clip kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth "
+                    "of these statistics, with the cubic kernel."),
     "diversity": ("features", "close to truth", "Mean distance, frame by frame in the reader's "
                   "features, between clips of one condition and different seeds."),
 }.items()}
@@ -91,7 +96,8 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
 ORIGINALS = {           # of weights that do not ship, see distances.py
     "FID": Definition("squared features", "lower", "Fréchet distance of your Inception's features "
                       "of frames to those of the truth."),
-    "FVD": Definition("squared features", "lower", "The same of your I3D's features of clips."),
+    "FVD": Definition("squared features", "lower", "Fréchet distance of your I3D's features of "
+                      "clips to those of the truth."),
 }
 
 
