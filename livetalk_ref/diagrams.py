@@ -210,7 +210,7 @@ def rolling(policies, block, count):
 
 
 def gantt(notes, lanes=("sound", "step", "clean pass", "decoding", "shown")):
-    """Who worked when, `judge.timeline.Note`s in lanes, a colour a block. -> figure"""
+    """Who worked when, `cost.Note`s of judge in lanes, a colour a block. -> figure"""
     made, ax = viz.figure(12, 3)
     for note in notes:
         colour = viz.COLOURS[note.block % len(viz.COLOURS)]

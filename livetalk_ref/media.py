@@ -137,17 +137,17 @@ def is_silent(samples):
 
 
 @contextmanager
-def movie(path, samples, size=SIZE, scale=SCALE):
+def movie(path, samples, size=SIZE, scale=SCALE, quality=QUALITY):
     """Write an mp4 piece by piece: `with movie(path, samples) as m: m.add(frames)`.
 
     samples (N,) is the whole 16 kHz sound; frame i goes with samples 1000 i .. 1000 i + 999.
-    Pictures of `size` are shown `scale` times as large. Any exception, Ctrl-C too, leaves
-    nothing behind. UserError for what cannot be written.
+    Pictures of `size` are shown `scale` times as large; quality is x264's. Any exception, Ctrl-C
+    too, leaves nothing behind. UserError for what cannot be written.
     """
     if Path(path).suffix.lower() != ".mp4":
         raise UserError(f"The video's name must end in .mp4, and {path} does not.")
     with placed(path) as temporary:
-        made = Movie(path, temporary, samples, size * scale)
+        made = Movie(path, temporary, samples, size * scale, quality)
         try:
             yield made
             made.finish()
@@ -159,13 +159,13 @@ def movie(path, samples, size=SIZE, scale=SCALE):
 class Movie:
     """An open mp4 that takes pictures; `movie` makes one."""
 
-    def __init__(self, path, temporary, samples, side):
+    def __init__(self, path, temporary, samples, side, quality):
         self.path, self.samples, self.side, self.count = path, samples, side, 0
         with blame(path, av.FFmpegError):
             self.file = av.open(address(temporary), "w", format="mp4",
                                 options={"movflags": "+faststart"})
         self.file.metadata["comment"] = NOTE
-        self.video = self.file.add_stream("libx264", FPS, options={"crf": QUALITY})
+        self.video = self.file.add_stream("libx264", FPS, options={"crf": quality})
         self.video.width = self.video.height = side
         self.video.pix_fmt = "yuv420p"
         self.audio = self.file.add_stream("aac", SAMPLE_RATE, layout="mono")

@@ -7,6 +7,7 @@ changes no draw. Losses are means over all ranks' frames, gradients are averaged
 one process every function here is the plain one. B rows of a batch, R ranks.
 """
 
+import atexit
 import os
 
 import torch
@@ -22,6 +23,7 @@ def join(device):
     cuda = torch.device(device).type == "cuda"
     if not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo")
+        atexit.register(dist.destroy_process_group)     # its threads end before Python does
     return f"cuda:{os.environ['LOCAL_RANK']}" if cuda else device
 
 

@@ -1,17 +1,14 @@
 """A video of two numbers, where everything can be written down: whose trajectories, and a critic.
 
-A "video" is two frames of one number each, so a data set of videos is a drawing in the plane:
-frame 1 to the right, frame 2 upwards. Data are Gaussian spots, whose best velocity is known in
-closed form, for both frames at once (a bidirectional teacher) and for one frame after the other
-(an autoregressive one). Both teachers are perfect; only their trajectories differ. From a
-bidirectional one the clean frame 1 depends on the noise of frame 2, which a causal student never
-sees: one noisy frame leads to many clean ones, the map is not injective frame by frame, and the
-best a regression can do is their mean. Causal Forcing (arXiv 2602.02214), section 3.
-
-Shapes are those of the real thing, (B, F, C, h, w) with F = 2 and one number a frame. M spots.
+A video is a point in the plane: frame 1 to the right, frame 2 upwards. Data are Gaussian spots,
+whose best velocity has a closed form, for both frames at once (a bidirectional teacher) and for
+one after the other (an autoregressive one). From a bidirectional one the clean frame 1 depends on
+the noise of frame 2, which a causal student never sees: the best it can learn is a mean. Causal
+Forcing (arXiv 2602.02214), section 3. Shapes (B, F, C, h, w) with F = 2, one number a frame.
 """
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -39,25 +36,16 @@ class Spots:
         return as_video(self.centres[which] + self.width * noise)
 
     def velocity(self, x, sigma, cond=None):
-        """The bidirectional teacher: the best velocity of both frames at one noise level."""
-        s = sigma[:, :1]
-        return as_video(best_velocity(x.flatten(1), s, self.centres, self.width))
-
-    def first_velocity(self, x, sigma, cond=None):
-        """The autoregressive teacher of frame 1, which knows nothing of frame 2."""
-        v = best_velocity(x.flatten(1), sigma[:, :1], self.centres[:, :1], self.width)
-        return v[..., None, None, None]
+        """The best velocity of both frames at one noise level, or of frame 1 alone."""
+        centres = self.centres[:, :x.shape[1]]
+        return as_video(best_velocity(x.flatten(1), sigma[:, :1], centres, self.width))
 
     def second_velocity(self, first):
         """Teacher of frame 2 behind a clean frame 1 (B, 1, 1, 1, 1), as a model."""
         far = (first.flatten(1) - self.centres[:, 0]).square()           # (B, M)
         belief = -far / (2 * self.width ** 2)
-
-        def velocity(x, sigma, cond=None):
-            v = best_velocity(x.flatten(1), sigma[:, :1], self.centres[:, 1:], self.width, belief)
-            return v[..., None, None, None]
-
-        return velocity
+        return lambda x, sigma, cond=None: as_video(
+            best_velocity(x.flatten(1), sigma[:, :1], self.centres[:, 1:], self.width, belief))
 
     def distance(self, videos):
         """How far videos are from the nearest spot's centre, in its widths: (B,)."""
@@ -65,7 +53,7 @@ class Spots:
 
 
 def as_video(points):
-    """Points (B, 2) as videos (B, 2, 1, 1, 1)."""
+    """Points (B, k) as videos (B, k, 1, 1, 1)."""
     return points[..., None, None, None]
 
 
@@ -90,7 +78,7 @@ def paths(spots, noise, whose):
     nothing, plain = noise[:, :0], Guidance()
     if whose == "bidirectional":
         return trajectory(spots.velocity, noise, nothing, None, plain)
-    first = trajectory(spots.first_velocity, noise[:, :1], nothing, None, plain)
+    first = trajectory(spots.velocity, noise[:, :1], nothing, None, plain)
     second = trajectory(spots.second_velocity(first[:, -1]), noise[:, 1:], nothing, None, plain)
     return torch.cat([first, second], dim=2)
 
@@ -98,7 +86,7 @@ def paths(spots, noise, whose):
 class Causal(nn.Module):
     """A student that answers for frame 1 from frame 1, for frame 2 from both.
 
-    x, sigma (B, 2, ..) and what stands before frame 2: frame 1 as noisy as it is, or clean.
+    x, sigma (B, 2, ..) and frame 1 as frame 2 sees it: as noisy as it is, or clean.
     """
 
     def __init__(self):
@@ -113,14 +101,17 @@ class Causal(nn.Module):
 
 
 class Joint(nn.Module):
-    """A student that sees both frames, as its bidirectional teacher does; called like `Causal`."""
+    """A network that sees both frames: a student like its bidirectional teacher, or a critic."""
 
     def __init__(self):
         super().__init__()
         self.both = mlp(4, 2)
 
-    def forward(self, x, sigma, before, before_sigma):
+    def forward(self, x, sigma, *_):
         return as_video(self.both(torch.cat([x.flatten(1), sigma], dim=1)))
+
+
+Critic = Joint      # the velocity of what a generator makes, learned from its points
 
 
 def mlp(inputs, outputs=1):
@@ -128,13 +119,12 @@ def mlp(inputs, outputs=1):
                          nn.SiLU(), nn.Linear(HIDDEN, outputs))
 
 
-def student_loss(student, states, generator, teacher_forced=False):
+def student_loss(student, states, generator):
     """x0 regression on paths (B, 5, 2, 1, 1, 1), one noise level a frame, as `ode.ode_loss`."""
     index = torch.randint(STUDENT_STEPS, states.shape[:1] + (2,), generator=generator)
     sigma = sigma_grid(STUDENT_STEPS).to(states)[index]                  # (B, 2)
     x, end = take(states, index), states[:, -1]
-    before, level = (end, torch.zeros_like(sigma)) if teacher_forced else (x, sigma)
-    v = student(x, sigma, before[:, :1], level[:, :1])
+    v = student(x, sigma, x[:, :1], sigma[:, :1])
     return (x0_from_velocity(x, sigma, v) - end).square().mean()
 
 
@@ -145,19 +135,24 @@ def make(kind=Causal, seed=0):
         return kind()
 
 
-def train_student(student, states, steps, seed=0, teacher_forced=False):
+def descend(optimizer, loss):
+    """One update down a loss; returns its value."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def train_student(student, states, steps, seed=0):
     """Fit a student to paths by so many updates of 512 each, yielding the loss after each."""
     g = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(student.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         some = torch.randint(len(states), (BATCH,), generator=g)
-        loss = student_loss(student, states[some], g, teacher_forced)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        loss = descend(optimizer, student_loss(student, states[some], g))
         schedule.step()
-        yield loss.item()
+        yield loss
 
 
 @torch.no_grad()
@@ -191,19 +186,13 @@ def spread_of_first(states, bins=24):
     return groups.std(dim=1).mean().item()
 
 
-# Distribution matching in the same plane: the very functions of dmd.py, whose teacher, the spots,
-# is perfect. A generator turns noise into a point in one step; its critic is exact where that can
-# be written down (`Blob`), else a small network that has to follow (`Critic`).
+# Distribution matching in the same plane, by the very functions of dmd.py. A generator turns noise
+# into a point in one step; its critic is exact where that can be written down (`Blob`), else a
+# small network that has to follow (`Critic`).
 
-@dataclass(frozen=True)
-class Free:
-    """A condition that gives nothing: no frame is known."""
-
-    known: torch.Tensor         # (B, 2) bool, all False
-
-    @staticmethod
-    def of(x):
-        return Free(torch.zeros(x.shape[:2], dtype=torch.bool))
+def free(x):
+    """A condition for videos (B, 2, ..) that gives nothing: no frame is known."""
+    return SimpleNamespace(known=torch.zeros(x.shape[:2], dtype=torch.bool))
 
 
 class Blob(nn.Module):
@@ -219,9 +208,8 @@ class Blob(nn.Module):
 
     def velocity(self, x, sigma, cond=None):
         """The exact critic: the best velocity of what it makes."""
-        v = best_velocity(x.flatten(1), sigma[:, :1], self.centre.detach()[None],
-                          self.log_width.exp().item())
-        return as_video(v)
+        spot = Spots(self.centre.detach()[None], self.log_width.exp().item())
+        return spot.velocity(x, sigma)
 
 
 class Generator(nn.Module):
@@ -236,30 +224,9 @@ class Generator(nn.Module):
         return as_video(self.spread * z + self.net(z))
 
 
-class Critic(nn.Module):
-    """The velocity of what a generator makes, learned from its points."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = mlp(4, 2)
-
-    def forward(self, x, sigma, cond=None):
-        return as_video(self.net(torch.cat([x.flatten(1), sigma], dim=1)))
-
-
 def no_critic(x):
     """A stand-in for a critic, to do without one: it believes in x, whatever the noise."""
     return lambda noisy, level, cond: (noisy - x) / per_frame(level, noisy)
-
-
-@dataclass
-class ToyState:
-    """What a run reports after each update of the generator."""
-
-    update: int
-    critic_loss: float
-    gradient: float         # root mean square
-    x: torch.Tensor         # (B, 2, 1, 1, 1) what the generator made
 
 
 def draw_points(generator, g, count=POINTS):
@@ -274,7 +241,7 @@ def low_sigma(batch, generator):
 
 def distil(spots, generator, critic=None, updates=600, lr=5e-3, critic_lr=5e-3, ratio=5,
            warmup=100, seed=0, levels=score_sigma):
-    """Move a generator towards the spots, yielding a `ToyState` after each of its updates.
+    """Move a generator towards the spots, yielding the points of each of its updates.
 
     critic: a `Critic`, trained `ratio` times an update and `warmup` times before the first; None
     for the exact one of a `Blob`; or `no_critic`. levels(B, g) draws the noise levels (B,) at
@@ -285,33 +252,26 @@ def distil(spots, generator, critic=None, updates=600, lr=5e-3, critic_lr=5e-3, 
     learns = isinstance(critic, nn.Module)
     follower = torch.optim.Adam(critic.parameters(), critic_lr) if learns else None
     for update in range(updates):
-        losses = [0.0]
         if learns:
-            losses = [follow(generator, critic, follower, g)
-                      for _ in range(ratio + (warmup if update == 0 else 0))]
+            for _ in range(ratio + (warmup if update == 0 else 0)):
+                follow(generator, critic, follower, g)
         x = draw_points(generator, g)
-        fake = generator.velocity if critic is None else critic(x.detach()) if not learns \
-            else critic
+        fake = critic or generator.velocity
+        if critic is no_critic:
+            fake = no_critic(x.detach())
         sigma, noise = levels(len(x), g), torch.randn(x.shape, generator=g)
-        gradient, _, _ = dmd_gradient(x.detach(), spots.velocity, fake, noise, sigma, Free.of(x),
+        gradient, _, _ = dmd_gradient(x.detach(), spots.velocity, fake, noise, sigma, free(x),
                                       Guidance())
-        student.zero_grad()
-        dmd_loss(x, gradient, Free.of(x)).backward()
-        student.step()
-        yield ToyState(update + 1, sum(losses) / len(losses),
-                       gradient.square().mean().sqrt().item(), x.detach())
+        descend(student, dmd_loss(x, gradient, free(x)))
+        yield x.detach()                             # (B, 2, 1, 1, 1)
 
 
 def follow(generator, critic, optimizer, g):
-    """One update of a critic on new points of the generator; returns its loss."""
+    """One update of a critic on new points of the generator."""
     with torch.no_grad():
         x = draw_points(generator, g)
     noise, sigma = torch.randn(x.shape, generator=g), score_sigma(len(x), g)
-    loss = flow_loss(critic, x, noise, sigma, Free.of(x).known, Free.of(x))
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+    descend(optimizer, flow_loss(critic, x, noise, sigma, free(x).known, free(x)))
 
 
 def coverage(spots, x):

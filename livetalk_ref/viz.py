@@ -1,6 +1,6 @@
 """What notebooks show: filmstrips, videos with sound, speech, curves, source; it only shows.
 
-The only module that imports matplotlib and IPython. Frames are (T, 3, H, W) in [-1, 1] at
+The only module that imports matplotlib, mediapy and IPython. Frames are (T, 3, H, W) in [-1, 1] at
 16 frames a second, samples (N,) at 16 kHz. Figures and pictures are returned, not shown: in a
 notebook the last line of a cell shows itself; elsewhere call `.savefig(path)` or `.save(path)`.
 """
@@ -11,10 +11,12 @@ import io
 import time
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import av
 import matplotlib.pyplot as plt
+import mediapy
 import numpy as np
+import soundfile
 import torch
 import torch.nn.functional as F
 from IPython.display import HTML, Markdown, display
@@ -23,34 +25,33 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
 from livetalk_ref.files import read_metrics
-from livetalk_ref.media import NOTE, audio_frame, to_bytes, video_frame
-from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from livetalk_ref.media import movie, to_bytes
+from livetalk_ref.world.state import FPS, SAMPLE_RATE
 
 PAPER, INK, SOFT, RULE = "#fdfbf7", "#2d2a3a", "#8d8899", "#e6e1d8"
 TEAL, CORAL, AMBER, VIOLET, LEAF, ROSE = COLOURS = (
     "#14808c", "#e2583e", "#e8a33d", "#7461b3", "#6f9a3e", "#c95f8f")
 DPI = 72            # of figures: a notebook has to stay below 1 MB
 GAP = 4             # pixels between the pictures of a strip
+QUALITY = "27"      # of videos, x264's constant rate factor
 
 
-def style():
-    """One look for every figure: paper, ink, few lines."""
-    plt.rcParams.update({
-        "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
-        "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,
-        "figure.constrained_layout.h_pad": 0.09,
-        "axes.prop_cycle": plt.cycler(color=COLOURS), "lines.linewidth": 2.0,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT,
-        "axes.grid": True, "axes.axisbelow": True, "grid.color": RULE, "grid.linewidth": 0.8,
-        "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
-        "xtick.color": SOFT, "ytick.color": SOFT, "font.size": 11.5, "axes.titlesize": 13,
-        "axes.titlelocation": "left", "axes.titlepad": 10, "legend.frameon": False,
-    })
+STYLE = {
+    "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
+    "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.09,
+    "axes.prop_cycle": plt.cycler(color=COLOURS), "lines.linewidth": 2.0,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": RULE, "grid.linewidth": 0.8,
+    "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
+    "xtick.color": SOFT, "ytick.color": SOFT, "font.size": 11.5, "axes.titlesize": 13,
+    "axes.titlelocation": "left", "axes.titlepad": 10, "legend.frameon": False,
+}
 
 
 def figure(width=12, height=3.2, rows=1, columns=1, **grid):
     """A figure in our style and its axes, as `plt.subplots` gives them; shown when returned."""
-    style()
+    plt.rcParams.update(STYLE)
     made, axes = plt.subplots(rows, columns, figsize=(width, height), **grid)
     plt.close(made)         # or the notebook would show it a second time
     return made, axes
@@ -119,44 +120,29 @@ def filmstrip(clips, when=8, height=104, heads=None):
     return sheet(frames, len(when), height, [name for name in clips if name], heads)
 
 
-def encode(frames=None, samples=None, fps=FPS, height=288, quality=27):
-    """H.264 and AAC in an mp4 -> bytes; frames or samples may be left out."""
-    buffer, streams = io.BytesIO(), []
-    with av.open(buffer, "w", format="mp4") as container:
-        container.metadata["comment"] = NOTE
-        if frames is not None:
-            side = height - height % 2
-            video = container.add_stream("libx264", fps, options={"crf": str(quality)})
-            video.width, video.height, video.pix_fmt = side, side, "yuv420p"
-            streams.append((video, [video_frame(frame.float().cpu(), side) for frame in frames]))
-        if samples is not None:
-            audio = container.add_stream("aac", SAMPLE_RATE, layout="mono")
-            blocks = samples.float().cpu().split(SAMPLES_PER_FRAME)
-            streams.append((audio, [audio_frame(block) for block in blocks]))
-        for stream, content in streams:
-            for frame in [*content, None]:
-                container.mux(stream.encode(frame))
-    return buffer.getvalue()
-
-
-def show_video(frames, samples=None, fps=FPS, height=288):
+def show_video(frames, samples, height=288):
     """Frames (T, 3, H, W) with their sound as a video inside the notebook."""
-    data = base64.b64encode(encode(frames, samples, fps, height)).decode()
-    return HTML(f'<video controls loop playsinline height="{height}" '
-                f'src="data:video/mp4;base64,{data}"></video>')
+    side = height - height % 2
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        with movie(path, samples.float().cpu(), side, scale=1, quality=QUALITY) as made:
+            made.add(frames.float().cpu())
+        data = path.read_bytes()
+    return HTML(mediapy.html_from_compressed_video(data, side, side, autoplay=False))
 
 
 def show_sound(samples, label=""):
     """A small player for samples (N,) at 16 kHz."""
-    data = base64.b64encode(encode(samples=samples)).decode()
-    return HTML(f'<audio controls src="data:audio/mp4;base64,{data}"></audio> {label}')
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples.cpu().numpy(), SAMPLE_RATE, format="MP3")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return HTML(f'<audio controls src="data:audio/mpeg;base64,{data}"></audio> {label}')
 
 
 def photo(image, quality=82):
     """A picture as JPEG inside the notebook: a fifth of the bytes."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "jpeg", quality=quality)
-    return JPEG(buffer.getvalue())
+    pixels = np.asarray(image.convert("RGB"))
+    return JPEG(mediapy.compress_image(pixels, fmt="jpeg", quality=quality))
 
 
 def dice(seed):

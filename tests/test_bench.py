@@ -1,21 +1,17 @@
 """What work costs: latency and the right frame, deadlines by hand, counted operations beside the
 same worked out by hand, memory, and the clock of a live stream."""
 
-from pathlib import Path
 
 import pytest
 import torch
 from tiny import shake, write_checkpoints, write_student
 
-from livetalk_ref import flow, generate, loading, rollout
-from livetalk_ref.cache import EMPTY
-from livetalk_ref.flow import Cond, Guidance
+from livetalk_ref import generate, loading
+from livetalk_ref.flow import Cond
 from livetalk_ref.judge import bench, cost
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import frames_of, samples_for
 from livetalk_ref.wan import TINY, WanDiT
-from livetalk_ref.world import text
-from livetalk_ref.world.ear import AudioFeatures
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,14 +44,13 @@ def test_what_is_timed_is_frame_1(teacher, student):
             (student, 4, generate.roll(student, picture, sound, bench.PROMPT))):
         frame, parts = bench.time_first_frame(avatar, bench.unheard_cond(avatar, picture), steps)
         assert torch.equal(frame, next(made).frames[1])
-        assert (parts["cache"] or 0) > 0 if avatar.is_student else parts["cache"] is None
         whole = steps * parts["step"] + parts["features"] + parts["decode"]
         assert whole == pytest.approx(parts["seconds"])
 
 
 def test_algorithmic_latency_is_the_sound_a_first_block_hears():
     wait = bench.algorithmic_latency()
-    assert wait["seconds"] == wait["first_block"] + wait["look_ahead"] == 5.0625
+    assert wait == {"block": 4.25, "look_ahead": 0.0625, "seconds": 5.0625}
     samples = torch.randn(150_000, generator=torch.Generator().manual_seed(0))
     need = round(wait["seconds"] * 16_000)
     whole = next(generate.audio_windows(samples))
@@ -64,14 +59,7 @@ def test_algorithmic_latency_is_the_sound_a_first_block_hears():
     silenced[need - 300:] = 0
     assert not torch.equal(next(generate.audio_windows(silenced)), whole)
     block = bench.algorithmic_latency(2, 3, ahead=1)
-    assert (block["first_block"], block["block"], block["look_ahead"]) == (0.5, 0.75, 0.0625)
-    assert len(AudioFeatures().rows(torch.zeros(9 * 1000))) == 9 and block["seconds"] == 9 / 16
-
-
-def test_quantiles():
-    found = cost.quantiles([float(i) for i in range(101)] + [None], median=0.5, p95=0.95)
-    assert found == pytest.approx({"median": 50, "p95": 95})
-    assert cost.quantiles([None], median=0.5) is None
+    assert block == {"block": 0.75, "look_ahead": 0.0625, "seconds": 9 / 16}
 
 
 def test_bench_measures_both_in_one_run(monkeypatch):
@@ -82,15 +70,14 @@ def test_bench_measures_both_in_one_run(monkeypatch):
     assert facts["algorithmic"]["seconds"] == 0.5625 and facts["steps"] == 4
     assert facts["teacher"]["model"] == "teacher" and facts["teacher"]["steps"] == 1
     assert facts["throughput"]["frames"] == 149 and facts["peak_memory_mib"] > 50
-    assert facts["throughput"]["evaluations"] == generate.passes(13)
     assert 0 < facts["warm"]["seconds"]["median"] <= facts["warm"]["seconds"]["p95"]
     stream = facts["stream"]
     assert stream["blocks"] == bench.blocks_in(3.0) == 4 and stream["seconds"] == frames_of(4) / 16
-    assert 0 < stream["pictures"]["p50"] <= stream["pictures"]["p99"] <= stream["busy"]
+    assert 0 < stream["pictures"]["p50"] <= stream["pictures"]["p99"]
     assert stream["missed"] in range(5) and stream["latest"] > 0
     assert set(facts["times"]) == {"first frame", "frames a second", "frames a second, many"}
     counted = facts["times_counted"]
-    assert set(counted) == {"first frame", "frames a second", "without decoding"}
+    assert set(counted) == {"frames a second", "without decoding"}
     assert counted["frames a second"] != counted["without decoding"]
     text = bench.figures_text(facts)
     assert "\n  missed: " in text and "\n    median: " in text and "\ntimes counted:\n" in text
@@ -130,30 +117,6 @@ def test_counted_work_is_that_of_the_work(teacher, student):
     three = cost.count_flops(lambda: student.codec.decode(z)) \
         - cost.count_flops(lambda: student.codec.decode(z[:, :1]))
     assert 12 * (found["frame"] - found["frame, model alone"]) == pytest.approx(three, rel=1e-6)
-    heard, x = bench.heard_cond(student, cond), torch.zeros(1, 3, *cond.ref.shape[1:])
-    step = cost.count_flops(lambda: student.model(x, x[:, :, 0, 0, 0], heard, cache=EMPTY))
-    assert found["first frame"] > 4 * step > 0.5 * found["first frame"] / 4
-
-
-def test_a_student_needs_19_times_fewer_operations_than_the_guided_teacher():
-    """Counted on shapes alone: 34 passes over 3 frames against 96 over 21."""
-    with torch.device("meta"), torch.no_grad():
-        model, words = WanDiT(TINY), torch.zeros(1, text.TEXT_ROWS, TINY.text_dim)
-        cond = Cond(torch.zeros(1, TINY.latent_channels, 6, 6),
-                    torch.zeros(1, 21, 4 * TINY.audio_dim), words,
-                    torch.zeros(1, 21, dtype=torch.bool), words)
-        x, sigma = torch.zeros(1, 21, TINY.latent_channels, 6, 6), torch.ones(1, 21)
-        guided = cost.count_flops(lambda: flow.guided(model, x, sigma, cond, generate.GUIDANCE))
-
-        def clip():
-            cache, noise = EMPTY, torch.zeros(4, 1, 3, *x.shape[2:])
-            *parts, last = rollout.split(cond)
-            for part in parts:
-                x0 = rollout.denoise(model, noise, part, cache)
-                cache = rollout.remember(model, x0, part, cache)
-            rollout.denoise(model, noise, last, cache)
-
-        assert 48 * guided > 19 * cost.count_flops(clip)
 
 
 def condition(batch=1, frames=3, text=16):
@@ -185,17 +148,6 @@ def test_flops_of_the_dit(masked):
     assert counted == pytest.approx(by_hand(TINY, 3, 16), rel=1e-3)
 
 
-@pytest.mark.parametrize("guidance, branches", [((1, 1), 1), ((2, 3), 3)])
-def test_evaluations_are_counted(guidance, branches):
-    model, noise = shake(WanDiT(TINY), 1), torch.zeros(2, 3, 16, 6, 6)
-    with cost.counted_passes(model) as seen:
-        flow.sample(model, noise, noise[:, :1], condition(2), steps=3,
-                    guidance=Guidance(*guidance))
-    assert sum(seen) == 2 * 3 * branches
-    flow.sample(model, noise, noise[:, :1], condition(2), steps=1)
-    assert sum(seen) == 2 * 3 * branches                   # no longer counted
-
-
 # --- seconds and memory
 
 def test_the_stopwatch_counts_the_making_alone(monkeypatch):
@@ -212,23 +164,6 @@ def test_the_stopwatch_counts_the_making_alone(monkeypatch):
         time[0] += 100
         got.append(i)
     assert got == [0, 1, 2] and clock.seconds == 6
-
-
-def test_memory_is_seen_and_where_the_system_can_forgotten():
-    def hold(mib):
-        torch.ones(mib, 2 ** 18).sum()
-        yield
-
-    if cost.peak_memory() is None:
-        pytest.skip("this system tells nothing")
-    small, large, again = cost.Stopwatch(), cost.Stopwatch(), cost.Stopwatch()
-    for watch, mib in ((small, 1), (large, 300), (again, 1)):
-        list(watch.time_each(hold(mib)))
-    if Path("/proc/self/clear_refs").exists():
-        assert large.peak_mib > small.peak_mib + 250
-        assert again.peak_mib < large.peak_mib - 200
-    else:
-        assert 0 < small.peak_mib <= large.peak_mib <= again.peak_mib
 
 
 # --- a live stream

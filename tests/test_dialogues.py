@@ -1,6 +1,6 @@
 """The study of dialogues: its scenarios, the three systems' films, and the judges' numbers."""
 
-from dataclasses import replace
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -8,19 +8,17 @@ import torch
 from test_stream import AVATAR, PICTURE
 
 from livetalk_ref.cache import POLICIES
-from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
-from livetalk_ref.studies import scenarios
-from livetalk_ref.studies.scenarios import Exchange, Line, Scenario
 from livetalk_ref.nets.reader import READ
 from livetalk_ref.stream import SAMPLES_PER_FRAME
 from livetalk_ref.studies import dialogues
 from livetalk_ref.world import prompts, speech
 
-ALL = scenarios.read()
-LINE = Line("A block.", "a happy person nods", "happy")
-SHORT = Scenario("x", "interruption", 9, "us", (
-    Exchange("?", 1.0, (LINE, LINE), 0.5), Exchange("?", 1.5, (LINE,))))
+_, ALL = dialogues.read_scenarios()
+LINE = SimpleNamespace(text="A block.", prompt="a happy person nods", emotion="happy")
+FIRST, SECOND = (SimpleNamespace(seconds=1.0, reply=(LINE, LINE), cut=0.5),
+                 SimpleNamespace(seconds=1.5, reply=(LINE,), cut=None))
+SHORT = SimpleNamespace(id="x", identity=9, voice="us", turns=(FIRST, SECOND))
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def test_scenarios_are_a_hundred_varied_dialogues_that_can_be_performed():
     assert len({s.id for s in ALL}) == len({s.identity for s in ALL}) == 100
     assert {kind: kinds.count(kind) for kind in set(kinds)} == \
         {"follow-up": 40, "emotions": 30, "interruption": 30}
-    assert len({tuple((t.user, t.reply) for t in s.turns) for s in ALL}) == 100
+    assert len({str([(t.user, t.reply) for t in s.turns]) for s in ALL}) == 100
     assert len({s.kind for s in ALL[:10]}) == 3                     # a few show all kinds
     for scenario in ALL:
         assert len(scenario.turns) == 3 and scenario.voice in speech.voices("held_out")
@@ -52,16 +50,9 @@ def test_scenarios_are_a_hundred_varied_dialogues_that_can_be_performed():
             assert len({turn.reply[0].emotion for turn in scenario.turns}) == 3
 
 
-def test_a_broken_file_is_one_sentence(tmp_path):
-    for text in ("{", '{"version": 0}', '{"version": 1, "scenarios": [{"id": 1}]}'):
-        (tmp_path / "s.json").write_text(text)
-        with pytest.raises(UserError, match="holds no scenarios"):
-            scenarios.read(tmp_path / "s.json")
-
-
-@pytest.mark.parametrize("system", ["one_stream", "restarted", "clip_each_turn"])
-def test_films_have_a_sound_a_mouth_and_a_place_for_everything(tiny, system):
-    options = {"steps": 2} if system == "clip_each_turn" else {}
+@pytest.mark.parametrize("system, options", [("stream_turns", {}), ("clip_each_turn", {"steps": 2}),
+                                             ("stream_turns", {"restart": True})])
+def test_films_have_a_sound_a_mouth_and_a_place_for_everything(tiny, system, options):
     film = getattr(dialogues, system)(tiny, SHORT, **options)
     frames, heard = torch.cat(film.frames), torch.cat(film.heard)
     assert len(heard) == len(frames) * SAMPLES_PER_FRAME == film.shown * SAMPLES_PER_FRAME
@@ -77,19 +68,19 @@ def test_films_have_a_sound_a_mouth_and_a_place_for_everything(tiny, system):
 
 
 def test_one_stream_is_cut_within_a_block_and_goes_on_where_it_was(tiny):
-    film = dialogues.one_stream(tiny, SHORT)
+    film = dialogues.stream_turns(tiny, SHORT)
     assert 24 <= film.seams[1] < 24 + 12            # 1 s of listening and half a second of speech
-    whole = dialogues.one_stream(tiny, replace(SHORT, turns=(
-        replace(SHORT.turns[0], cut=None), SHORT.turns[1])))
+    turns = SimpleNamespace(**vars(FIRST) | {"cut": None}), SECOND
+    whole = dialogues.stream_turns(tiny, SimpleNamespace(**vars(SHORT) | {"turns": turns}))
     cut = film.seams[1]
     assert torch.equal(torch.cat(film.frames)[:cut], torch.cat(whole.frames)[:cut])
 
 
 def test_only_the_restart_begins_with_the_portrait(tiny):
-    portrait = dialogues.restarted(tiny, SHORT)
+    portrait = dialogues.stream_turns(tiny, SHORT, restart=True)
     first = torch.cat(portrait.frames)[[0, portrait.seams[1]]]
     assert torch.equal(first[0], first[1])
-    stream = dialogues.one_stream(tiny, SHORT)
+    stream = dialogues.stream_turns(tiny, SHORT)
     assert not torch.equal(*torch.cat(stream.frames)[[0, stream.seams[1]]])
 
 
@@ -114,12 +105,16 @@ def test_coherence_sees_a_jump_and_where_it_is():
     assert jump["colour step"] == pytest.approx(0.5 * 127.5, abs=1) and jump["step over usual"] > 10
     elsewhere = dialogues.seam_numbers(frames, reading(state, identity), [30])
     assert elsewhere["pose step"] == 0
-    assert dialogues.seam_numbers(frames, reading(state, identity), [])["pose step"] is None
+    assert dialogues.seam_numbers(frames, reading(state, identity), []) == {}
 
 
 def test_expressions_are_judged_once_settled_and_lines_of_one_emotion_together():
-    marks = [(0, 9, "sad"), (9, 30, "sad"), (30, 40, "happy"), (50, 60, "happy")]
-    assert dialogues.join_emotions(marks) == [(0, 30, "sad"), *marks[2:]]
+    film = dialogues.Film()
+    for quiet, emotions in ((2, ("sad", "sad", "happy")), (3, ("happy",))):
+        lines = [SimpleNamespace(mouth=torch.zeros(10, 3), emotion=one) for one in emotions]
+        frames = torch.zeros(quiet + 10 * len(lines) - 1, 3, 8, 8)
+        film.add(SimpleNamespace(quiet=quiet, lines=lines, sound=torch.zeros(0)), frames, 0.1)
+    assert film.marks == [(2, 22, "sad"), (22, 31, "happy"), (34, 43, "happy")]
     shown = torch.zeros(60, dtype=torch.long)
     shown[20:30] = 2                                                # sad
     read = SimpleNamespace(expression=lambda: shown)
@@ -129,30 +124,19 @@ def test_expressions_are_judged_once_settled_and_lines_of_one_emotion_together()
     assert dialogues.lines_right(read, [(0, 19, sad)]) is None       # too short to settle
 
 
-def test_rows_and_waits_are_those_of_the_dialogues(monkeypatch):
+def test_rows_and_waits_are_those_of_the_dialogues(tmp_path, monkeypatch):
     """One job a dialogue and system; their numbers become means, their waits a median."""
     monkeypatch.setattr(dialogues.Dialogues, "key", lambda self: "x")
     monkeypatch.setattr(dialogues.Dialogues, "judges", None)
-    monkeypatch.setattr(dialogues, "judge_dialogue",
-                        lambda film, _: dict.fromkeys(dialogues.NUMBERS, 0.5))
-    study = dialogues.Dialogues(count=2)
+    monkeypatch.setattr(dialogues, "judge_dialogue", lambda film, _: {"pose step": film.number})
+    study = dialogues.Dialogues(count=2, folder=tmp_path, results=tmp_path)
+    films = {one.id: SimpleNamespace(number=number, seconds=[0.5, 1.5, 2.5 + number])
+             for number, one in enumerate(ALL)}
     study.systems = dict.fromkeys((dialogues.OURS, dialogues.RESTARTED, dialogues.CLIPS),
-                                  lambda _: SimpleNamespace(seconds=[0.5, 1.5, 2.5]))
-    jobs = study.jobs()
-    assert len(jobs) == 2 * 3
-    found = []
-    for job in jobs:
-        work = job.work()
-        with pytest.raises(StopIteration) as done:
-            while True:
-                next(work)
-        found += done.value.value["multiturn"]
-    rows = study.combine("multiturn", found)
-    assert [row["dialogues"] for row in rows] == [2, 2, 2] and rows[0]["pose step"] == 0.5
-    assert study.costs("multiturn", found)[f"{dialogues.OURS}: {dialogues.WAIT}"] == 1.5
-
-
-def test_content_stays_empty_in_the_table():
-    row = dialogues.dialogue_row("x", [dict.fromkeys(dialogues.NUMBERS, 1.0)] * 3)
-    assert all(row[name] is None for name in scenarios.CONTENT) and len(scenarios.CONTENT) == 5
-    assert row["pose step"] == 1 and row["dialogues"] == 3
+                                  lambda scenario: films[scenario.id])
+    assert len(list(study.run())) == 2 * 3 + 1
+    made = json.loads((tmp_path / "multiturn.json").read_text())
+    for row in made["rows"]:
+        assert row["dialogues"] == 2 and row["pose step"] == 0.5 and "Sync-C" not in row
+        assert row["pose step 95%"] == [0, 1]
+        assert made["cost"][f"{row['name']}: {dialogues.WAIT}"] == 1.5

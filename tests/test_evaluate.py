@@ -95,13 +95,6 @@ def test_long_windows_are_those_of_generate(long):
     assert torch.allclose(latents[:, :21], first, atol=1e-5)
 
 
-def test_a_students_first_blocks_do_not_know_how_long_the_clip_will_be(long):
-    model = shake(WanDiT(SMALL), 1).requires_grad_(False)
-    whole = next(evaluate.make_student_latents(model, long, frames=evaluate.LONG))
-    short = next(evaluate.make_student_latents(model, long))
-    assert whole.shape[1] == 63 and torch.allclose(whole[:, :21], short, atol=1e-5)
-
-
 def test_bad_input_is_refused_before_any_work():
     with pytest.raises(UserError, match="The maker 'truth' takes no steps"):
         evaluate.find_maker("truth", steps=4)
@@ -201,6 +194,13 @@ def test_without_a_syncnet_there_are_no_numbers_of_it(ground):
                         in (ground.judges, Judges(ground.judges.reader, None)))
     assert with_it.keys() - without.keys() == {"Sync-C", "Sync-D", "Sync offset"}
     assert with_it.keys() <= DEFINITIONS.keys()
+
+
+def test_a_judge_of_frames_adds_its_columns(ground, monkeypatch):
+    monkeypatch.setitem(evaluate.FRAME_JUDGES, "reader", ("reader", lambda net, frames, samples: {
+        "diversity": float(len(frames)) if net is ground.judges.reader else None}))
+    found, _ = evaluate.evaluate_maker(evaluate.find_maker("codec"), ground)
+    assert found["rows"][0]["diversity"] == 81
 
 
 def test_clips_that_are_too_long_are_judged_as_far_as_the_truth(ground):

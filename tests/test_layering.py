@@ -111,8 +111,8 @@ def test_only_viz_imports_pictures(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_nobody_imports_a_study(path):
-    """But for what all of them share, scripted dialogues, and the program that runs them."""
-    allowed = {"studies.work", "studies.scenarios"} if path.parent.name == "studies" else set()
+    """But for what all of them share, and the program that runs them."""
+    allowed = {"studies.work"} if path.parent.name == "studies" else set()
     found = {name for name in ours(path) if name.startswith("studies.")}
     assert not {name for name in found if ".".join(name.split(".")[:2]) not in allowed}
 

@@ -50,8 +50,13 @@ def where(played, text):
     return next(line.first_sample for line in played.lines if line.text == text)
 
 
-def test_sound_and_pictures_share_one_clock_without_gaps():
-    played = hold(talk(), ["first", "second"])
+@pytest.fixture(scope="module")
+def played():
+    """A dialogue of two turns, held once."""
+    return hold(talk(), ["first", "second"])
+
+
+def test_sound_and_pictures_share_one_clock_without_gaps(played):
     assert sorted(played.pictures) == list(range(len(played.pictures)))
     samples = played.samples()
     assert len(samples) == played.end() and not played.errors
@@ -65,9 +70,8 @@ def test_sound_and_pictures_share_one_clock_without_gaps():
     assert names == ["listening", *["thinking", "speaking", "listening"] * 2]
 
 
-def test_the_whole_dialogue_is_one_stream_bit_for_bit():
+def test_the_whole_dialogue_is_one_stream_bit_for_bit(played):
     """What was shown is what one plain session shows of the same sound: one cache throughout."""
-    played = hold(talk(), ["first", "second"])
     plain = AvatarSession(AVATAR, PICTURE, LISTENING, policy=AVATAR.policy)
     marks = [(line.first_sample, HAPPY) for line in played.lines if line.role == "avatar"]
     samples, made, block = played.samples(), [], 0
@@ -173,6 +177,26 @@ def test_a_voice_interrupts_at_once_and_its_turn_is_answered():
     assert ("user", "voice", "spoken") in said and ("avatar", "test", "typed 2") not in said
 
 
+def test_sound_that_waits_at_the_end_is_not_heard():
+    """Or its thread would go on, beside the next conversation's, with the same recogniser."""
+    heard, go = [], threading.Event()
+
+    def listen(sounds):
+        for part in sounds:
+            heard.append(part)
+            assert go.wait(PATIENCE)
+
+    asked = talk(listen=listen)
+    for _ in range(9):
+        asked.hear(tone(0.1, 0.1))
+    while not heard:
+        time.sleep(0.01)
+    asked.close(wait=False)
+    go.set()
+    asked.close()
+    assert len(heard) == 1
+
+
 def test_who_does_not_tell_the_clock_gets_no_more_than_the_lead():
     asked = talk()
     made, events = [], asked.events()
@@ -192,7 +216,7 @@ def test_who_does_not_tell_the_clock_gets_no_more_than_the_lead():
 
 
 @pytest.mark.parametrize("where", ["think", "speak"])
-def test_a_backend_that_fails_costs_its_answer_and_no_more(where):
+def test_a_backend_that_fails_costs_its_answer_and_no_more(where, capsys):
     def broken(argument):
         yield from ()
         raise RuntimeError("no such network")
@@ -201,6 +225,7 @@ def test_a_backend_that_fails_costs_its_answer_and_no_more(where):
     played = hold(asked, ["first", "second"])
     assert [e.sentence for e in played.errors] == \
         ["Something broke: RuntimeError: no such network."] * 2
+    assert "RuntimeError: no such network" in capsys.readouterr().err
     assert not any(error.fatal for error in played.errors)
     assert played.states[-1].name == "listening"
 

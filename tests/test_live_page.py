@@ -141,10 +141,9 @@ def test_errors_are_shown_and_said(browser):
             raise UserError("There is no <b>voice</b> here; install one.")
         return make(identity, show)
 
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     with Served(fail_once, FACE) as served:
-        context = browser.new_context()
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
         page.goto(served.url)
         alert = page.get_by_role("alert")
         page.get_by_role("button", name="Start talking").click()
@@ -157,22 +156,17 @@ def test_errors_are_shown_and_said(browser):
         assert "type instead" in alert.inner_text()
     page.wait_for_selector(STATE.format("error"))
     assert "Reload the page" in alert.inner_text()
-    context.close()
+    page.close()
 
 
 @pytest.mark.parametrize("width, height", ((390, 844), (1280, 800)))
-def test_it_fits(served, browser, width, height):
+def test_it_fits_works_by_keyboard_and_has_names(served, browser, width, height):
     with opened(browser, served.url, viewport={"width": width, "height": height}) as page:
         page.wait_for_selector(".lt-start:enabled")
         assert page.evaluate("document.documentElement.scrollWidth") == width
         box = page.locator(".lt-composer").bounding_box()
         assert box["y"] + box["height"] <= height                         # without scrolling
         assert page.locator(".lt-stage").bounding_box()["width"] >= 0.6 * min(width, 460)
-
-
-def test_it_works_by_keyboard_and_has_names(served, browser):
-    with opened(browser, served.url) as page:
-        page.wait_for_selector(".lt-start:enabled")
         for role, name in NAMED:
             assert page.get_by_role(role, name=name).count() == 1, name
         page.keyboard.press("Tab")

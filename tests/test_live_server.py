@@ -1,9 +1,10 @@
 """The live page's server: who may come in, how much, and what a broken message does (nothing)."""
 
 import asyncio
-import json
-import struct
+import socket
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from served import Served
 from tornado import httpclient, websocket
 
 from livetalk_ref.live import page as wire
-from livetalk_ref.live import systems
+from livetalk_ref.live import server, systems
 from livetalk_ref.live.events import Picture, Sound
 from livetalk_ref.live.page import Session
 
@@ -22,37 +23,28 @@ START = {"type": "start", "identity": str(IDENTITY), "prompt": ""}
 PATIENCE = 120                  # seconds until something that should come is missed
 
 
-class Guarded(Served):
-    """A server and its visitors, who look like browsers or do not."""
-
-    async def get(self, path="/", **headers):
+def get(served, path="/", **headers):
+    """The answer to a request."""
+    async def fetch():
         client = httpclient.AsyncHTTPClient()
-        return await client.fetch(f"http://127.0.0.1:{self.port}{path}", headers=headers,
-                                  raise_error=False)
-
-    async def connect(self, **headers):
-        headers.setdefault("Origin", f"http://127.0.0.1:{self.port}")
-        named = {k: v for k, v in headers.items() if v}
-        request = httpclient.HTTPRequest(f"ws://127.0.0.1:{self.port}/stream", headers=named)
-        return Page(await websocket.websocket_connect(request))
+        return await client.fetch(served.url[:-1] + path, headers=headers, raise_error=False)
+    return asyncio.run(fetch())
 
 
 class Page:
     """A socket that speaks as page.js does."""
 
-    def __init__(self, socket):
-        self.socket = socket
+    def __init__(self, served):
+        self.port = served.port
+
+    async def connect(self, **headers):
+        headers = {"Origin": f"http://127.0.0.1:{self.port}"} | headers
+        self.socket = await websocket.websocket_connect(httpclient.HTTPRequest(
+            f"ws://127.0.0.1:{self.port}/stream", headers={k: v for k, v in headers.items() if v}))
+        return self
 
     async def send(self, message, data=b""):
         await self.socket.write_message(wire.pack(message, data), binary=True)
-
-    async def receive(self):
-        """The next message and its bytes, or None when the socket is closed."""
-        block = await asyncio.wait_for(self.socket.read_message(), PATIENCE)
-        if block is None:
-            return None
-        (length,) = struct.unpack_from("<I", block)
-        return json.loads(block[4:4 + length]), block[4 + length:]
 
     async def until(self, kind, **fields):
         """Go on, with a clock some way behind the newest picture, until such a message comes.
@@ -61,7 +53,8 @@ class Page:
         """
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            message, data = await self.receive()
+            block = await asyncio.wait_for(self.socket.read_message(), PATIENCE)
+            message, data = wire.unpack(block)
             if message["type"] == "picture":
                 await self.send({"type": "heard", "sample": max(0, message["sample"] - 12_000)})
             if message["type"] == kind and fields.items() <= message.items():
@@ -69,68 +62,61 @@ class Page:
         raise AssertionError(f"no {kind} with {fields} has come")
 
 
+def ended(count):
+    """Wait until no more threads than these run."""
+    end = time.monotonic() + PATIENCE
+    while threading.active_count() > count:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def served():
-    with Guarded(MAKE, IDENTITY) as made:
+    with Served(MAKE, IDENTITY) as made:
         yield made
 
 
-def test_it_listens_on_this_machine_alone(served):
-    assert served.sock.getsockname()[0] == "127.0.0.1"
-
-
 def test_page_style_and_module_come_with_strict_headers(served):
-    async def script():
-        for path, word in (("/", "livetalk-page"), ("/page.css", ".livetalk"),
-                           ("/page.js", "class Live")):
-            answer = await served.get(path, Host=f"localhost:{served.port}")
-            assert answer.code == 200 and word in answer.body.decode()
-            policy = answer.headers["Content-Security-Policy"]
-            assert "default-src 'none'" in policy and "unsafe" not in policy
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    asyncio.run(script())
+    assert served.sock.getsockname()[0] == "127.0.0.1"      # this machine alone
+    for path, word in (("/", "livetalk-page"), ("/page.css", ".livetalk"),
+                       ("/page.js", "class Live")):
+        answer = get(served, path, Host=f"localhost:{served.port}")
+        assert answer.code == 200 and word in answer.body.decode()
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("host", ("evil.example", "evil.example:{port}", "127.0.0.1:1",
                                   "127.0.0.1.evil.example:{port}", "localhost"))
 def test_another_host_is_refused(served, host):
     """A foreign name that was pointed at this machine."""
-    async def script():
-        host_ = host.format(port=served.port)
-        assert (await served.get("/", Host=host_)).code == 403
-        with pytest.raises(httpclient.HTTPClientError, match="403"):
-            await served.connect(Host=host_)
-    asyncio.run(script())
+    host = host.format(port=served.port)
+    assert get(served, Host=host).code == 403
+    with pytest.raises(httpclient.HTTPClientError, match="403"):
+        asyncio.run(Page(served).connect(Host=host))
 
 
 @pytest.mark.parametrize("origin", ("", "null", "http://evil.example", "https://127.0.0.1:{port}",
                                     "http://127.0.0.1", "http://127.0.0.1:{port}.evil.example"))
 def test_another_origin_is_refused(served, origin):
-    async def script():
-        with pytest.raises(httpclient.HTTPClientError, match="403"):
-            await served.connect(Origin=origin.format(port=served.port))
-    asyncio.run(script())
+    with pytest.raises(httpclient.HTTPClientError, match="403"):
+        asyncio.run(Page(served).connect(Origin=origin.format(port=served.port)))
 
 
 def test_nothing_of_a_request_is_repeated(served):
-    async def script():
-        answer = await served.get("/<script>alert(1)</script>")
-        assert answer.code == 404 and b"script" not in answer.body
-        assert answer.headers["Content-Type"].startswith("text/plain")
-        assert (await served.get("/page.css/../../../pyproject.toml")).code == 404
-    asyncio.run(script())
+    answer = get(served, "/<script>alert(1)</script>")
+    assert answer.code == 404 and b"script" not in answer.body
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert get(served, "/page.css/../../../pyproject.toml").code == 404
 
 
 def test_a_conversation_that_ends_with_its_tab():
     """Faces, a stream whose sound and pictures have one clock, a question and its answer."""
-    made = []
-
-    def make(identity, show):
-        made.append(MAKE(identity, show))
-        return made[-1]
+    before = threading.active_count()
 
     async def script(served):
-        page = await served.connect()
+        page = await Page(served).connect()
         await page.send({"type": "hello"})
         faces = [await page.until("offer") for _ in range(6)]
         assert faces[0][0]["seed"] == str(IDENTITY)
@@ -147,33 +133,61 @@ def test_a_conversation_that_ends_with_its_tab():
         await page.until("said", role="avatar")
         page.socket.close()                                         # in mid-sentence
 
-    with Guarded(make, IDENTITY) as served:
+    with Served(MAKE, IDENTITY) as served:
         asyncio.run(script(served))
-        for thread in made[0].threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
+        ended(before + 1)
 
 
 ODD = (({"type": "sound"}, b"\0"), ({"type": "ask"}, b""), ({"type": "ask", "text": " "}, b""),
-       ({"type": "ask", "text": {}}, b""), ({"type": "heard", "sample": "x"}, b""),
-       ({"type": "prompt", "text": "joyous"}, b""), ({"type": "dance"}, b""))
+       ({"type": "ask", "text": {}}, b""), ({"type": "ask", "text": "why " * 200}, b""),
+       ({"type": "heard", "sample": "x"}, b""), ({"type": "heard", "sample": float("nan")}, b""),
+       ({"type": "prompt", "text": "joyous"}, b""), ({"type": "dance"}, b""), ([], b""),
+       ({"type": []}, b""), (START | {"identity": "9" * 400}, b""))
 
 
 def test_odd_messages_are_answered_and_change_nothing(served, capsys):
     async def script():
-        page = await served.connect()
+        page = await Page(served).connect()
         await page.send({"type": "start", "identity": "7"})
-        assert (await page.receive())[0]["fatal"]
+        assert (await page.until("error"))[0]["fatal"]
         await page.send(START)
         await page.until("picture")
-        for message, data in ODD:
-            await page.send(message, data)
+        for block in (*(wire.pack(*odd) for odd in ODD), b"", b"abc", b"\xff\0\0\0{}", "text",
+                      b"\0\x20\0\0" + b"[" * 8_192):
+            await page.socket.write_message(block, binary=isinstance(block, bytes))
             answer, _ = await page.until("error")
             assert answer["sentence"].endswith(".") and not answer["fatal"]
+        await page.send({"type": "sound"})
         await page.send({"type": "heard", "sample": 2 ** 47})     # more than there has been
         await page.until("picture")
         page.socket.close()
     asyncio.run(script())
+    assert not capsys.readouterr().err
+
+
+def test_a_page_that_does_not_read_is_let_go(monkeypatch):
+    """Its clock runs, so pictures come and come."""
+    monkeypatch.setattr(server, "UNREAD", 20)
+    before = threading.active_count()
+
+    def frame(message):
+        data = wire.pack(message)
+        return bytes([0x82, 0x80 | len(data)]) + bytes(4) + data
+
+    with Served(MAKE, IDENTITY) as served, socket.create_connection(
+            ("127.0.0.1", served.port)) as page:
+        page.sendall(f"GET /stream HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nOrigin: http://"
+                     f"127.0.0.1:{served.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                     f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n"
+                     .encode())
+        assert b" 101 " in page.recv(1_000)
+        page.sendall(frame(START))
+        end = time.monotonic() + PATIENCE
+        with suppress(ConnectionError):             # it is closed at last
+            while time.monotonic() < end:
+                page.sendall(frame({"type": "heard", "sample": 2 ** 40}))
+                time.sleep(0.01)
+        ended(before + 1)
 
 
 def test_a_second_conversation_ends_the_first(monkeypatch):
@@ -190,16 +204,6 @@ def test_a_second_conversation_ends_the_first(monkeypatch):
                         "sentence": "The conversation goes on in another window."}
     assert all(thread.is_alive() for thread in second.threads)
     second.close()
-
-
-def test_a_broken_maker_is_one_sentence(capsys):
-    def make(identity, show):
-        raise RuntimeError("no voice")
-
-    said = []
-    Session(make, lambda *message: said.append(message[0]), 3).take(START)
-    assert said[-1]["fatal"] and said[-1]["sentence"] == "Something broke: RuntimeError: no voice."
-    assert "RuntimeError: no voice" in capsys.readouterr().err
 
 
 def test_the_module_is_one_file_and_messages_keep_their_fields():

@@ -8,6 +8,7 @@ from tiny import SMALL, random_reader, shake, write_checkpoints
 
 from livetalk_ref import cache, loading
 from livetalk_ref.cache import FULL, Policy
+from livetalk_ref.judge import metrics
 from livetalk_ref.judge.evaluate import Judges
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.studies import streams
@@ -35,23 +36,25 @@ def judges():
 
 def test_talk_knows_the_mouth_of_every_moment():
     """Two roads: a part cut out of a long talk, and its first sentence alone."""
-    talk = streams.Talk.of(40, 3)
-    assert len(talk.samples) == 640_000
+    samples, phones = streams.long_talk(40, 3)
+    assert len(samples) == 640_000
     first = next(i for i in range(24) if torch.equal(
-        load_spoken(i).samples, talk.samples[:len(load_spoken(i).samples)]))
+        load_spoken(i).samples, samples[:len(load_spoken(i).samples)]))
     spoken = load_spoken(first)
     frames = int(16 * spoken.seconds) - 4
-    assert torch.allclose(talk.mouth(0, frames), visemes(spoken.phones, frames)[:, 0], atol=0.02)
-    whole = talk.mouth(0, 480)
-    assert torch.allclose(talk.mouth(200, 100), whole[200:300], atol=0.02) and whole.std() > 0.1
+    start, whole, part = (streams.asked_mouth(phones, *where) for where in
+                          ((0, frames), (0, 480), (200, 100)))
+    assert torch.allclose(start, visemes(spoken.phones, frames)[:, 0], atol=0.02)
+    assert torch.allclose(part, whole[200:300], atol=0.02) and whole.std() > 0.1
 
 
 def test_numbers_of_a_stream_see_what_they_are_named_for():
-    picture, talk = portrait_of(1), streams.Talk.of(30, 0)
+    picture, talk = portrait_of(1), streams.long_talk(30, 0)
     g = torch.Generator().manual_seed(0)
     moving = (picture + 0.1 * torch.randn(160, *picture.shape, generator=g)).clamp(-1, 1)
-    watcher = streams.Watcher(judges(), picture, "a person talks", talk)
-    usual, still = watcher(moving), watcher(picture.repeat(160, 1, 1, 1))
+    pace = metrics.movement(moving).median()
+    usual, still = (streams.part_row(judges(), picture, talk, frames, first, pace) for frames, first
+                    in ((moving, 0), (picture.repeat(160, 1, 1, 1), 160)))
     assert (usual["seconds"], still["seconds"], usual["freeze"], still["freeze"]) == (0, 10, 0, 1)
     assert still["sharpness"] < usual["sharpness"] and still["colour drift"] == 0
     dim = picture.repeat(9, 1, 1, 1) - 20 / 127.5

@@ -9,7 +9,7 @@ from test_ode import radius
 from test_ode_stage import small_world  # noqa: F401
 from tiny import SMALL, random_reader, script_clips, scripted, shake
 
-from livetalk_ref import curation, generate, loading, recipes, stages, trajectories
+from livetalk_ref import generate, loading, recipes, stages, trajectories
 from livetalk_ref.distillation import probed
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import unpacked
@@ -26,12 +26,11 @@ from livetalk_ref.world import clips
 from livetalk_ref.world.clips import LONG_FRAMES
 
 LONG = 24       # latent frames of long clips here
-ODE = ode_study.OdeSize(pairs=(2,), seeds=(0,), steps=2, short=1, kept=(1, 2), held_out=2,
-                        judged=2, sets=("wild",), clips=2, long_sets=("wild",), long=2, walked=1,
-                        causal_pairs=2, causal_clips=2, causal_steps=1)
-ABLATION = ablation.AblationSize(plan=(("baseline", 0), ("final", 1)), updates=2, points=(1, 5),
-                                 clips=2, long=2, varied=1, seeds=2, count=2, sets=("studio",),
-                                 judged=2)
+ODE = {"pairs": (2,), "seeds": (0,), "steps": 2, "short": 1, "kept": (1, 2), "errors": 2,
+       "clips": 2, "sets": ("wild",), "judged": 2, "long": 2, "walked": 1, "causal_pairs": 2,
+       "causal_clips": 2, "causal_steps": 1}
+ABLATION = {"plan": (("baseline", 0), ("final", 1)), "updates": 2, "points": (1, 5), "clips": 2,
+            "long": 2, "varied": 1, "again": 2, "count": 2, "sets": ("studio",), "judged": 2}
 RECIPES = dict(stages.ODE_STEPS)        # before the fixtures make them small
 
 
@@ -70,8 +69,8 @@ def ode_done(world):
     return folder, stopped, lines
 
 
-def of_ode(size=ODE, **options):
-    return ode_study.OdeStudy(size=size, **options)
+def of_ode(**options):
+    return ode_study.OdeStudy(**ODE | options)
 
 
 def test_a_study_stops_and_continues(ode_done):
@@ -96,7 +95,7 @@ def test_a_quick_study_leaves_the_full_ones_teacher_alone(ode_done):
     """It trains, walks and starts its student from one of its own."""
     folder, _, _ = ode_done
     full = {path: path.read_bytes() for path in (folder / "runs/teacher_causal").iterdir()}
-    quick = of_ode(replace(ODE, causal_steps=2), quick=True)
+    quick = of_ode(causal_steps=2, quick=True)
     list(quick.tune())
     assert {path: path.read_bytes() for path in full} == full
     own, other = (trajectories.load_teacher("causal", **where).state_dict() for where in
@@ -109,21 +108,21 @@ def test_what_the_ode_study_writes(ode_done):
     table = written(folder, "ode_training")
     assert [(row["count"], row["seed"], row["update"]) for row in table if "error 1" in row] == [
         (2, 0, 1), (2, 0, 2)]
-    assert [(row["steps"], row["guidance"]) for row in table if "guidance" in row] == [
-        (4, "plain"), (4, "plain"), (4, "guided"), (4, "guided")]
+    assert [row["name"] for row in table if "update" not in row and "name" in row] == [
+        "truth through the codec", *(f"teacher, {kind}, 4 steps" for kind in (
+            "plain", "plain", "guided", "guided"))]
     assert [row["exit"] for row in table if "exit" in row] == [1, 2, 3, 4] * 2
     board = written(folder, "ode_benchmarks")
     assert [row["name"] for row in board if "name" in row] == [
-        "teacher", "teacher-4", "teacher-4-plain", "student_ode_short-0", "student_livetalk-0",
-        "student_ode-0", "codec"]
-    assert board[5]["evaluations_per_clip"] == 34
+        "teacher", "teacher-4", "student_ode_short-0", "student_livetalk-0", "student_ode-0",
+        "codec"]
+    assert board[4]["evaluations_per_clip"] == 34
     assert {row["comparison"] for row in board if "comparison" in row} >= {
         "student_ode-0 against student_ode_short-0"}
     blocks = written(folder, "ode_blocks")
-    for count, models in ((7, 7), (LONG // 3, 6)):      # no long clips of truth through the codec
-        some = [row for row in blocks if row["blocks"] == count]
-        assert [row["block"] for row in some[:count]] == list(range(count))
-        assert len(some) == models * count and all(row["frechet"] > 0 for row in some)
+    count, models = LONG // 3, 5                        # none of truth through the codec
+    assert [row["block"] for row in blocks] == models * list(range(count))
+    assert all(row["blocks"] == count and row["frechet"] > 0 for row in blocks)
     whose = written(folder, "ode_whose")
     assert whose[0]["name"] == "autoregressive teacher" and whose[0]["frechet"] > 0
     assert [row["update"] for row in whose if "error 1" in row] == [1, 2]
@@ -142,16 +141,13 @@ def test_errors_are_those_of_one_noise_level(ode_done):
 
 
 def test_the_real_sizes_are_those_of_the_recipes():
-    size = ode_study.FULL
-    assert size.steps == 5 * size.short == RECIPES["converged"]
-    assert {size.short, size.steps} <= set(size.kept)
-    assert size.causal_pairs in size.pairs and len(size.seeds) == 3
-    plan = ablation.FULL.plan
-    assert len(set(plan)) == len(plan) and {name for name, _ in plan} == set(recipes.ROWS)
-    for name, row in recipes.ROWS.items():
-        assert [seed for other, seed in plan if other == name] == list(range(row.seeds))
-        assert row.recipe.updates in ablation.FULL.points
-    assert curation.COUNT == ablation.FULL.count
+    size, other = ({what: usual for what, (usual, _) in study.sizes.items()}
+                   for study in (ode_study.OdeStudy, ablation.Ablation))
+    assert size["steps"] == 5 * size["short"] == RECIPES["converged"]
+    assert {size["short"], size["steps"]} <= set(size["kept"])
+    assert size["causal_pairs"] in size["pairs"] and len(size["seeds"]) == 3
+    assert {row.recipe.updates for row in recipes.ROWS.values()} <= set(other["points"])
+    assert len(other["plan"]) == sum(row.seeds for row in recipes.ROWS.values())
 
 
 def test_rows_of_bent_paths_are_means_without_the_known_frame():
@@ -193,7 +189,7 @@ def ablation_done(world):
 
 
 def of_ablation():
-    return ablation.Ablation(size=ABLATION)
+    return ablation.Ablation(**ABLATION)
 
 
 def test_every_row_is_trained_and_judged_along_the_way(ablation_done):
@@ -201,7 +197,7 @@ def test_every_row_is_trained_and_judged_along_the_way(ablation_done):
     table = written(folder, "ablation")
     rows = [row for row in table if row["part"] == "judged"]
     assert [(row["row"], row["seed"], row["update"], row["frames"]) for row in rows
-            if "seed" in row] == [(name, seed, update, frames) for name, seed in ABLATION.plan
+            if "seed" in row] == [(name, seed, update, frames) for name, seed in ABLATION["plan"]
                                   for update, frames in ((1, 21), (2, 21), (2, LONG))]
     assert [(row["row"], row["frames"]) for row in rows if "seed" not in row] == [
         (name, frames) for name in ("codec", *ablation.STARTS, "teacher")

@@ -10,7 +10,6 @@ from recite import recite
 from tiny import shake
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.files import half
 from livetalk_ref.judge import lips
 from livetalk_ref.loading import CHECKPOINTS, load_module
 from livetalk_ref.nets import syncnet as s
@@ -70,10 +69,6 @@ def test_each_window_is_judged_by_itself():
             assert torch.allclose(net.see(crops[:, i:i + 5])[:, 0], seen[:, i], atol=1e-5)
             assert torch.allclose(net.hear(mel[:, 4 * i:4 * i + 20])[:, 0], heard[:, i], atol=1e-5)
         assert (seen[0, 1:] - seen[0, :-1]).norm(dim=1).min() > 1e-2
-
-
-def test_the_net_is_small():
-    assert sum(p.numel() for p in s.SyncNet().parameters()) <= 520_000
 
 
 @pytest.mark.parametrize("late", (-15, -4, 0, 1, 15))
@@ -150,16 +145,6 @@ def test_bad_input_is_one_sentence():
         lips.sync(net, frames[:20], torch.zeros(20_000))
     with pytest.raises(UserError, match="60 frames need 60000 samples"):
         lips.sync(net, frames, torch.zeros(59_000))
-
-
-def test_weights_ship_in_half_precision(tmp_path):
-    net = shake(s.SyncNet(SMALL), 5)
-    path = tmp_path / "some.safetensors"
-    save(path, half(net.state_dict()), config=SMALL)
-    again = load_module(path, "sync")
-    frames, samples = hisses(60, 1)
-    assert torch.allclose(net.embed_video(frames), again.embed_video(frames), atol=0.02)
-    assert torch.allclose(net.embed_audio(samples), again.embed_audio(samples), atol=0.02)
 
 
 def test_training_rows_are_the_clips_own(monkeypatch):

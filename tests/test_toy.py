@@ -98,21 +98,17 @@ def test_streamed_videos_are_no_data_where_the_map_was_not_injective(students):
 
 
 def test_the_loss_of_an_oracle_is_zero():
-    """One noise level a frame; what stands before frame 2 is as noisy as it is, or clean."""
+    """One noise level a frame; frame 2 sees frame 1 as noisy as that is."""
     x0, noise = RING.draw(64, dice()), noises(64, 1)
-    grid = toy.sigma_grid(4).float()
-    states = torch.stack([add_noise(x0, noise, s.expand(64, 2)) for s in grid], dim=1)
-    seen = []
+    states = torch.stack([add_noise(x0, noise, s.expand(64, 2)) for s in toy.sigma_grid(4).float()],
+                         dim=1)
 
     def oracle(x, sigma, before, before_sigma):
-        seen.append((sigma, before, before_sigma))
+        assert torch.equal(before, x[:, :1]) and torch.equal(before_sigma, sigma[:, :1])
+        assert (sigma[:, 0] != sigma[:, 1]).any()
         return noise - x0
 
-    for clean in (False, True):
-        assert toy.student_loss(oracle, states, dice(), clean) < 1e-10
-    (sigma, _, level), (_, before, zero) = seen
-    assert torch.equal(level, sigma[:, :1]) and (sigma[:, 0] != sigma[:, 1]).any()
-    assert torch.equal(before, x0[:, :1]) and zero.abs().max() == 0
+    assert toy.student_loss(oracle, states, dice()) < 1e-10
 
 
 def test_causal_students_do_not_look_ahead():
@@ -124,26 +120,12 @@ def test_causal_students_do_not_look_ahead():
     assert gap[:, 0].max() == 0.0 and gap[:, 1].min() > 0
 
 
-def test_a_blobs_critic_is_exact():
-    """Against brute force: regress what it makes on its noisy points."""
-    blob, n = toy.Blob((0.4, -0.3), 0.7), 200_000
-    x0 = blob(torch.randn(n, 2, 1, 1, 1, generator=dice())).detach().flatten(1)
-    noise = torch.randn(n, 2, generator=dice(1))
-    x = 0.4 * x0 + 0.6 * noise                                          # sigma 0.6
-    line = torch.linalg.lstsq(torch.cat([x, torch.ones(n, 1)], 1), noise - x0).solution
-    at = torch.tensor([[0.5, 0.2], [-1.0, 0.9]])
-    want = torch.cat([at, torch.ones(2, 1)], 1) @ line
-    got = blob.velocity(at[..., None, None, None], torch.full((2, 2), 0.6)).flatten(1)
-    assert torch.allclose(got, want, atol=0.02)
-
-
 @pytest.mark.parametrize(("start", "spot"), [((0.5, 0.3), 0), ((-0.2, -0.4), 1)])
 def test_little_noise_seeks_the_nearer_mode_and_all_levels_the_middle(start, spot):
     ends = []
     for levels in (toy.low_sigma, score_sigma):
         blob = toy.Blob(start, 0.6)
-        *_, last = toy.distil(BLOBS, blob, None, 300, lr=1e-2, levels=levels)
-        assert last.update == 300 and last.critic_loss == 0
+        assert len(list(toy.distil(BLOBS, blob, None, 300, lr=1e-2, levels=levels))) == 300
         ends.append((blob.centre.detach(), blob.log_width.exp().item()))
     (one, width), (middle, wide) = ends
     assert (one - BLOBS.centres[spot]).norm() < 0.1 and abs(width - 0.3) < 0.05
@@ -157,12 +139,10 @@ def test_a_critic_keeps_points_apart():
     shares, off = {}, {}
     for name, critic in (("follows", toy.make(toy.Critic)), ("none", toy.no_critic)):
         generator = toy.make(toy.Generator)
-        losses = [state.critic_loss for state in toy.distil(THREE, generator, critic, 400)]
+        list(toy.distil(THREE, generator, critic, 400))
         x = toy.draw_points(generator, dice(9), 1000).detach()
         shares[name], off[name] = toy.coverage(THREE, x)
         if name == "none":
             assert x.flatten(1).std(0).max() < 0.25
-        else:
-            assert sum(losses[-50:]) != 0
     assert off["follows"] < 0.4 and shares["follows"].min() > 0.15
     assert off["none"] > 0.95

@@ -3,10 +3,8 @@
 Latency is defined here, once. The first GENERATED frame is frame 1, for frame 0 is the reference
 picture and free. The clock starts when the sound that the first block needs has been heard, with
 picture and prompt known, and stops when the pixels of frame 1 are there. The pass that fills a
-student's cache comes when the frame is out, so it counts for the throughput alone. The algorithmic
-latency beside it no machine can shorten: the sound of the first block, and the look-ahead.
-
-A student's figures hold a stream's, and the guided teacher's, measured in the same run.
+student's cache comes after, so it counts for the throughput alone. The algorithmic latency beside
+it no machine can shorten: the sound of the first block, and the look-ahead.
 """
 
 import time
@@ -15,20 +13,14 @@ from dataclasses import replace
 import torch
 
 from livetalk_ref import generate
-from livetalk_ref.cache import BLOCK, EMPTY
+from livetalk_ref.cache import BLOCK
 from livetalk_ref.files import hardware
-from livetalk_ref.flow import ROWS_PER_LATENT, Cond, euler, group_audio, guided
+from livetalk_ref.flow import ROWS_PER_LATENT, Cond, group_audio, guided
 from livetalk_ref.flow import sample as sample_windows
-from livetalk_ref.judge.cost import (
-    count_flops,
-    peak_memory,
-    quantiles,
-    reset_peak_memory,
-    wall_clock,
-)
+from livetalk_ref.judge.cost import count_flops, peak_memory, quantiles, reset_peak_memory
 from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.rollout import denoise, draw, remember, sample
+from livetalk_ref.rollout import sample
 from livetalk_ref.stream import FRAMES, AvatarSession, frames_of, samples_for
 from livetalk_ref.world import text
 from livetalk_ref.world.audio import AHEAD
@@ -45,20 +37,16 @@ ALLOWANCE = 0.15         # seconds that a block may take
 MATRIX = 1024            # rows of the square matrices whose product is the machine's rate
 
 
-# The first frame, and how fast others follow.
-
-
 def hum(first, count):
     """A sound to work on from a sample on, (count,): its content does not matter for time."""
     return 0.1 * torch.sin(torch.arange(first, first + count) * 0.05)
 
 
 def algorithmic_latency(first=WINDOW - 1, later=generate.FRESH, ahead=AHEAD):
-    """Seconds of sound that must be heard before work on a block begins, for the first and later
-    blocks of so many generated latent frames, and a look-ahead of so many video frames."""
-    look_ahead = ahead / FPS
-    return {"first_block": first * ROWS_PER_LATENT / FPS, "block": later * ROWS_PER_LATENT / FPS,
-            "look_ahead": look_ahead, "seconds": first * ROWS_PER_LATENT / FPS + look_ahead}
+    """Seconds of sound that must be heard before work on a block begins: `block` of a later one of
+    so many latent frames, `seconds` of the first, with a look-ahead of so many video frames."""
+    return {"block": later * ROWS_PER_LATENT / FPS, "look_ahead": ahead / FPS,
+            "seconds": (first * ROWS_PER_LATENT + ahead) / FPS}
 
 
 @torch.no_grad()
@@ -72,57 +60,52 @@ def unheard_cond(avatar, picture):
 
 
 def heard_cond(avatar, cond):
-    """The same with the sound that it needs."""
+    """A condition with the sound that it needs."""
     features, frames = avatar.audio(), ROWS_PER_LATENT * (cond.known.shape[1] - 1) + 1
     samples = hum(0, (frames + features.ahead - 1) * SAMPLES_PER_FRAME)
     return replace(cond, audio=group_audio(features.push(samples)[None]).to(cond.ref))
 
 
+@torch.no_grad()
+def make_latents(avatar, cond, steps):
+    """Latents (B, F, C, h, w) of a teacher's window, or of a student's blocks."""
+    generator = torch.Generator().manual_seed(0)
+    if avatar.is_student:
+        return sample(avatar.model, cond, generator, steps=steps)
+    noise = torch.randn(cond.known.shape + cond.ref.shape[1:], generator=generator)
+    return sample_windows(avatar.model, noise, cond.ref[:, None], cond, steps=steps,
+                          guidance=generate.GUIDANCE)
+
+
 @torch.inference_mode()
 def time_first_frame(avatar, cond, steps):
-    """Frame 1, (3, H, W), and the seconds to it and of its parts, of which the cache's pass is
-    none: it comes when the frame is out."""
-    generator, device = torch.Generator().manual_seed(0), cond.ref.device
-    times = [wall_clock(device)]
+    """Frame 1, (3, H, W), and the seconds to it and of its parts."""
+    times = [time.perf_counter()]
     cond = heard_cond(avatar, cond)
-    times.append(wall_clock(device))
-    if avatar.is_student:
-        x0 = denoise(avatar.model, draw(cond, generator, steps), cond, EMPTY)
-    else:
-        noise = torch.randn(1, WINDOW, *cond.ref.shape[1:], generator=generator).to(cond.ref)
-        *_, step = euler(avatar.model, noise, cond.ref[:, None], cond, steps, generate.GUIDANCE)
-        x0 = step.x
-    times.append(wall_clock(device))
-    frames, _ = generate.decode(avatar.codec, x0[:, :2], None, 2)       # frame 1: second group
-    times.append(wall_clock(device))
-    if avatar.is_student:
-        remember(avatar.model, x0, cond, EMPTY)
+    times.append(time.perf_counter())
+    latents = make_latents(avatar, cond, steps)
+    times.append(time.perf_counter())
+    frames, _ = generate.decode(avatar.codec, latents[:, :2], None, 2)  # frame 1: second group
+    times.append(time.perf_counter())
     features, denoising, decoding = (b - a for a, b in zip(times, times[1:]))
-    return frames[1], {
-        "seconds": times[-1] - times[0], "features": features, "step": denoising / steps,
-        "cache": wall_clock(device) - times[-1] if avatar.is_student else None, "decode": decoding}
+    return frames[1], {"seconds": times[-1] - times[0], "features": features,
+                       "step": denoising / steps, "decode": decoding}
 
 
 def time_latency(avatar, cond, steps):
     """Medians and 95th percentiles of many first frames, after one that does not count."""
     made = [time_first_frame(avatar, cond, steps)[1] for _ in range(RUNS + 1)][1:]
-    return {"runs": RUNS} | {part: quantiles([run[part] for run in made], median=0.5, p95=0.95)
-                             for part in made[0]}
+    return {part: quantiles([run[part] for run in made], median=0.5, p95=0.95) for part in made[0]}
 
 
 def time_throughput(avatar, picture, steps):
     """Frames a second of one long video, decoding included."""
     frames = generate.frames_in(WINDOWS)
-    sound = hum(0, frames * SAMPLES_PER_FRAME)
-    windows = generate.roll(avatar, picture, sound, PROMPT) if avatar.is_student else \
-        generate.stream(avatar, picture, sound, PROMPT, steps=steps)
-    began = time.perf_counter()
-    *_, last = windows
-    seconds = wall_clock(last.latents.device) - began
-    runs = generate.passes(last.count, steps) if avatar.is_student else \
-        generate.evaluations(last.count, steps, generate.GUIDANCE)
-    return {"frames": frames, "seconds": seconds, "frames_per_second": frames / seconds,
-            "real_time_factor": seconds * FPS / frames, "evaluations": runs}
+    sound, began = hum(0, frames * SAMPLES_PER_FRAME), time.perf_counter()
+    for _ in generate.stream(avatar, picture, sound, PROMPT, steps=steps):
+        pass
+    seconds = time.perf_counter() - began
+    return {"frames": frames, "seconds": seconds, "frames_per_second": frames / seconds}
 
 
 @torch.no_grad()
@@ -130,21 +113,13 @@ def time_many(avatar, cond, steps):
     """Frames a second of 16 clips of 81 frames in one batch, decoding included."""
     known = torch.arange(WINDOW)[None] == 0
     cond = Cond.cat([heard_cond(avatar, replace(cond, known=known, text_keys=None))] * MANY)
-    generator = torch.Generator().manual_seed(0)
     began = time.perf_counter()
     if avatar.is_student:
         cond = replace(cond, text_keys=avatar.model.read_text(cond.text))
-        latents = sample(avatar.model, cond, generator, steps=steps)
-    else:
-        noise = torch.randn(MANY, WINDOW, *cond.ref.shape[1:], generator=generator).to(cond.ref)
-        latents = sample_windows(avatar.model, noise, cond.ref[:, None], cond, steps=steps,
-                                 guidance=generate.GUIDANCE)
+    latents = make_latents(avatar, cond, steps)
     frames = sum(len(avatar.codec.decode(z[None])[0]) for z in latents)
-    seconds = wall_clock(cond.ref.device) - began
-    return {"batch": MANY, "seconds": seconds, "frames_per_second": frames / seconds}
-
-
-# The pace of a stream: every block's time, and the deadlines that it keeps.
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "frames_per_second": frames / seconds}
 
 
 def time_blocks(session, count):
@@ -152,20 +127,17 @@ def time_blocks(session, count):
     for _ in range(count):
         heard = session.state.samples
         samples = hum(heard, samples_for(session.state.blocks + 1, session.ahead) - heard)
-        began = wall_clock(session.device)
+        began = time.perf_counter()
         made = session.hear(samples)
         session.decode(next(made))
         shown = time.perf_counter()
         next(made, None)
-        yield shown - began, wall_clock(session.device) - shown
+        yield shown - began, time.perf_counter() - shown
 
 
 def lateness(took, ahead):
-    """How many seconds after its sound was complete each block is there, live.
-
-    took: (seconds to the pictures, seconds of the clean pass) of each. Live, the sound of a block
-    is complete at a known moment, and a block still under work delays the next.
-    """
+    """Seconds from the end of its sound to its pictures, of every block of a live stream: one
+    still under work delays the next. took: what `time_blocks` gives."""
     late, free = [], 0.0
     for index, (pictures, clean) in enumerate(took):
         heard = samples_for(index + 1, ahead) / SAMPLE_RATE
@@ -181,45 +153,38 @@ def blocks_in(seconds):
 
 
 def time_stream(avatar, picture, seconds=SECONDS, watch=None):
-    """A stream of so many seconds as fast as it goes: a dict of figures, seconds everywhere.
-
-    The waiting for sound is added by counting, so that ten minutes take less. A player that shows
-    every frame ALLOWANCE later than the earliest moment misses the deadline of a later block.
-    """
+    """Figures of a stream of so many seconds, run as fast as it goes; waiting for sound is added by
+    counting. A player that shows every frame ALLOWANCE after its sound misses a later block."""
     count = blocks_in(seconds)
     session = AvatarSession(avatar, picture, PROMPT, policy=avatar.policy, undo=0)
-    early, took, memory = min(count, blocks_in(EARLY)), [], {}
-    reset_peak_memory(session.device)
-    processor = time.process_time()
+    took, peaks, early = [], [], min(count, blocks_in(EARLY))
+    reset_peak_memory()
     for pair in time_blocks(session, count):
         took.append(pair)
-        if len(took) == early:
-            memory = {"early": peak_memory(session.device)}
-            reset_peak_memory(session.device)
+        if len(took) in (early, count):
+            peaks.append(peak_memory())
+            reset_peak_memory()
         if watch:
             watch()
-    memory["late"] = peak_memory(session.device) if count > early else memory["early"]
-    processor, late = time.process_time() - processor, lateness(took, session.ahead)
-    busy, levels = sum(map(sum, took)), {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-    return {"seconds": frames_of(count) / FPS, "blocks": count, "busy": busy,
+    late, busy = lateness(took, session.ahead), sum(map(sum, took))
+    levels = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+    return {"seconds": frames_of(count) / FPS, "blocks": count,
             "frames_per_second": frames_of(count) / busy,
             "real_time": frames_of(count) / FPS / busy,
-            "processor_seconds_per_block": processor / count,
             "pictures": quantiles([pictures for pictures, _ in took], **levels),
             "block": quantiles([sum(pair) for pair in took], **levels),
             "allowance": ALLOWANCE, "missed": sum(x > ALLOWANCE for x in late),
-            "latest": max(late), "early_seconds": frames_of(early) / FPS, "memory_mib": memory}
+            "latest": max(late), "memory_mib": {"early": peaks[0], "late": peaks[-1]}}
 
 
-@torch.inference_mode()
 def matrix_rate(device, repeats=12):
     """FLOPs a second of a large matrix product, the best of some: what this machine can do."""
-    a, best = torch.randn(MATRIX, MATRIX, device=device), float("inf")
+    a, took = torch.randn(MATRIX, MATRIX, device=device), []
     for _ in range(repeats):
-        began = wall_clock(device)
+        began = time.perf_counter()
         a @ a
-        best = min(best, wall_clock(device) - began)
-    return 2 * MATRIX ** 3 / best
+        took.append(time.perf_counter() - began)
+    return 2 * MATRIX ** 3 / min(took)
 
 
 def block_flops(avatar, picture):
@@ -232,53 +197,41 @@ def block_flops(avatar, picture):
 
 @torch.inference_mode()
 def teacher_flops(avatar, cond, steps, windows=WINDOWS):
-    """Counted FLOPs of a guided teacher's video of so many windows: to its first frame, for a
-    frame, and for a frame without its decoding."""
+    """Counted FLOPs of a guided teacher's video of so many windows: for a frame, and for a frame
+    without its decoding."""
     cond = heard_cond(avatar, cond)
     x = torch.zeros(cond.known.shape + cond.ref.shape[1:])
-    window = steps * count_flops(lambda: guided(avatar.model, x, x[:, :, 0, 0, 0], cond,
-                                                generate.GUIDANCE))
-    latents = WINDOW + (windows - 1) * generate.FRESH
-    decoding = [count_flops(lambda n=n: avatar.codec.decode(x[:, :1].expand(-1, n, -1, -1, -1)))
-                for n in (2, latents)]
-    frames = generate.frames_in(windows)
-    return {"first frame": window + decoding[0],
-            "frame": (windows * window + decoding[1]) / frames,
-            "frame, model alone": windows * window / frames}
+    model = windows * steps * count_flops(lambda: guided(avatar.model, x, x[:, :, 0, 0, 0], cond,
+                                                         generate.GUIDANCE))
+    length = WINDOW + (windows - 1) * generate.FRESH                  # latent frames
+    latents, frames = x[:, :1].expand(-1, length, -1, -1, -1), generate.frames_in(windows)
+    decoding = count_flops(lambda: avatar.codec.decode(latents))
+    return {"frame": (model + decoding) / frames, "frame, model alone": model / frames}
 
 
 @torch.inference_mode()
 def student_flops(avatar, cond, block):
-    """The same of a student whose later blocks take `block` FLOPs; cond: of a first one."""
-    cond = heard_cond(avatar, cond)
-    noise = draw(cond, torch.Generator().manual_seed(0), avatar.student_steps)
-    first = count_flops(lambda: denoise(avatar.model, noise, cond, EMPTY))
-    one, two = (count_flops(lambda n=n: avatar.codec.decode(noise[0, :, :n])) for n in (1, 2))
-    return {"first frame": first + two, "frame": block / FRAMES,
-            "frame, model alone": (block - BLOCK * (two - one)) / FRAMES}
+    """FLOPs of a student whose later blocks take `block` of them: {part: FLOPs}."""
+    z = cond.ref[:, None]                                               # (1, 1, C, h, w)
+    one, two = (count_flops(lambda n=n: avatar.codec.decode(z.expand(-1, n, -1, -1, -1)))
+                for n in (1, 2))
+    return {"frame": block / FRAMES, "frame, model alone": (block - BLOCK * (two - one)) / FRAMES}
 
 
 def far_from_limit(flops, rate, seconds):
     """How far a block is from what the machine could do: times the limit."""
-    return {"flops_per_block": flops, "matrix_flops_per_second": rate,
-            "least_seconds": flops / rate, "times_the_limit": seconds * rate / flops}
-
-
-# All of it.
+    return {"least_seconds": flops / rate, "times_the_limit": seconds * rate / flops}
 
 
 def bench_model(model, seconds=SECONDS, watch=None):
-    """All figures of one generator, as a dict; seconds everywhere.
-
-    A student's hold a stream's of so many seconds, `watch` being called at every block, the
-    guided teacher's, measured in the same run, and the ratios of both.
-    """
+    """All figures of one generator, as a dict; seconds everywhere. A student's hold those of a
+    stream (watch is called at every block), the guided teacher's, and the ratios of both."""
     avatar, picture = load(model), portrait_of(0)
     steps, _ = generate.settle(avatar)
     cond = unheard_cond(avatar, picture)
     heard = algorithmic_latency(BLOCK - 1, BLOCK) if avatar.is_student else algorithmic_latency()
-    facts = {"model": avatar.name, "hardware": hardware(), "threads": torch.get_num_threads(),
-             "steps": steps, "warm": time_latency(avatar, cond, steps), "algorithmic": heard,
+    facts = {"model": avatar.name, "hardware": hardware(), "steps": steps,
+             "warm": time_latency(avatar, cond, steps), "algorithmic": heard,
              "throughput": time_throughput(avatar, picture, steps),
              "many": time_many(avatar, cond, steps), "peak_memory_mib": peak_memory()}
     if not avatar.is_student:
@@ -291,17 +244,19 @@ def bench_model(model, seconds=SECONDS, watch=None):
 
 
 def times_teacher(facts, teacher):
-    """How many times better a student's figures are than the teacher's, in seconds and in counted
-    operations: decoding costs both the same, the rest is lost to small operations."""
-    counted = {name: teacher["flops"][of] / facts["flops"][of] for name, of in
-               (("first frame", "first frame"), ("frames a second", "frame"),
-                ("without decoding", "frame, model alone"))}
-    return {"times_counted": counted, "times": {
-        "first frame": teacher["warm"]["seconds"]["median"] / facts["warm"]["seconds"]["median"],
-        "frames a second": facts["throughput"]["frames_per_second"]
-        / teacher["throughput"]["frames_per_second"],
-        "frames a second, many": facts["many"]["frames_per_second"]
-        / teacher["many"]["frames_per_second"]}}
+    """How many times less a student needs than the teacher, in counted operations and in seconds:
+    decoding costs both the same, the rest is lost to small operations."""
+    def times(*keys):
+        ours, theirs = facts, teacher
+        for key in keys:
+            ours, theirs = ours[key], theirs[key]
+        return theirs / ours
+
+    return {"times_counted": {"frames a second": times("flops", "frame"),
+                              "without decoding": times("flops", "frame, model alone")},
+            "times": {"first frame": times("warm", "seconds", "median"),
+                      "frames a second": times("throughput", "seconds"),
+                      "frames a second, many": times("many", "seconds")}}
 
 
 def figures_text(facts, indent=""):

@@ -20,7 +20,6 @@ from functools import partial
 from math import ceil
 from pathlib import Path
 
-import av
 import soundfile
 import torch
 
@@ -57,8 +56,8 @@ SNR = (0.0, 15.0)                   # dB; in training 5 to 35, and half of the s
 def script_clip(name, number, frames=FRAMES):
     """Everything of clip `number` of a benchmark but its picture: a `Clip`. 0 .. 99 are the list.
 
-    A clip of another length shows the same face and says and does something else.
-    Sounds are rounded to 16 bits, as they are in the files that other programs get.
+    Of another length it shows the same face and says and does something else. Sounds are rounded
+    to 16 bits, as in the files that other programs get.
     """
     if name == "held_out":
         clip = clips.script(name, number, frames, degraded=0.0)
@@ -96,15 +95,9 @@ def in_the_wild(clip, g):
     return replace(clip, heard=sixteen_bits(sound) / FULL_SCALE, state=state, degradation=spoilt)
 
 
-# Whether they are still the same.
-
-
 def fingerprint(clip):
-    """Eight hex digits of prompts, phones, face, motion and damage.
-
-    Numbers are rounded, and the sound itself is left out, so that another processor's last bits
-    do not count.
-    """
+    """Eight hex digits of prompts, phones, face, motion and damage, rounded and without the sound,
+    so that another processor's last bits do not count."""
     facts = [clip.prompts, [(symbol, round(start, 3), round(end, 3))
                             for symbol, start, end in clip.phones],
              clip.identity.categorical.tolist(), clip.degradation and clip.degradation.parts]
@@ -121,10 +114,10 @@ def frozen_lists():
 
 def check_version(name, fingerprints):
     """The version of a benchmark as text, and a sentence of warning if its clips are others."""
-    kept = frozen_lists()
+    kept, again = frozen_lists(), "run 'python -m livetalk_ref.judge.benchmarks'."
     if kept["version"] != VERSION:
         return f"{VERSION}+", (f"{FROZEN.name} holds version {kept['version']} of the benchmarks "
-                               f"and not {VERSION}; run 'python -m livetalk_ref.judge.benchmarks'.")
+                               f"and not {VERSION}; {again}")
     changed = [i for i, (a, b) in enumerate(zip(fingerprints, kept["sets"][name])) if a != b]
     if not changed:
         return str(VERSION), None
@@ -132,7 +125,7 @@ def check_version(name, fingerprints):
         f"{len(changed)} of {len(fingerprints)} clips of '{name}', such as {changed[0]}, are not "
         f"those of version {VERSION}: the world or a speech engine has changed, so do not compare "
         f"these figures with older ones; for new benchmarks raise VERSION in judge/benchmarks.py "
-        f"and run 'python -m livetalk_ref.judge.benchmarks'.")
+        f"and {again}")
 
 
 def freeze_lists(path=FROZEN):
@@ -141,9 +134,6 @@ def freeze_lists(path=FROZEN):
     facts = {"made_by": "python -m livetalk_ref.judge.benchmarks", "version": VERSION,
              "frames": FRAMES, "sets": sets}
     write_text(path, json.dumps(facts, indent=1) + "\n")
-
-
-# Clips in memory.
 
 
 def encode_scripted(codec, name, first, frames, split, number):
@@ -172,8 +162,7 @@ class Benchmark:
     @staticmethod
     def build(codec, name, count=CLIPS, frames=FRAMES, second=False, folder=CACHE):
         """Make them, or read them from the cache of earlier calls, which can be stopped and
-        continued; shows its progress. second: of the disjoint list, from which one learns how
-        far two sets of truth are from each other."""
+        continued. second: of the disjoint list, which tells how far apart two sets of truth are."""
         split = f"benchmark-{name}-{VERSION}" + (f"-{frames}" if frames != FRAMES else "") \
             + ("-second" if second else "")
         make = partial(encode_scripted, codec, name, SECOND if second else 0, frames)
@@ -182,11 +171,6 @@ class Benchmark:
             for path in shards.build(folder, make, split, count):
                 paths.append(path)
                 progress()
-        return Benchmark.load(codec, name, paths, count)
-
-    @staticmethod
-    def load(codec, name, paths, count=CLIPS):
-        """The first `count` clips of shards that `build` made."""
         tensors, facts = shards.load(paths)
         t, facts = {k: v[:count] for k, v in tensors.items()}, facts[:count]
         starts = [[start for start, _ in fact["prompts"]] for fact in facts]
@@ -232,7 +216,10 @@ class Benchmark:
                 yield self.codec.decode(z[None].float())[0]
 
 
-# The baseline that knows loudness alone: what a model earns beyond it has to do with words.
+def film_rule(clip):
+    """The pictures (T, 3, 96, 96) of a baseline that knows loudness alone: what a model earns
+    beyond it has to do with words."""
+    return clips.film(replace(clip, state=open_by_loudness(clip)))
 
 
 def open_by_loudness(clip):
@@ -246,37 +233,29 @@ def open_by_loudness(clip):
     return state
 
 
-def film_rule(clip):
-    """The baseline's pictures of a `Clip`, drawn by the world's renderer: (T, 3, 96, 96)."""
-    return clips.film(replace(clip, state=open_by_loudness(clip)))
-
-
-# Other programs: what they are given, and the videos that they make of it.
-
-
 def noise_seed(seed, number):
     """The seed of clip `number`'s noise, so that a clip does not depend on those beside it."""
     return seed * 1_000_003 + number
 
 
 def export_conditions(name, folder, count=CLIPS, seed=0, watch=None):
-    """Write a picture, a sound and a prompt for each of the first `count` clips, studio-007.png
-    .wav .txt, and studio.json with all of them; returns that index's path.
+    """Write studio-007.png .wav .txt for each of the first `count` clips, and studio.json, an index
+    whose path is returned.
 
-    It also names a seed for each, with which `generate` makes what `evaluate --seed` does, and
-    the video that is asked for: studio-007.mp4 of 81 frames at 16 a second, frame 0 being the
-    picture, of any size. UserError for a place that cannot be written, or changing prompts.
+    It names a seed for each, with which `generate` makes what `evaluate --seed` does, and the
+    video that is asked for: studio-007.mp4 of 81 frames at 16 a second, frame 0 being the picture,
+    of any size. UserError for a place that cannot be written, or changing prompts.
     """
     if name not in PAPERS:
         raise UserError(f"The prompts of {name} change on the way; export {', '.join(PAPERS)}.")
     folder, rows = Path(folder), []
     for number in range(count):
         clip, stem = script_clip(name, number), f"{name}-{number:03d}"
+        prompt = clip.prompts[0][1]
         save_portrait(clips.film(clip)[0], folder / f"{stem}.png")
+        write_text(folder / f"{stem}.txt", prompt + "\n")
         with placed(folder / f"{stem}.wav") as temporary, blame(folder):
             soundfile.write(temporary, sixteen_bits(clip.heard).numpy(), SAMPLE_RATE, format="WAV")
-        prompt = clip.prompts[0][1]
-        write_text(folder / f"{stem}.txt", prompt + "\n")
         rows.append({"image": f"{stem}.png", "audio": f"{stem}.wav", "prompt": prompt,
                      "seed": noise_seed(seed, number), "video": f"{stem}.mp4"})
         if watch:
@@ -287,44 +266,25 @@ def export_conditions(name, folder, count=CLIPS, seed=0, watch=None):
 
 
 def find_videos(folder, name, count=CLIPS):
-    """The videos of a benchmark's first `count` clips. UserError for missing or unfit ones."""
+    """The videos of a benchmark's first `count` clips. UserError for missing or unfit ones, now
+    and not when half of them are judged."""
     paths = [Path(folder) / f"{name}-{i:03d}.mp4" for i in range(count)]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise UserError(f"{folder} lacks {len(missing)} of {count} videos, such as {missing[0]}; "
                         f"make them from what 'evaluate --set {name} --export DIR' writes, or "
                         f"judge fewer with --clips.")
-    for path in paths:
-        check_video(path)
+    for _ in read_videos(paths):
+        pass
     return paths
-
-
-def check_video(path):
-    """Look at a video's header alone. UserError for what cannot be judged."""
-    try:
-        with av.open(path) as file:
-            stream = next(iter(file.streams.video), None)
-            frames, rate = (stream.frames, stream.average_rate) if stream else (0, None)
-    except av.FFmpegError:
-        raise UserError(f"{path} is broken or is not a video file.") from None
-    if rate is None:
-        raise UserError(f"{path} holds no pictures.")
-    if frames:                                      # not every file says how many it holds
-        check_length(path, frames)
-    if rate != FPS:
-        raise UserError(f"{path} has {rate} frames a second; convert it to {FPS}.")
-
-
-def check_length(path, frames):
-    if frames < FRAMES:
-        raise UserError(f"{path} has {frames} frames; a clip needs {FRAMES}.")
 
 
 def read_videos(paths):
     """Clip by clip the first 81 frames, (81, 3, 96, 96)."""
     for path in paths:
         frames = read_video(path)
-        check_length(path, len(frames))
+        if len(frames) < FRAMES:
+            raise UserError(f"{path} has {len(frames)} frames; a clip needs {FRAMES}.")
         yield frames[:FRAMES]
 
 

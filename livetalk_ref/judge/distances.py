@@ -7,7 +7,6 @@ are drawn with replacement, many times over. N clips, T frames, M samples a clip
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -23,16 +22,9 @@ COMPARED = ("frechet", "kernel", "clip frechet", "clip kernel", "sharpness", "op
             "width correlation", "Sync-C", "Sync-D", "expression right", "identity cosine")
 
 
-def frame_samples(features):
-    """Features (N, T, 32) of all frames -> samples (N, M, 32) of single pictures."""
-    return features[:, USED]
-
-
 def clip_samples(features):
-    """Features (N, T, 32) of all frames -> one sample a clip, (N, 1, 30).
-
-    Of each of the 10 strongest directions its mean, its spread over time and the size of its
-    steps from frame to frame, which alone tell a restless clip from a calm one.
+    """One sample a clip, (N, 1, 30), of the features (N, T, 32) of all frames: of the 10 strongest
+    mean, spread over time and size of the steps, which alone tell a restless clip from a calm one.
     """
     x = features[:, START:, :STRONGEST]                                 # (N, T - 8, 10)
     steps = x.diff(dim=1).square().mean(1).sqrt()
@@ -46,10 +38,9 @@ def in_deviations(samples, truth):
 
 
 def frechet(a, b):
-    """Fréchet distance of two sets of features (N, D), (M, D); lower is better, 0 at best.
+    """Fréchet distance of two sets of features (N, D), (M, D); 0 at best, larger by few samples.
 
-    |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), the formula of the FID (Heusel et al.
-    2017). Few samples make it larger.
+    |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), as in the FID (Heusel et al. 2017).
     """
     a, b = a.double(), b.double()
     ca, cb = torch.cov(a.T), torch.cov(b.T)
@@ -61,11 +52,9 @@ def frechet(a, b):
 
 
 def kernel_pairs(a, b):
-    """The terms of the squared maximum mean discrepancy for every pair of clips: (N, N).
-
-    a, b (N, M, D). The kernel is the KID's, (x . y / D + 1)^3 (Binkowski et al. 2018); samples
-    are centred on truth b and divided by its size, which features of ours do not have by nature.
-    """
+    """The terms of the squared maximum mean discrepancy for every pair of clips of a and truth b,
+    (N, M, D) each: (N, N). The kernel is the KID's, (x . y / D + 1)^3 (Binkowski et al. 2018)."""
+    # Centred on the truth and divided by its size, which our features do not have by nature.
     b, a = b.double(), a.double()
     centre = b.mean((0, 1))
     size = (b - centre).square().mean().sqrt()
@@ -81,13 +70,10 @@ def kernel_pairs(a, b):
     return likeness(a, a) + likeness(b, b) - cross - cross.T
 
 
-def kernel_distance(pairs, some=None):
-    """The unbiased mean over pairs (N, N) of different clips (Gretton et al. 2012, eq. 4).
-
-    It leaves out what clip i of one set has in common with clip i of the other, their condition.
-    some: the clips of a bootstrap draw, (N,); else all, once each.
-    """
-    some = torch.arange(len(pairs)) if some is None else some
+def kernel_distance(pairs, some=slice(None)):
+    """The unbiased mean over pairs (N, N) of different clips (Gretton et al. 2012, eq. 4): clip i
+    of both sets has its condition in common. some: the clips of a bootstrap draw, (N,)."""
+    some = torch.arange(len(pairs))[some]
     other = some[:, None] != some                                       # (N, N)
     return (pairs[some][:, some] * other).sum().item() / max(1, other.sum().item())
 
@@ -108,9 +94,6 @@ def area_under_curve(scores, bad):
     return ((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()).item()
 
 
-# How sure.
-
-
 def draw_clips(count, draws=DRAWS, seed=0):
     """(draws, count) the clips of every draw, the same ones for whatever is compared."""
     return torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
@@ -121,47 +104,37 @@ def interval_of(values):
     return values.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
 
 
-def bootstrap(values, draws=DRAWS, seed=0):
-    """Mean of per-clip values and its 95 % interval: (mean, low, high). None does not count."""
-    x = torch.tensor([v for v in values if v is not None], dtype=torch.float64)
-    return x.mean().item(), *interval_of(x[draw_clips(len(x), draws, seed)].mean(1))
-
-
 def with_interval(name, values, digits=4):
     """A mean and its 95 % interval as two entries of a row; values: one a clip, or None, or
     (value, low, high) as `distances` gives them. Nothing where no clip has the number."""
     if isinstance(values, list):
-        if not any(value is not None for value in values):
+        x = torch.tensor([v for v in values if v is not None], dtype=torch.float64)
+        if not len(x):
             return {}
-        values = bootstrap(values)
+        values = x.mean().item(), *interval_of(x[draw_clips(len(x))].mean(1))
     value, *edges = values
     return {name: round(value, digits), f"{name} 95%": [round(edge, digits) for edge in edges]}
 
 
 def resampled_distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
-    """All distances and their bootstrap draws: {name: (value, (draws,) around it)}.
-
-    features, truth (N, T, 32). UserError for sets of different sizes or of one clip.
-    """
+    """All `distances` and their bootstrap draws: {name: (value, (draws,) around it)}."""
     if len(features) != len(truth) or len(truth) < 2:
         raise UserError(f"Distances need as many clips as true ones, two at least, not "
                         f"{len(features)} and {len(truth)}.")
-    drawn, found = draw_clips(len(truth), draws, seed), {}
+    drawn, found = [slice(None), *draw_clips(len(truth), draws, seed)], {}
     clips, true = clip_samples(features), clip_samples(truth)
-    for name, a, b in (("", frame_samples(features), frame_samples(truth)),
+    for name, a, b in (("", features[:, USED], truth[:, USED]),
                        ("clip ", in_deviations(clips, true), in_deviations(true, true))):
         pairs = kernel_pairs(a, b)
-        found[f"{name}frechet"] = around(
-            frechet(a.flatten(0, 1), b.flatten(0, 1)),
-            [frechet(a[some].flatten(0, 1), b[some].flatten(0, 1)) for some in drawn])
-        found[f"{name}kernel"] = around(kernel_distance(pairs),
-                                        [kernel_distance(pairs, some) for some in drawn])
-    return found
+        found[f"{name}frechet"] = [frechet(a[some].flatten(0, 1), b[some].flatten(0, 1))
+                                   for some in drawn]
+        found[f"{name}kernel"] = [kernel_distance(pairs, some) for some in drawn]
+    return {name: centred(*values) for name, values in found.items()}
 
 
-def around(value, draws):
-    """The draws moved to have the value as their mean: a draw repeats clips, and fewer different
-    clips are farther from anything."""
+def centred(value, *draws):
+    """A value, and its draws moved to have it as their mean: a draw repeats clips, and fewer
+    different clips are farther from anything."""
     draws = torch.tensor(draws, dtype=torch.float64)
     return value, draws + value - draws.mean()
 
@@ -177,54 +150,34 @@ def distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
             for name, (value, again) in resampled_distances(features, truth, draws, seed).items()}
 
 
-class Comparison(NamedTuple):
-    """Model A against model B on the same clips: A minus B."""
-
-    difference: float
-    low: float              # its 95 % interval
-    high: float
-    superiority: float      # share of draws in which A is better, a tie counting half
-
-    @staticmethod
-    def of(difference, draws, better):
-        """From the difference and its bootstrap draws (draws,); better: "higher" or "lower"."""
-        gain = draws if better == "higher" else -draws
-        wins = (gain > 0).double().mean() + (gain == 0).double().mean() / 2
-        return Comparison(difference, *interval_of(draws), wins.item())
+def comparison(difference, draws, better):
+    """Model A minus model B, as entries of a row: the difference, its 95 % interval, and the
+    share of bootstrap draws (draws,) in which A is better, a tie counting half."""
+    gain = draws if better == "higher" else -draws
+    wins = (gain > 0).double().mean() + (gain == 0).double().mean() / 2
+    return {"difference": round(difference, 4),
+            "95%": [round(edge, 4) for edge in interval_of(draws)],
+            "superiority": round(wins.item(), 4)}
 
 
 def compare_distances(a, b, truth, draws=DISTANCE_DRAWS, seed=0):
-    """Is model A nearer to the truth than B, on the same draws of clips? {name: Comparison}.
-
-    a, b, truth (N, T, 32).
-    """
+    """A `comparison` for each distance of a and b to truth, (N, T, 32) each, on the same draws."""
     ours, theirs = (resampled_distances(x, truth, draws, seed) for x in (a, b))
-    return {name: Comparison.of(ours[name][0] - theirs[name][0],
-                                ours[name][1] - theirs[name][1], "lower") for name in ours}
+    return {name: comparison(ours[name][0] - theirs[name][0], ours[name][1] - theirs[name][1],
+                             "lower") for name in ours}
 
 
-def compare_paired(a, b, better, truth=None, draws=DRAWS, seed=0):
-    """Paired bootstrap over clips of two models' per-clip values -> `Comparison`.
-
-    a, b: one value per clip in the same order; clips where one is None do not count. better: as
-    in DEFINITIONS; for "close to truth" what is compared is the distance from the truth's own
-    values: lower is better. UserError where nothing can be compared.
-    """
-    truth = truth if better == "close to truth" else [0.0] * len(a)
-    if not len(a) == len(b) == len(truth):
-        raise UserError(f"A comparison needs the same clips on both sides, not {len(a)} values "
-                        f"and {len(b)} (truth: {len(truth)}).")
-    rows = [row for row in zip(a, b, truth) if None not in row]
+def compare_paired(a, b, truth, better, draws=DRAWS, seed=0):
+    """The `comparison` of two models' values, one a clip or None, in pairs; None without a pair.
+    For what is better "close to truth" the distances from the truth's own values are compared."""
+    near = better == "close to truth"
+    rows = [row for row in zip(a, b, truth if near else [0.0] * len(a), strict=True)
+            if None not in row]
     if not rows:
-        raise UserError("No clip has this number for both models; compare another one.")
+        return None
     x, y, t = torch.tensor(rows, dtype=torch.float64).T
-    if better == "close to truth":
-        x, y = (x - t).abs(), (y - t).abs()
-    gap = x - y
-    return Comparison.of(gap.mean().item(), gap[draw_clips(len(gap), draws, seed)].mean(1), better)
-
-
-# Rows of tables.
+    gap = (x - t).abs() - (y - t).abs() if near else x - y
+    return comparison(gap.mean().item(), gap[draw_clips(len(gap), draws, seed)].mean(1), better)
 
 
 def judged_row(name, rows, features, truth):
@@ -238,16 +191,13 @@ def judged_row(name, rows, features, truth):
 
 
 def compare_judged(name, ours, theirs, truth):
-    """Is A better than B? One row a number: difference A - B, its 95 % interval, and the share of
-    bootstrap draws in which A is better. ours, theirs, truth: `Judged` of the same clips."""
+    """A row for each number of COMPARED; ours, theirs, truth: `Judged` of the same clips."""
     found = compare_distances(ours.features, theirs.features, truth.features)
     for key in COMPARED:
-        columns = [[row.get(key) for row in judged.rows] for judged in (ours, theirs, truth)]
-        if key not in found and any(None not in pair for pair in zip(*columns)):
-            found[key] = compare_paired(*columns[:2], DEFINITIONS[key].better, columns[2])
-    return [{"comparison": name, "number": key, "difference": round(found[key].difference, 4),
-             "95%": [round(found[key].low, 4), round(found[key].high, 4)],
-             "superiority": round(found[key].superiority, 4)} for key in COMPARED if key in found]
+        if key not in found:
+            columns = ([row.get(key) for row in judged.rows] for judged in (ours, theirs, truth))
+            found[key] = compare_paired(*columns, DEFINITIONS[key].better)
+    return [{"comparison": name, "number": key} | found[key] for key in COMPARED if found[key]]
 
 
 def rows_by_block(name, notes, features, truth):
@@ -276,15 +226,12 @@ def evaluation_text(facts):
             span = f"  [{edges[0]:.3f}, {edges[1]:.3f}]" if edges else ""
             others = "".join(f", {what} {of[key]:.3f}" for what, of in
                              (("codec", ceiling), ("floor", floor)) if key in of)
-            better = better if better == "close to truth" else f"{better} is better"
-            lines.append(f"{key:18} {row[key]:9.3f}{span}  {unit}, {better}{others}")
+            lines.append(f"{key:18} {row[key]:9.3f}{span}  {unit}, {better} is better{others}")
     cost = facts["cost"]
+    flops = cost["flops_per_frame"]
     lines.append(f"cost: {cost['evaluations_per_clip']:.0f} evaluations a clip, "
                  f"{cost['seconds_per_frame'] * 1000:.1f} ms a frame"
-                 + (f", {cost['flops_per_frame'] / 1e9:.2f} GFLOP a frame"
-                    if cost["flops_per_frame"] else "")
-                 + (f", {cost['peak_memory_mib']:.0f} MiB at most"
-                    if cost["peak_memory_mib"] else ""))
+                 + (f", {flops / 1e9:.2f} GFLOP a frame" if flops else ""))
     return "\n".join(lines)
 
 

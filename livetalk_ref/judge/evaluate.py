@@ -29,20 +29,19 @@ from livetalk_ref.judge import benchmarks
 from livetalk_ref.judge.benchmarks import Benchmark, noise_seed
 from livetalk_ref.judge.cost import Stopwatch, count_flops, counted_passes
 from livetalk_ref.judge.distances import judged_row
-from livetalk_ref.judge.lips import sync
+from livetalk_ref.judge.lips import lip_numbers
 from livetalk_ref.judge.metrics import Truth, clip_numbers, expression_right
 from livetalk_ref.rollout import rollout, split
 from livetalk_ref.runs import read, save
 from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key
-from livetalk_ref.world.state import SIZE
 
 JUDGES = 1      # raise it when code changes what the judges say: it names what is kept of them
+# What judges that read frames add to a clip's row: {field of `Judges`: (checkpoint, columns)},
+# columns(net, frames, samples) -> {name in DEFINITIONS: value}.
+FRAME_JUDGES = {"syncnet": ("sync", lip_numbers)}
 BATCH = 16
 LONG = 21 * BLOCK                               # latent frames of a long clip: 15.6 s
 LONG_WINDOWS = 1 + ceil((LONG - WINDOW) / FRESH)            # of a teacher, which cover them
-
-
-# Making clips.
 
 
 def batched(bench, batch, seed):
@@ -57,10 +56,8 @@ def batched(bench, batch, seed):
 @torch.no_grad()
 def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1, batch=BATCH,
                          watch=None):
-    """Latents (batch, 21 .., C, h, w) of a teacher: one window behind the end of another.
-
-    watch is called with every `flow.Step` of the sampler.
-    """
+    """Latents (batch, 21 .., C, h, w) of a teacher: one window behind the end of another; watch is
+    called with every `flow.Step`."""
     for some, dice in batched(bench, batch, seed):
         made = some.latents[:, :1].float()
         for index in range(windows):
@@ -77,10 +74,8 @@ def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1,
 @torch.no_grad()
 def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, watch=None, exit=None,
                          steps=STUDENT_STEPS):
-    """Latents (batch, frames, C, h, w) of a student: block after block behind its cache.
-
-    watch is called with every `rollout.Block`.
-    """
+    """Latents (batch, frames, C, h, w) of a student: block after block behind its cache; watch is
+    called with every `rollout.Block`."""
     for some, dice in batched(bench, batch, seed):
         conds = list(split(trim(some.window(0, 1, frames)[1])))
         made = []
@@ -116,16 +111,15 @@ def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=Non
     for an unknown model, and for steps or guidance where none are taken.
     """
     if model in WITHOUT_MODEL:
-        refuse_options(f"the maker '{model}'", steps, guidance)
+        refuse_options(f"The maker '{model}'", steps, guidance)
         return ClipMaker(name or model, WITHOUT_MODEL[model])
     avatar = loading.load(str(model))
     steps, guidance = settle(avatar, steps, guidance)
     settings = {"steps": steps, "text_guidance": guidance.text, "audio_guidance": guidance.audio}
+    windows = 1 if frames == WINDOW else LONG_WINDOWS
+    ticks = frames // BLOCK if avatar.is_student else steps * windows
     if avatar.is_student:
-        settings["block"], ticks = BLOCK, frames // BLOCK
-    else:
-        windows = 1 if frames == WINDOW else LONG_WINDOWS
-        ticks = steps * windows
+        settings["block"] = BLOCK
 
     def films(bench, batch, watch):
         made = make_student_latents(avatar.model, bench, seed, frames, batch, watch, exit, steps) \
@@ -139,23 +133,17 @@ def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=Non
 
 def find_video_maker(folder, name, count, steps=None, guidance=None):
     """The `ClipMaker` of the clips of a benchmark that another program wrote into a folder.
-
-    UserError as `benchmarks.find_videos`, and for steps or guidance.
-    """
-    refuse_options("a folder of videos", steps, guidance)
+    UserError as `benchmarks.find_videos`, and for steps or guidance."""
+    refuse_options("A folder of videos", steps, guidance)
     paths = benchmarks.find_videos(folder, name, count)
     return ClipMaker(f"videos in {folder}",
                      lambda bench, batch, watch: benchmarks.read_videos(paths))
 
 
 def refuse_options(what, steps, guidance):
-    """Only a DiT takes these."""
+    """UserError for what only a DiT takes."""
     if steps or guidance:
-        raise UserError(f"{what[0].upper()}{what[1:]} takes no steps and no guidance; leave them "
-                        f"out.")
-
-
-# Judging them.
+        raise UserError(f"{what} takes no steps and no guidance; leave them out.")
 
 
 @dataclass
@@ -170,22 +158,23 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judges:
-    """The face reader, and the SyncNet where there is one."""
+    """The face reader, and the networks of FRAME_JUDGES, None where there is none."""
 
     reader: torch.nn.Module
-    syncnet: torch.nn.Module | None
+    syncnet: torch.nn.Module | None = None
 
     @staticmethod
     def load():
         """The shipped judges."""
-        there = (loading.CHECKPOINTS / "sync.safetensors").is_file()
-        return Judges(loading.load_module("reader"), loading.load_module("sync") if there else None)
+        return Judges(loading.load_module("reader"), **{
+            judge: loading.load_module(name) for judge, (name, _) in FRAME_JUDGES.items()
+            if (loading.CHECKPOINTS / f"{name}.safetensors").is_file()})
 
     def key(self, *makers, facts=""):
         """Ten hex digits that change with `JUDGES`, with facts, and with the weights of the
         judges and of `makers`, modules whose work is judged."""
         digest = hashlib.sha256(f"judges {JUDGES}{facts}".encode())
-        for module in filter(None, (self.reader, self.syncnet, *makers)):
+        for module in filter(None, (*vars(self).values(), *makers)):
             for name, value in sorted(module.state_dict().items()):
                 digest.update(name.encode() + value.half().cpu().numpy().tobytes())
         return digest.hexdigest()[:10]
@@ -196,24 +185,20 @@ class Judges:
         the `Reading`."""
         reading = self.reader.read(frames)
         row = clip_numbers(frames, reading, truth)
-        if self.syncnet is not None:
-            heard = sync(self.syncnet, frames, samples)
-            row |= {"Sync-C": heard.confidence, "Sync-D": heard.distance,
-                    "Sync offset": heard.offset}
+        for judge, (_, columns) in FRAME_JUDGES.items():
+            if (net := getattr(self, judge)) is not None:
+                row |= columns(net, frames, samples)
         return row, reading
 
     def judge(self, films, bench, truths, watch=None, note=None):
-        """Judge films, an iterable of the frames of every clip of a `Benchmark`: `Judged`.
-
-        Lips are judged by the clean sound, whatever the models heard. note(frames, reading, i)
-        says what else is kept of a clip.
-        """
+        """Judge the frames of every clip of a `Benchmark`, lips by the clean sound: `Judged`.
+        note(frames, reading, i) says what else is kept of a clip."""
         judged, d = Judged([], [], []), bench.data
         for i, frames in enumerate(films):
             frames = frames[:d.state.shape[1]]
             row, reading = self.numbers(frames, bench.samples[i], truths[i])
-            row["expression right"] = expression_right(reading, d.prompts[i], d.starts[i].tolist())
-            judged.rows.append(row)
+            right = expression_right(reading, d.prompts[i], d.starts[i].tolist())
+            judged.rows.append(row | {"expression right": right})
             judged.features.append(reading.features)
             judged.notes.append(note and note(frames, reading, i))
             if watch:
@@ -244,11 +229,9 @@ class JudgedTruth:
 
     def save(self, path):
         """Write all but the states to one safetensors file."""
-        still = [torch.zeros(SIZE, SIZE).bool() if t.still is None else t.still
-                 for t in self.truths]
         save(path, {"moves": torch.stack([t.moves for t in self.truths]),
-                    "still": torch.stack(still), "rendered": self.rendered.features,
-                    "coded": self.coded.features, "second": self.second},
+                    "still": torch.stack([t.still for t in self.truths]), "second": self.second,
+                    "rendered": self.rendered.features, "coded": self.coded.features},
              rendered=self.rendered.rows, coded=self.coded.rows,
              codec=[t.codec for t in self.truths])
 
@@ -256,10 +239,9 @@ class JudgedTruth:
     def load(path, states):
         """Read what `save` wrote; states (N, T, S)."""
         t, facts = read(path)
-        truths = [Truth(state.float(), moves, None if codec is None else still, codec) for
-                  state, moves, still, codec in zip(states, t["moves"], t["still"], facts["codec"])]
-        return JudgedTruth(truths, Judged(facts["rendered"], t["rendered"]),
-                           Judged(facts["coded"], t["coded"]), t["second"])
+        truths = zip(states.float(), t["moves"], t["still"], facts["codec"])
+        rendered, coded = (Judged(facts[kind], t[kind]) for kind in ("rendered", "coded"))
+        return JudgedTruth([Truth(*one) for one in truths], rendered, coded, t["second"])
 
 
 @dataclass(frozen=True)
@@ -309,22 +291,16 @@ def judge_clips(made, ground, note=None):
     with Progress(f"{made.name} on {bench.name}: step", total) as progress, counter as seen:
         films = clock.time_each(made.films(ground.given, BATCH, progress))
         judged = ground.judges.judge(films, bench, ground.truth.truths, progress, note)
-    made_frames = bench.data.state.shape[1] - 1                         # frame 0 is given
-    cost = {"evaluations_per_clip": sum(seen) / len(bench), "flops_per_frame": None,
-            "seconds": clock.seconds, "seconds_per_frame": clock.seconds / len(bench) / made_frames,
-            "peak_memory_mib": clock.peak_mib, "threads": torch.get_num_threads()}
-    if made.model:
-        once = count_flops(lambda: next(made.films(ground.given, 1, None)))
-        cost |= {"flops_per_frame": once / made_frames, "batch": BATCH}
-    return judged, cost
+    frames = bench.data.state.shape[1] - 1                              # frame 0 is given
+    flops = count_flops(lambda: next(made.films(ground.given, 1, None))) if made.model else None
+    return judged, {"evaluations_per_clip": sum(seen) / len(bench), "seconds": clock.seconds,
+                    "seconds_per_frame": clock.seconds / len(bench) / frames,
+                    "flops_per_frame": flops and flops / frames}
 
 
 def evaluate_maker(made, ground, seed=0, command="", note=None):
-    """All figures of a maker: a dict as in data/results, and the `Judged` clips for comparisons.
-
-    Rows: the maker, and the ground's references. All but `cost`, date and hardware is the same
-    when done again.
-    """
+    """All figures of a maker: a dict as in data/results, whose rows are the maker's and the
+    ground's references, and the `Judged` clips for comparisons."""
     judged, cost = judge_clips(made, ground, note)
     truth = ground.truth.rendered.features
     rows = [judged_row(made.name, judged.rows, judged.features, truth), *ground.references]

@@ -25,6 +25,12 @@ class SyncReading:
     curve: torch.Tensor | None = None   # (31,) mean distance at offsets -15 .. 15
 
 
+def lip_numbers(net, frames, samples):
+    """The columns of a clip, as `sync` finds them: {name in DEFINITIONS: value}."""
+    found = sync(net, frames, samples)
+    return {"Sync-C": found.confidence, "Sync-D": found.distance, "Sync offset": found.offset}
+
+
 def sync(net, frames, samples):
     """How well the lips of frames (T, 3, 96, 96) go with samples (1000 T,): a `SyncReading`.
 

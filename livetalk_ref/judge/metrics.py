@@ -42,20 +42,18 @@ class Definition(NamedTuple):
     meaning: str
 
 
-_FEATURES = "32 features that our face reader takes from a frame"
-_COURSE = "mean, spread and step size of the reader's 10 strongest features in a clip"
-
 DEFINITIONS = {name: Definition(*row) for name, row in {
     # does the mouth follow the sound, the face the prompt?
     "open correlation": ("r", "higher", "Correlation of the mouth opening that the reader sees "
                          "with the true one; clips in which nobody speaks have none."),
-    "width correlation": ("r", "higher", "The same of the mouth's width."),
+    "width correlation": ("r", "higher", "Correlation of the mouth width that the reader "
+                          "sees with the true one."),
     "Sync-C": ("distance", "higher", "SyncNet's confidence: the median over offsets of -15 .. 15 "
                "frames of the distance between sound and lips, minus its minimum."),
     "Sync-D": ("distance", "lower", "SyncNet's distance between sound and lips at the best "
                "offset."),
-    "Sync offset": ("frames", "close to truth", "The offset at which sound and lips are nearest; "
-                    "positive means late lips."),
+    "Sync offset": ("frames", "close to truth", "The offset at which SyncNet's distance is "
+                    "smallest; positive means late lips."),
     "expression right": ("share", "higher", "Prompts whose expression most frames show from 16 "
                          "frames after the prompt on."),
     # is it still this person?
@@ -65,16 +63,15 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
                        "the line through all frames."),
     # do the pictures hold?
     "sharpness": ("1/255", "close to truth", "Mean absolute difference of neighbouring pixels."),
-    "motion": ("1/255", "close to truth", "Mean absolute difference of a pixel from frame to "
-               "frame."),
+    "motion": ("1/255", "close to truth", "Mean absolute difference of a pixel from frame "
+               "to frame."),
     "colour drift": ("1/255", "lower", "How far the mean colour of places that never move in the "
                      "truth has gone from the reference's in the clip's second half."),
     "colour jump": ("1/255", "lower", "The largest change of colour from one frame to the next "
                     "that most still places share."),
-    "unrest": ("1/255", "lower", "Usual change from frame to frame of places that never move in "
-               "the truth."),
-    "flicker": ("times the codec's", "lower", "Temporal high-frequency energy of places that never "
-                "move in the truth, relative to that of the truth through the codec."),
+    "unrest": ("1/255", "lower", "Usual change from frame to frame of still places."),
+    "flicker": ("times the codec's", "lower", "Temporal high-frequency energy of still places, "
+                "relative to that of the truth through the codec."),
     "black frames": ("share", "lower", "Frames with a mean under 5 % of white."),
     "exposure collapse": ("stops", "lower", "Mean distance of a frame's brightness from the "
                           "reference's; a stop is half or twice as bright."),
@@ -83,14 +80,15 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
                     "truth moves."),
     # sets of clips
     "frechet": ("squared features", "lower", "Fréchet distance to the truth as it is rendered, of "
-                f"the {_FEATURES}; the truth through the codec, which no model of its latents can "
-                "beat, stands beside it; no FID."),
-    "kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth of the "
-               f"{_FEATURES}, with the cubic kernel; no KID."),
-    "clip frechet": ("squared deviations", "lower", f"Fréchet distance to the truth of {_COURSE}, "
-                     "in standard deviations of the truth; no FVD."),
-    "clip kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth of "
-                    f"{_COURSE}, in standard deviations of the truth."),
+                "32 features that our face reader takes from a frame; the truth through the codec, "
+                "which no model of its latents can beat, stands beside it; no FID."),
+    "kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth of these "
+               "features, with the cubic kernel; no KID."),
+    "clip frechet": ("squared deviations", "lower", "Fréchet distance to the truth of mean, spread "
+                     "and step size of the reader's 10 strongest features in a clip, in standard "
+                     "deviations of the truth; no FVD."),
+    "clip kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth "
+                    "of these statistics, with the cubic kernel."),
     "diversity": ("features", "close to truth", "Mean distance, frame by frame in the reader's "
                   "features, between clips of one condition and different seeds."),
 }.items()}
@@ -98,17 +96,16 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
 ORIGINALS = {           # of weights that do not ship, see distances.py
     "FID": Definition("squared features", "lower", "Fréchet distance of your Inception's features "
                       "of frames to those of the truth."),
-    "FVD": Definition("squared features", "lower", "The same of your I3D's features of clips."),
+    "FVD": Definition("squared features", "lower", "Fréchet distance of your I3D's features of "
+                      "clips to those of the truth."),
 }
 
 
-def definitions_table(names=tuple(DEFINITIONS)):
-    """The definitions as a markdown table. UserError for a number that is not defined."""
-    unknown = [name for name in names if name not in DEFINITIONS]
-    if unknown:
-        raise UserError(f"There is no number '{unknown[0]}'; there are {', '.join(DEFINITIONS)}.")
+def definitions_table():
+    """The definitions as a markdown table."""
     lines = ["| number | unit | better | what it is |", "|---|---|---|---|"]
-    return "\n".join(lines + [f"| {name} | {' | '.join(DEFINITIONS[name])} |" for name in names])
+    return "\n".join(lines + [f"| {name} | {' | '.join(row)} |" for name, row in
+                              DEFINITIONS.items()])
 
 
 @dataclass(frozen=True)
@@ -117,16 +114,16 @@ class Truth:
 
     state: torch.Tensor         # (T, S)
     moves: torch.Tensor         # (T - 4,) see `movement`
-    still: torch.Tensor | None  # (H, W) bool: where nothing ever moves; None: hardly anywhere
-    codec: float | None         # `restlessness` of the truth through the codec there
+    still: torch.Tensor         # (H, W) bool: where nothing ever moves
+    codec: float | None         # `restlessness` of the truth through the codec there, None where
+                                # too few places are still
 
     @staticmethod
     def of(state, frames, coded):
         """From state (T, S), rendered frames and the same through the codec, (T, 3, H, W)."""
-        still, moves = still_places(frames), movement(frames)
-        if still.float().mean() < FEW:
-            return Truth(state.float(), moves, None, None)
-        return Truth(state.float(), moves, still, restlessness(coded, still))
+        still = still_places(frames)
+        codec = None if still.float().mean() < FEW else restlessness(coded, still)
+        return Truth(state.float(), movement(frames), still, codec)
 
 
 def clip_numbers(frames, reading, truth):
@@ -147,19 +144,20 @@ def picture_numbers(frames, truth):
     """What the pictures themselves say beside a `Truth`."""
     row = {"sharpness": sharpness(frames[START:]),
            "motion": change(frames[START:]).mean().item(),
-           "black frames": black_frames(frames), "exposure collapse": exposure_collapse(frames),
+           "black frames": (brightness(frames) < BLACK).float().mean().item(),
+           "exposure collapse": exposure(frames).mean().item(),
            "freeze rate": freeze_rate(movement(frames), truth.moves)}
     names = ("colour drift", "colour jump", "unrest", "flicker")
-    if truth.still is None:
+    if truth.codec is None:
         return row | dict.fromkeys(names)
-    values = (colour_drift(frames, truth.still), colour_jump(frames, truth.still),
-              unrest(frames, truth.still),
-              restlessness(frames, truth.still) / max(truth.codec, CALMEST))
+    still = truth.still
+    values = (colour_drift(frames, still), colour_jump(frames, still), unrest(frames, still),
+              restlessness(frames, still) / max(truth.codec, CALMEST))
     return row | dict(zip(names, values))
 
 
 def correlation(a, b):
-    """Pearson correlation of two tracks (T,); higher is better, 1 at most."""
+    """Pearson correlation of two tracks (T,)."""
     a, b = a - a.mean(), b - b.mean()
     return (a @ b / (a.norm() * b.norm() + 1e-9)).item()
 
@@ -178,7 +176,7 @@ def drift(track):
 
 
 def sharpness(frames):
-    """Mean absolute difference of neighbouring pixels, in 1/255; close to truth's is best."""
+    """Mean absolute difference of neighbouring pixels, in 1/255."""
     x = frames.float() * LEVELS
     return (x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()).item()
 
@@ -189,35 +187,23 @@ def change(frames, lag=1):
 
 
 def movement(frames):
-    """How much frames 4 .. T - 1 differ from the frame before or four before, the less of both.
-
-    Latents that stand still are decoded to the same four frames over and over. (T - 4,)
-    """
+    """How much frames 4 .. T - 1 differ from the one before or four before, the less of both: a
+    standing latent is decoded to the same four frames over and over. (T - 4,)"""
     return torch.minimum(change(frames)[GROUP - 1:], change(frames, GROUP))
 
 
 def freeze_rate(moves, truth):
-    """Share of held frames among those in which the truth moves; lower is better.
-
-    moves, truth (T - 4,): the `movement` of a clip and of its truth.
-    """
+    """Share of held frames among those in which the truth moves, from both `movement`s (T - 4,)."""
     least = HELD * truth.median()
     moving = truth > least
     return (moves[moving] < least).float().mean().item() if moving.any() else None
 
 
-def black_frames(frames):
-    """Share of frames with a mean under 5 % of white; lower is better."""
-    return (brightness(frames) < BLACK).float().mean().item()
-
-
-def exposure_collapse(frames):
-    """How far frames' brightness is from the reference's, in stops; lower is better.
-
-    One stop is half or twice as bright; black is seven stops or so away.
-    """
+def exposure(frames):
+    """How far every frame's brightness is from the reference's, (T,) in stops: one stop is half or
+    twice as bright, black is seven or so away."""
     level = (brightness(frames) + 1 / 255).log2()                       # (T,)
-    return (level - level[0]).abs().mean().item()
+    return (level - level[0]).abs()
 
 
 def brightness(frames):
@@ -232,11 +218,8 @@ def still_places(frames, tolerance=0.5):
 
 
 def colour_drift(frames, still):
-    """How far the colour of still places (H, W) has gone from the reference's, in 1/255.
-
-    The usual colours of the clip's second half, so that a passing hand does not count, and their
-    mean over all places, so that lost detail does not.
-    """
+    """How far the colour of still places (H, W) has gone from the reference's, in 1/255."""
+    # Usual colours, for a passing hand does not count; their mean, for lost detail does not.
     late = frames[len(frames) // 2:].float().median(dim=0).values       # (3, H, W)
     return (late - frames[0])[:, still].mean(1).norm().item() * LEVELS
 
@@ -248,21 +231,15 @@ def colour_jump(frames, still):
 
 
 def unrest(frames, still):
-    """Typical flicker of still places, in 1/255; lower is better.
-
-    frames (T, 3, H, W), still (H, W) bool. The median over time of each pixel's change from
-    frame to frame, so that a hand passing by does not count, averaged over the still places.
-    """
+    """The median over time of each still pixel's change from frame to frame, in 1/255, averaged
+    over the still places: a hand passing by does not count. frames (T, 3, H, W), still (H, W)."""
     change = frames[1:].float().diff(dim=0).abs().mean(1) * LEVELS       # (T - 2, H, W)
     return change.median(dim=0).values[still].mean().item()
 
 
 def restlessness(frames, still):
-    """Temporal high-frequency energy of still places, in (1/255)^2.
-
-    A frame's difference from the mean of its neighbours, squared: over all time, so that one
-    jump counts as well, and at the median place, so that a passing hand does not.
-    """
+    """Temporal high-frequency energy of still places, in (1/255)^2: a frame's difference from the
+    mean of its neighbours, squared, over all time (one jump counts) at the median place."""
     x = frames.float()[:, :, still] * LEVELS                             # (T, 3, P)
     high = x[1:-1] - (x[:-2] + x[2:]) / 2
     return high.square().mean((0, 1)).median().item()
@@ -287,31 +264,21 @@ def block_frames(block):
 
 @torch.inference_mode()
 def block_numbers(frames, reading, state=None):
-    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S).
-
-    A student makes every block behind those before, so its errors may feed on each other. Without
-    a true state there is no "mouth error".
-    """
-    alike = reading.identity @ reading.identity[0]                       # (T,)
-    level = (brightness(frames) + 1 / 255).log2()
-    mouth = reading.column("mouth_open")
-    wrong = None if state is None else (mouth - state[:, COL["mouth_open"]].float()).abs()
-    rows = []
-    for block in range(count_blocks(len(frames))):
-        part = block_frames(block)
-        rows.append({"sharpness": sharpness(frames[part]),
-                     "motion": change(frames[part]).mean().item(),
-                     "identity cosine": alike[part].mean().item(),
-                     "exposure": (level[part] - level[0]).abs().mean().item()}
-                    | ({} if wrong is None else {"mouth error": wrong[part].mean().item()}))
-    return rows
+    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S),
+    without which there is no "mouth error"."""
+    tracks = {"identity cosine": reading.identity @ reading.identity[0],
+              "exposure": exposure(frames)}                             # (T,) each
+    if state is not None:
+        truth = state[:, COL["mouth_open"]].float()
+        tracks["mouth error"] = (reading.column("mouth_open") - truth).abs()
+    return [{"sharpness": sharpness(frames[part]), "motion": change(frames[part]).mean().item()}
+            | {name: track[part].mean().item() for name, track in tracks.items()}
+            for part in map(block_frames, range(count_blocks(len(frames))))]
 
 
 def loudness(samples, frames):
-    """(T,) log10 of the RMS around every video frame i, at the sample 1000 i.
-
-    The window is two frames wide, so that single glottal pulses do not count.
-    """
+    """(T,) log10 of the RMS around every video frame i, at the sample 1000 i, in a window of two
+    frames, so that single glottal pulses do not count."""
     behind, count = SAMPLES_PER_FRAME, (frames + 1) * SAMPLES_PER_FRAME
     padded = F.pad(samples[:count - behind], (behind, count))[:count]
     windows = padded.unfold(0, 2 * SAMPLES_PER_FRAME, SAMPLES_PER_FRAME)      # (T, 2000)
@@ -321,11 +288,8 @@ def loudness(samples, frames):
 
 
 def lagged_correlation(mouth, track):
-    """{"r": as it is, "best": the highest, "lag": where, "lags": all} of two tracks (T,).
-
-    The mouth is taken 4 frames early .. 4 late; every lag is judged on the same moments of the
-    track, the first 4 frames, which are the reference's, not among them.
-    """
+    """{"r": as it is, "best": the highest, "lag": where, "lags": all} of two tracks (T,)."""
+    # Every lag on the same moments of the track, without the first 4 frames, the reference's.
     edge = max(LAGS)
     inside = track[edge:len(track) - edge]
     lags = {lag: round(correlation(mouth[edge + lag:edge + lag + len(inside)], inside), 4)

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from dataclasses import replace
+from itertools import takewhile
 from queue import SimpleQueue
 from threading import Thread
 
@@ -18,7 +19,7 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Dialogue, Error, Onset, Said, Span, State, Turn
-from livetalk_ref.live.performer import Performer
+from livetalk_ref.live.performer import Opening, Performer
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.stream import sound
 from livetalk_ref.world.prompts import keep_known_words
@@ -37,8 +38,8 @@ def told(error):
 class Conversation:
     """One dialogue with one avatar, whose picture is (3, H, W) in [-1, 1].
 
-    listen, think, speak: see __init__.py; without listen, text is all there is. show(event) is
-    called from any thread and must not wait; without it, iterate over `events()`:
+    listen (or None), think, speak: see __init__.py. show(event) is called from any thread and
+    must not wait; without it, iterate over `events()`:
 
         talk.ask("What is a block?")        # or talk.hear(samples), from a microphone
         for event in talk.events():         # of events.py; ends behind talk.close() or an `Error`
@@ -46,14 +47,12 @@ class Conversation:
     """
 
     def __init__(self, avatar, picture, listen, think, speak, show=None):
-        self.avatar = avatar
-        self.listen, self.think, self.speak = listen, think, speak
+        self.avatar, self.listen, self.think, self.speak = avatar, listen, think, speak
         self.sounds, self.turns, self.queue = SimpleQueue(), SimpleQueue(), SimpleQueue()
         self.performer = Performer(avatar, picture, LISTENING, show or self.queue.put)
         self.lock, self.spans = self.performer.lock, self.performer.spans
-        self.emit = self.performer.emit
-        self.wanted = 0                     # the number of the turn whose answer is wanted
-        self.answering = False
+        self.emit, self.played = self.performer.emit, self.performer.played
+        self.wanted, self.answering = 0, False  # the number of the turn whose answer is wanted
         self.emit(State("listening"))
         work = [self.performer.run, self.answer_turns, *([self.hear_turns] if listen else [])]
         self.threads = [Thread(target=self.guard, args=(run,), daemon=True) for run in work]
@@ -66,10 +65,6 @@ class Conversation:
         """Iterate over the events, to the end of the conversation."""
         return iter(self.queue.get, None)
 
-    def played(self, sample):
-        """Set the listener's clock: this sample has been heard. Who never tells gets no more."""
-        self.performer.played(sample)
-
     def hear(self, samples):
         """Take sound of the microphone, (n,) floats in [-1, 1], 16 kHz."""
         if self.listen:
@@ -77,7 +72,8 @@ class Conversation:
 
     def ask(self, text):
         """Take a typed question; it interrupts an answer. UserError if it is empty."""
-        text, now = " ".join(text.split()), time.monotonic()
+        now = time.monotonic()
+        text = " ".join(text.encode(errors="ignore").decode().split())  # without half an emoji
         if not text:
             raise UserError("Type a question first.")
         self.enter(Turn(text, now, now))
@@ -98,7 +94,7 @@ class Conversation:
     @property
     def said(self):
         """The dialogue so far, [("user" | "avatar", text)], without what nobody has heard."""
-        return [line for _, line in self.performer.said]
+        return [(line.role, line.text) for line in self.performer.said]
 
     def close(self, wait=True):
         """Stop everything, and wait for the threads to end."""
@@ -108,6 +104,11 @@ class Conversation:
         for thread in self.threads if wait else ():
             thread.join()
 
+    def fail(self, error):
+        """End all with one sentence."""
+        self.emit(Error(told(error)))
+        self.close(wait=False)
+
     # The threads.
 
     def guard(self, run):
@@ -116,14 +117,10 @@ class Conversation:
         except BaseException as error:
             self.fail(error)
 
-    def fail(self, error):
-        """End all with one sentence."""
-        self.emit(Error(told(error)))
-        self.close(wait=False)
-
     def hear_turns(self):
-        """Listen; whatever is heard interrupts."""
-        for heard in self.listen(iter(self.sounds.get, None)):
+        """Listen; whatever is heard interrupts. What still waits at the end is not heard."""
+        sounds = iter(self.sounds.get, None)
+        for heard in self.listen(takewhile(lambda _: not self.performer.closed, sounds)):
             if isinstance(heard, Onset):
                 self.interrupt()
             else:
@@ -136,12 +133,12 @@ class Conversation:
             self.turns.put((self.wanted, turn))
 
     def answer_turns(self):
-        """Answer turn after turn."""
         for number, turn in iter(self.turns.get, None):
             dialogue = self.begin(number, turn)
             self.spans.append(Span("user", "end of turn", turn.voiced, turn.ended))
             try:
-                self.answer(number, dialogue, {"end of turn": turn.ended - turn.voiced})
+                if number == self.wanted:
+                    self.answer(number, dialogue)
             except Exception as error:      # of a thinker or talker: this answer is lost
                 self.emit(Error(told(error), fatal=False))
             self.answering = False
@@ -153,22 +150,23 @@ class Conversation:
             performer = self.performer      # it may have to go back first
             self.lock.wait_for(lambda: performer.closed or not performer.back)
             self.answering, now = True, performer.position
-            performer.said.append((-1, ("user", turn.text)))
             source = "typed" if turn.samples is None else "voice"
-            self.emit(Said("user", turn.text, source, now))
+            performer.said.append(Said("user", turn.text, source, now))
+            self.emit(performer.said[-1])
             if number == self.wanted:
                 self.emit(State("thinking", max(now, performer.cut)))
             return Dialogue(tuple(self.said[-MEMORY:]), turn)
 
-    def answer(self, number, dialogue, parts):
+    def answer(self, number, dialogue):
         """Think, and queue the answer's sound sentence by sentence, as it comes."""
-        opened = False
-        for sentence in self.sentences(number, dialogue, parts):
-            samples = self.spoken(sentence, parts)
+        opening = Opening(dialogue.turn.voiced)
+        opening.mark("end of turn", dialogue.turn.ended)
+        for sentence in self.sentences(number, dialogue, opening):
+            samples, first = self.spoken(sentence), "speech" not in opening.parts
+            opening.mark("speech")
             with self.lock:
-                if number == self.wanted and not opened:
-                    self.performer.open(State("speaking"), dialogue.turn.voiced, parts)
-                    opened = True
+                if number == self.wanted and first:
+                    self.performer.open(State("speaking"), opening)
                 self.deliver(number, Said("avatar", sentence.text, sentence.source), samples,
                              sentence.prompt)
 
@@ -178,29 +176,28 @@ class Conversation:
             if number == self.wanted:
                 self.performer.say(*speech)
 
-    def sentences(self, number, dialogue, parts):
+    def sentences(self, number, dialogue, opening):
         """The thinker's sentences; it takes its steps when the performer can spare the time."""
-        made, count, thought = iter(self.think(dialogue)), 0, 0.0
-        began = start = time.monotonic()
-        while number == self.wanted and not self.performer.closed:
-            step = time.monotonic()
-            sentence = next(made, False)
+        count, thought = 0, 0.0
+        start = step = time.monotonic()
+        for sentence in self.think(dialogue):
             now = time.monotonic()
-            if sentence is False:
-                return
             if sentence != "":
-                parts.setdefault("first token", now - began)
-            if not sentence:
+                opening.mark("first token")
+            if sentence:
+                opening.mark("first sentence")
+                self.spans.append(Span("think", sentence.source, start, now))
+                yield replace(sentence, prompt=self.known(sentence.prompt))
+                start = time.monotonic()
+            else:
                 if sentence is None:
                     count, thought = count + 1, thought + now - step
                     self.performer.tokens_per_s = count / max(thought, 1e-6)
                 self.spans.append(Span("think", "reads" if sentence == "" else "step", step, now))
                 self.performer.spare()
-                continue
-            parts.setdefault("first sentence", now - began - parts["first token"])
-            self.spans.append(Span("think", sentence.source, start, now))
-            yield replace(sentence, prompt=self.known(sentence.prompt))
-            start = time.monotonic()
+            if number != self.wanted or self.performer.closed:
+                return
+            step = time.monotonic()
 
     def known(self, prompt):
         """A prompt that the avatar can read, for a thinker or a user may write anything."""
@@ -209,16 +206,14 @@ class Conversation:
             return prompt
         except UserError:
             known = keep_known_words(prompt)[0] or LISTENING
-            self.emit(Error(f"The avatar does not know all words of '{prompt}' and goes on with "
-                            f"'{known}'; the words that it knows are listed under the prompt.",
-                            fatal=False))
+            sentence = (f"The avatar does not know all words of '{prompt}' and goes on with "
+                        f"'{known}'; the words that it knows are listed under the prompt.")
+            self.emit(Error(sentence, fatal=False))
             return known
 
-    def spoken(self, sentence, parts):
+    def spoken(self, sentence):
         """The talker's sound of a sentence (n,): whole, for silence within words would be heard."""
         start = time.monotonic()
         chunks = [torch.as_tensor(chunk) for chunk in self.speak(sentence)]
-        now = time.monotonic()
-        parts.setdefault("speech", now - start)
-        self.spans.append(Span("speak", sentence.text, start, now))
+        self.spans.append(Span("speak", sentence.text, start, time.monotonic()))
         return sound(torch.cat([torch.zeros(0), *chunks]))

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-EMOTIONS = ("neutral", "happy", "sad", "angry", "surprised")
 RETRIEVAL, LANGUAGE_MODEL = "retrieval", "language model"
 
-
-# What goes in.
 
 @dataclass(frozen=True)
 class Onset:
@@ -21,9 +18,7 @@ class Onset:
 @dataclass(frozen=True)
 class Turn:
     """What the user said: typed or recognised text ("" where nothing was understood), and the
-    sound (n,) of a spoken one. voiced: when the last voiced sample was heard, or the text came;
-    ended: when the turn was found to be over."""
-
+    sound (n,) of a spoken one. voiced: when it was heard last; ended: when that was noticed."""
     text: str
     voiced: float
     ended: float
@@ -34,16 +29,13 @@ class Turn:
 class Dialogue:
     """All that was said, oldest first: ("user" | "avatar", text) each. What an interruption kept
     from being heard is not in it. `turn` is the last one of the user, with its sound."""
-
     said: tuple
     turn: Turn
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of an answer, the prompt to perform it with, and who wrote it: RETRIEVAL,
-    LANGUAGE_MODEL, or another source's name."""
-
+    """One sentence of an answer, the prompt to perform it with, and who wrote it."""
     text: str
     prompt: str
     source: str
@@ -54,16 +46,14 @@ class Sentence:
 @dataclass(frozen=True)
 class State:
     """listening, thinking or speaking, from this sample on."""
-
     name: str
     first_sample: int = 0
 
 
 @dataclass(frozen=True)
 class Said:
-    """A line for the transcript, from when its sound begins. role: "user" or "avatar"; source:
+    """A line of the transcript, from when its sound begins. role: "user" or "avatar"; source:
     "typed", "voice", or a `Sentence`'s."""
-
     role: str
     text: str
     source: str
@@ -73,7 +63,6 @@ class Said:
 @dataclass(frozen=True)
 class Sound:
     """Samples (n,) float32 in [-1, 1], in order and without gaps but for a `Cut`."""
-
     first_sample: int
     samples: torch.Tensor
 
@@ -81,7 +70,6 @@ class Sound:
 @dataclass(frozen=True)
 class Picture:
     """One frame, uint8 RGB on the CPU; it is due when `first_sample` is heard."""
-
     number: int
     pixels: torch.Tensor                    # (3, H, W)
     first_sample: int
@@ -89,9 +77,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Cut:
-    """Forget all sound and pictures from this sample on, and the lines and states that belong
-    there; what replaces them follows."""
-
+    """Forget sound, pictures, lines and states from this sample on: what replaces them follows."""
     first_sample: int
 
 
@@ -99,11 +85,10 @@ class Cut:
 class Meter:
     """How the machine keeps up, once a block. A block must be made in `deadline_ms`.
 
-    buffer_ms: made and not yet played. tokens_per_s: of the thinker, None while it has taken no
-    step. first_frame: of the latest answer, seconds from the last voiced sample (or the typed
-    text) to its first picture with sound, by part; {} before the first.
+    buffer_ms: made and not yet played; tokens_per_s: of the thinker, if it has taken a step;
+    first_frame: of the latest answer, seconds from the end of the question to its first picture
+    with sound, by part.
     """
-
     frames_per_s: float
     block_ms: float
     deadline_ms: float
@@ -115,16 +100,13 @@ class Meter:
 @dataclass(frozen=True)
 class Error:
     """One clear sentence. fatal: nothing else will come, and the conversation is closed."""
-
     sentence: str
     fatal: bool = True
 
 
 @dataclass(frozen=True)
 class Span:
-    """One stretch of work or of waiting, for a chart of who was busy when. lane: "user",
-    "think", "speak", "perform" or "play"."""
-
+    """One stretch of work or waiting. lane: "user", "think", "speak", "perform" or "play"."""
     lane: str
     what: str
     start: float

@@ -16,15 +16,14 @@ import torch
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Cut, Error, Meter, Picture, Said, Sound, State
 from livetalk_ref.stream import SAMPLES_PER_FRAME
+from livetalk_ref.world.state import SAMPLE_RATE as RATE
 
-RATE = 16_000
 TICK = 0.02         # seconds
 
 
 @dataclass
 class Played:
     """All that was played of a conversation, on its own clock."""
-
     pictures: dict = field(default_factory=dict)    # number: (3, H, W) uint8
     sound: dict = field(default_factory=dict)       # first sample: (n,)
     lines: list = field(default_factory=list)       # `Said`
@@ -36,16 +35,15 @@ class Played:
 
     def samples(self):
         """The whole sound (N,), as far as there are pictures."""
-        parts = [torch.zeros(0), *(self.sound[at] for at in sorted(self.sound))]
-        return torch.cat(parts)[:self.end()]
+        return torch.cat([torch.zeros(0), *self.sound.values()])[:self.end()]
 
     def frames(self):
         """All pictures (T, 3, H, W), uint8."""
-        return torch.stack([self.pictures[number] for number in sorted(self.pictures)])
+        return torch.stack([*self.pictures.values()])
 
     def end(self):
         """The first sample without a picture."""
-        return (max(self.pictures) + 1) * SAMPLES_PER_FRAME if self.pictures else 0
+        return len(self.pictures) * SAMPLES_PER_FRAME
 
     def add(self, event):
         """Keep one event; a `Cut` takes back."""
@@ -66,11 +64,9 @@ class Played:
             kept[:] = [event for event in kept if event.first_sample < sample]
 
     def pass_time(self, seconds):
-        """Move the clock, no further than there are pictures; None: as far as there are."""
-        end = self.end()
-        wish = end if seconds is None else self.position + seconds * RATE
-        if wish > end > 0:
-            self.stalled += (wish - end) / RATE
+        """Move the clock, no further than there are pictures."""
+        wish, end = self.position + seconds * RATE, self.end()
+        self.stalled += max(0, wish - end) / RATE if end else 0
         self.position = max(self.position, min(wish, end))
 
 
@@ -92,10 +88,13 @@ def hold(talk, turns, realtime=False, idle=1.0):
                 if isinstance(event, Error) and event.fatal:
                     raise UserError(event.sentence)
                 if isinstance(event, State):
-                    free = event.first_sample + int(idle * RATE) \
-                        if event.name == "listening" else None
+                    listens = event.name == "listening"
+                    free = event.first_sample + int(idle * RATE) if listens else None
             now = time.monotonic()
-            played.pass_time(now - last if realtime else None)
+            if realtime:
+                played.pass_time(now - last)
+            else:
+                played.position = played.end()
             last = now
             talk.played(int(played.position))
             if free is not None and waiting and played.position >= free:

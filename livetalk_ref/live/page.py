@@ -8,10 +8,10 @@ import io
 import json
 import re
 import struct
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -22,54 +22,52 @@ from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.world.prompts import list_words
 
+HERE = Path(__file__).parent
 PARTS = ("sound.js", "view.js", "page.js")                 # of the one module, in this order
 QUALITY = 92                    # of JPEG pictures: 3 to 4 kB for 96x96
+LONGEST = 500                   # characters of a question or a prompt
 SHOWN = 192                     # pixels of a portrait to choose from
 OTHERS = (2, 3, 5, 8, 18, 21)   # seeds of faces to choose from: the student keeps them well
 
 
 def module():
     """The one JavaScript module that page and notebook share, joined from its files."""
-    texts = [(Path(__file__).parent / name).read_text() for name in PARTS]
-    return "\n".join(re.sub(r'^import .* from "\./\w+\.js";\n', "", t, flags=re.M) for t in texts)
-
-
-def style():
-    """The style sheet of both."""
-    return (Path(__file__).parent / "page.css").read_text()
+    text = "\n".join((HERE / name).read_text() for name in PARTS)
+    return re.sub(r'^import .* from "\./\w+\.js";\n', "", text, flags=re.M)
 
 
 def jpeg(pixels):
     """A picture, uint8 (3, H, W), as a JPEG file's bytes."""
     file = io.BytesIO()
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    image.save(file, "jpeg", quality=QUALITY, subsampling=0)
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(
+        file, "jpeg", quality=QUALITY, subsampling=0)
     return file.getvalue()
 
 
 def message_of(event):
     """An event of a conversation -> (message, bytes)."""
-    kind = {"type": type(event).__name__.lower()}
+    message = {"type": type(event).__name__.lower()} | vars(event)
+    if "first_sample" in message:
+        message["sample"] = message.pop("first_sample")
     if isinstance(event, Sound):
-        data = (event.samples * 32_767).round().short().numpy().tobytes()
-        return kind | {"sample": event.first_sample}, data
+        return message, (message.pop("samples") * 32_767).round().short().numpy().tobytes()
     if isinstance(event, Picture):
-        return kind | {"sample": event.first_sample, "number": event.number}, jpeg(event.pixels)
-    fields = asdict(event)
-    if "first_sample" in fields:
-        fields["sample"] = fields.pop("first_sample")
-    return kind | fields, b""
+        return message, jpeg(message.pop("pixels"))
+    return message, b""
 
 
 def samples_of(data):
     """16-bit sound of a page -> (n,) float32."""
-    return torch.frombuffer(bytearray(data), dtype=torch.int16).float() / 32_768
+    return torch.from_numpy(np.frombuffer(data, "<i2") / np.float32(32_768))
 
 
-# What a page may ask of a conversation.
+# What a page may say: the fields of every type of message.
+FIELDS = {"hello": {}, "start": {"identity": str, "prompt": str}, "stop": {}, "sound": {},
+          "heard": {"sample": int}, "ask": {"text": str}, "prompt": {"text": str}, "interrupt": {}}
+# What it may ask of a conversation.
 ACTS = {
     "sound": lambda talk, message, data: talk.hear(samples_of(data)),
-    "heard": lambda talk, message, data: talk.played(int(message["sample"])),
+    "heard": lambda talk, message, data: talk.played(message["sample"]),
     "ask": lambda talk, message, data: talk.ask(message["text"]),
     "prompt": lambda talk, message, data: talk.set_prompt(message["text"]),
     "interrupt": lambda talk, message, data: talk.interrupt()}
@@ -82,9 +80,22 @@ def pack(message, data=b""):
 
 
 def unpack(block):
-    """The reverse of `pack`, for what a page sent."""
-    (length,) = struct.unpack_from("<I", block)
-    return json.loads(block[4:4 + length]), bytes(block[4 + length:])
+    """The reverse of `pack`, for what a page sent; (None, b"") where it is no such block."""
+    try:
+        (length,) = struct.unpack_from("<I", block)
+        return json.loads(block[4:4 + length]), block[4 + length:]
+    except (struct.error, TypeError, ValueError, RecursionError):
+        return None, b""
+
+
+def check(message, data):
+    """UserError for what no page sends."""
+    fields = FIELDS.get(str(message.get("type"))) if isinstance(message, dict) else None
+    if fields is None or len(data) % 2 or not all(
+            isinstance(message.get(name), kind) and len(str(message[name])) <= LONGEST
+            for name, kind in fields.items()):
+        raise UserError(f"That cannot be understood, or has more than {LONGEST} characters: be "
+                        f"brief, or reload the page.")
 
 
 @cache
@@ -101,16 +112,19 @@ class Session:
     """
 
     def __init__(self, make, send, identity):
-        self.make, self.send, self.identity, self.talk = make, send, identity, None
+        self.make, self.send, self.talk = make, send, None
+        # Seeds as text, for JavaScript's numbers are too short.
+        self.faces = list(dict.fromkeys(map(str, (identity, *OTHERS))))[:6]
 
     def take(self, message, data=b""):
         """Do what a page's message asks for. What is wrong with it is told to the page alone."""
         try:
+            check(message, data)
             kind = message["type"]
             if kind == "hello":
                 self.greet()
             elif kind == "start":
-                self.start(int(message["identity"]), message["prompt"])
+                self.start(message["identity"], message["prompt"])
             elif kind == "stop":
                 self.stop()
             elif self.talk:                     # what comes too early or too late is nothing
@@ -119,21 +133,21 @@ class Session:
             self.send(*message_of(Error(told(error), fatal=self.talk is None)))
 
     def greet(self):
-        """Send the faces to choose from; seeds as text, JavaScript's numbers are too short."""
-        faces = [self.identity, *(seed for seed in OTHERS if seed != self.identity)][:6]
+        """Send the words of prompts, and the faces to choose from."""
         self.send({"type": "hello", "words": list_words()}, b"")
-        for seed in faces:
-            self.send({"type": "offer", "seed": str(seed)}, portrait(seed))
+        for seed in self.faces:
+            self.send({"type": "offer", "seed": seed}, portrait(int(seed)))
 
     def start(self, identity, prompt):
         """Begin a conversation in place of the one before."""
+        if identity not in self.faces:
+            raise UserError("Choose one of the faces that are shown.")
         self.stop()
         self.send({"type": "started"}, b"")     # what comes before it belongs to the old one
-        self.talk = self.make(identity, lambda event: self.send(*message_of(event)))
+        self.talk = self.make(int(identity), lambda event: self.send(*message_of(event)))
         self.talk.set_prompt(prompt)
 
     def stop(self):
-        """End the conversation, if there is one."""
         talk, self.talk = self.talk, None
         if talk:
             talk.close(wait=False)
@@ -151,9 +165,7 @@ def live_avatar(make, identity=7):
         raise UserError("The widget needs the package anywidget: pip install anywidget.") from None
 
     class LiveAvatar(anywidget.AnyWidget):
-        """The page, and the session behind it."""
-
-        _esm, _css = module(), style()
+        _esm, _css = module(), (HERE / "page.css").read_text()
 
         def close(self):
             self.session.stop()

@@ -7,21 +7,15 @@ before it makes anything else. All that is shared changes under `lock`. LiveTalk
 
 import time
 from collections import deque
-from dataclasses import dataclass, replace
-from threading import Condition
+from dataclasses import replace
+from threading import Condition, Event
 
 import torch
 
 from livetalk_ref.live.events import Cut, Meter, Picture, Said, Sound, Span
 from livetalk_ref.media import to_bytes
-from livetalk_ref.stream import (
-    FRAMES,
-    MISSING,
-    SAMPLES_PER_FRAME,
-    AvatarSession,
-    frames_of,
-    samples_for,
-)
+from livetalk_ref.stream import (FRAMES, MISSING, SAMPLES_PER_FRAME, AvatarSession, frames_of,
+                                 samples_for)
 
 RATE = 16_000
 BLOCK = FRAMES * SAMPLES_PER_FRAME          # samples of a block
@@ -34,15 +28,18 @@ SPANS = 4_000                               # stretches of work that are kept fo
 NOTHING = torch.zeros(0)
 
 
-@dataclass
 class Opening:
-    """The beginning of an answer, until it has been played."""
+    """The beginning of an answer, until it has been played: where the time goes, part by part."""
 
-    since: float                        # where its latency counts from
-    queued: float
-    parts: dict                         # the latency's first parts, in seconds
-    at: int | None = None               # its first sample
-    pictured: float | None = None       # when that was handed out
+    def __init__(self, since):
+        self.since = self.latest = since    # when the user had said all, and the end of a part
+        self.parts, self.at = {}, None      # {part: seconds}; its first sample
+
+    def mark(self, part, now=None):
+        """A part is over, now if not said otherwise; of several of a name the first counts."""
+        if part not in self.parts:
+            now = now or time.monotonic()
+            self.parts[part], self.latest = now - self.latest, now
 
 
 class Performer:
@@ -53,17 +50,17 @@ class Performer:
         self.show, self.idle, self.lock = show, idle, Condition()
         self.prompt, self.wish = idle, None     # of the latest block; the user's own, for all
         self.speech = deque()                   # queued (samples, prompt, event)
-        self.notes, self.said = [], []          # events and lines of the dialogue, by sample
+        self.notes, self.said = deque(), []     # events to come; lines of the dialogue
         self.tape = NOTHING                     # the latest samples that the session has heard
         self.pushed, self.made = 0, 0           # samples heard, blocks handed out
         self.position, self.cut = 0, 0          # samples played; where the stream last went back
         self.back = None                        # a mark to go back: (seconds from now, event)
-        self.working, self.closed = False, False
-        self.done, self.took = 0, DEADLINE / 2  # blocks ever made; seconds until one is out
+        self.between, self.closed = Event(), False
+        self.took = DEADLINE / 2                # seconds until a block is out
         self.spoken, self.opening = 0, None     # the end of speech taken; an answer begun
         self.tokens_per_s, self.first_frame, self.spans = None, {}, deque(maxlen=SPANS)
 
-    # For the conversation, from any thread.
+    # From any thread.
 
     def say(self, event, samples=NOTHING, prompt=None):
         """Queue speech (n,). The event is shown with it, `first_sample` filled in."""
@@ -71,14 +68,11 @@ class Performer:
             self.speech.append((samples, prompt, event))
             self.lock.notify_all()
 
-    def open(self, event, since, parts):
-        """Begin an answer: it takes the place of the silence that nobody has seen yet.
-
-        since: where its latency counts from; parts: its first parts in seconds.
-        """
+    def open(self, event, opening):
+        """Begin an answer: it takes the place of the silence that nobody has seen yet."""
         with self.lock:
             self.back = self.took, None         # what is on show when a new block is out, stays
-            self.opening = Opening(since, time.monotonic(), parts)
+            self.opening = opening
             self.say(event)
 
     def busy(self):
@@ -103,10 +97,7 @@ class Performer:
 
     def spare(self):
         """Wait until the performer has nothing to do, or is between two blocks."""
-        with self.lock:
-            done = self.done
-            self.lock.wait_for(lambda: self.closed or self.done != done or not self.working,
-                               DEADLINE)
+        self.between.wait(DEADLINE)
 
     def close(self):
         """Let `run` end, behind the block under way, and show nothing more."""
@@ -137,8 +128,8 @@ class Performer:
         pushed = samples_for(blocks, self.session.ahead) if blocks else 0
         self.tape = self.tape[:len(self.tape) - (self.pushed - pushed)]
         self.made, self.pushed, self.spoken = blocks, pushed, min(self.spoken, pushed)
-        self.notes = [(at, note) for at, note in self.notes if at < pushed]
-        self.said = [(at, line) for at, line in self.said if at < pushed]
+        self.notes = deque(note for note in self.notes if note.first_sample < pushed)
+        self.said = [s for s in self.said if s.role == "user" or s.first_sample < pushed]
         if event:
             self.emit(replace(event, first_sample=self.cut))
         self.lock.notify_all()
@@ -164,32 +155,30 @@ class Performer:
         return torch.cat([*parts, torch.zeros(count - filled)]), self.wish or prompt or self.idle
 
     def note(self, event, at):
-        """Give an event its place in the stream."""
-        self.notes.append((at, replace(event, first_sample=at)))
+        self.notes.append(replace(event, first_sample=at))
         if isinstance(event, Said):
-            self.said.append((at, (event.role, event.text)))
+            self.said.append(self.notes[-1])
         if self.opening and self.opening.at is None:
             self.opening.at = at
 
     def arrived(self):
         """Note the latency of an answer, if its first sample has just been played."""
         o = self.opening
-        if o and o.pictured and self.position >= o.at:
-            now = time.monotonic()
-            self.spans.append(Span("play", "waits for its place", o.pictured, now))
-            self.first_frame = o.parts | {"first picture": o.pictured - o.queued,
-                                          "its place": now - o.pictured, "total": now - o.since}
+        if o and "first picture" in o.parts and self.position >= o.at:
+            waited = o.latest
+            o.mark("its place")
+            self.spans.append(Span("play", "waits for its place", waited, o.latest))
+            self.first_frame = o.parts | {"total": o.latest - o.since}
             self.opening = None
 
     # The thread.
 
     def run(self):
-        """Make blocks until `close`."""
+        self.between.set()
         while taken := self.next_sound():
+            self.between.clear()
             self.make_block(*taken)
-            with self.lock:
-                self.working, self.done = False, self.done + 1
-                self.lock.notify_all()
+            self.between.set()                  # who waits is woken, though the next one follows
 
     def next_sound(self):
         """Wait until one more block may begin; its samples and prompt, or None when closed."""
@@ -202,7 +191,7 @@ class Performer:
                 return None
             sound, prompt = self.take(samples_for(self.made + 1, self.session.ahead) - self.pushed)
             self.tape = torch.cat([self.tape, sound])[-TAPE:]
-            self.pushed, self.working = self.pushed + len(sound), True
+            self.pushed += len(sound)
             return sound, prompt
 
     def make_block(self, sound, prompt):
@@ -228,12 +217,10 @@ class Performer:
         """Show the events, the sound and the pictures of a block, in this order."""
         start, count = frames.first * SAMPLES_PER_FRAME, len(frames) * SAMPLES_PER_FRAME
         self.took = 0.7 * self.took + 0.3 * took if self.made else took
-        for at, event in self.notes:
-            if start <= at < start + count:
-                self.emit(event)
-        self.notes = [(at, event) for at, event in self.notes if at >= start + count]
+        while self.notes and self.notes[0].first_sample < start + count:
+            self.emit(self.notes.popleft())
         if self.opening and self.opening.at is not None and self.opening.at < start + count:
-            self.opening.pictured = self.opening.pictured or time.monotonic()
+            self.opening.mark("first picture")
         first = len(self.tape) - (self.pushed - start)      # the tape ends with what was pushed
         self.emit(Sound(start, self.tape[first:first + count]))
         for number, pixels in enumerate(to_bytes(frames.pictures), frames.first):

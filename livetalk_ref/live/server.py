@@ -7,7 +7,6 @@ whose name was pointed here gets nothing, and a socket needs the page's own Orig
 import asyncio
 import socket
 from contextlib import suppress
-from pathlib import Path
 
 from tornado import httpserver, ioloop, netutil, web, websocket
 
@@ -16,6 +15,7 @@ from livetalk_ref.live import page
 
 ADDRESS = "127.0.0.1"
 LARGEST = 65_536                # bytes of one message from a page
+UNREAD = 1_000                  # messages that may wait for it
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' blob:; style-src 'self'; "
                                "img-src 'self' blob: data:; connect-src 'self' ws://{host}; "
@@ -24,17 +24,24 @@ HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store", "Server": "livetalk_ref"}
+FILES = {"/": ("html", (page.HERE / "page.html").read_text),
+         "/page.css": ("css", (page.HERE / "page.css").read_text),
+         "/page.js": ("javascript", page.module)}
 
 
 class Guarded(web.RequestHandler):
-    """A handler that answers to its own address only; by itself it has nothing to give."""
+    """One of the page's files, for requests to its own address only."""
 
     def prepare(self):
         if self.request.host not in self.settings["hosts"]:
             raise web.HTTPError(403, reason="Open this page by the address that was printed.")
 
     def get(self):
-        raise web.HTTPError(404)
+        if self.request.path not in FILES:
+            raise web.HTTPError(404)
+        kind, text = FILES[self.request.path]
+        self.set_header("Content-Type", f"text/{kind}; charset=utf-8")
+        self.finish(text())
 
     def set_default_headers(self):
         host = self.request.host if self.request.host in self.settings["hosts"] else ADDRESS
@@ -44,17 +51,6 @@ class Guarded(web.RequestHandler):
     def write_error(self, status, **_):
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{status}: {self._reason}\n")
-
-
-class Text(Guarded):
-    """One of the page's files."""
-
-    def initialize(self, kind, make):
-        self.kind, self.make = kind, make
-
-    def get(self):
-        self.set_header("Content-Type", f"{self.kind}; charset=utf-8")
-        self.finish(self.make())
 
 
 class Stream(websocket.WebSocketHandler, Guarded):
@@ -71,6 +67,7 @@ class Stream(websocket.WebSocketHandler, Guarded):
 
     def open(self):
         self.set_nodelay(True)
+        self.unread = 0
         self.settings["open"].add(self)
         loop = ioloop.IOLoop.current()
         self.session = page.Session(
@@ -85,8 +82,12 @@ class Stream(websocket.WebSocketHandler, Guarded):
         self.session.stop()
 
     async def emit(self, message, data):
+        self.unread += 1
+        if self.unread > UNREAD:                            # nobody reads: memory must not grow
+            self.close()
         with suppress(websocket.WebSocketClosedError):      # the page has left
             await self.write_message(page.pack(message, data), binary=True)
+        self.unread -= 1
 
 
 def bind(port):
@@ -102,15 +103,12 @@ def bind(port):
 async def serve(make, identity, sock, ready):
     """Serve until cancelled. make(identity, show) -> a new `Conversation`; identity: the first
     face; `ready` hears the page's address once it answers."""
-    port, here = sock.getsockname()[1], Path(__file__).parent
-    files = [("/", "text/html", (here / "page.html").read_text),
-             ("/page.css", "text/css", page.style), ("/page.js", "text/javascript", page.module)]
+    port = sock.getsockname()[1]
     app = web.Application(
-        [*((path, Text, {"kind": kind, "make": text}) for path, kind, text in files),
-         ("/stream", Stream)], default_handler_class=Guarded, make=make, identity=identity,
+        [("/stream", Stream)], default_handler_class=Guarded, make=make, identity=identity,
         hosts={f"{name}:{port}" for name in (ADDRESS, "localhost")}, open=set(),
         websocket_max_message_size=LARGEST, log_function=lambda handler: None)
-    server = httpserver.HTTPServer(app)
+    server = httpserver.HTTPServer(app, max_body_size=LARGEST)
     server.add_socket(sock)
     ready(f"http://{ADDRESS}:{port}/")
     try:

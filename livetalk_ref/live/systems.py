@@ -6,13 +6,12 @@
 
 from dataclasses import replace
 
-import torch
+import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import language
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.think import Thinker
-from livetalk_ref.live.thinkers import Endpoint
+from livetalk_ref.live.think import Endpoint, Thinker
 from livetalk_ref.live.turns import make_listener
 from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
@@ -26,13 +25,13 @@ LOUD = 0.35             # the largest sample, so that voices are equally loud
 
 def best_student():
     """The name of the best student that ships, or the teacher where there is none."""
-    shipped = [name for name in STUDENTS if (ear.CHECKPOINTS / f"{name}.safetensors").is_file()]
-    return (*shipped, "teacher")[0]
+    return next((name for name in STUDENTS
+                 if (ear.CHECKPOINTS / f"{name}.safetensors").is_file()), "teacher")
 
 
 def streaming(avatar):
-    """The avatar as one that makes block after block. Any DiT can; one that was never distilled
-    for it, as the teacher, does so badly, and serves for trying things out alone."""
+    """The avatar as one that makes block after block. A teacher, never distilled for it, does so
+    badly, and serves for trying things out."""
     return replace(avatar, sampler="rollout")
 
 
@@ -41,8 +40,7 @@ def talker(voice="us"):
     UserError where its engine is missing."""
     def speak(sentence):
         samples = say(sentence.text, voice).samples
-        yield samples * (LOUD / max(samples.abs().max().item(), 1e-3))
-        yield torch.zeros(PAUSE)
+        yield F.pad(samples * (LOUD / max(samples.abs().max().item(), 1e-3)), (0, PAUSE))
 
     say("a", voice)                 # what is missing is said now, not in the middle of a dialogue
     return speak
@@ -69,7 +67,6 @@ class Maker:
         self.listen, self.latest = make_listener(), None
 
     def talk(self, identity, show=None):
-        """A new `Conversation` with the face of a seed."""
         if self.latest:
             self.latest.fail(UserError("The conversation goes on in another window."))
         self.latest = Conversation(self.avatar, portrait_of(identity), self.listen, self.think,

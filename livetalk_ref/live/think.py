@@ -1,22 +1,31 @@
-"""The embedded thinker: retrieval where a passage answers, else a small language model.
+"""Thinkers: retrieval where a passage answers, else a small language model; or an endpoint.
 
-Every sentence says where it comes from. Retrieval writes nothing: the answer is a passage of
-data/topic.json, word for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What
-the language model writes comes sentence by sentence, while it is being written.
+Every sentence says where it comes from. Retrieval gives back a passage of data/topic.json, word
+for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What the language model
+writes comes sentence by sentence, while it is being written.
 """
 
+import base64
+import http.client
+import io
 import json
 import math
+import os
 import re
+import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from itertools import dropwhile, groupby
 
+import soundfile
 import torch
 
 from livetalk_ref import DATA
-from livetalk_ref.live.events import EMOTIONS, LANGUAGE_MODEL, RETRIEVAL, Sentence
+from livetalk_ref.errors import UserError
+from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Sentence
 from livetalk_ref.world.prompts import is_held_out
+from livetalk_ref.world.state import EXPRESSIONS, SAMPLE_RATE
 
 # How a sentence is performed.
 
@@ -51,13 +60,12 @@ def first_match(text, table):
 
 
 def perform(text, emotion=None):
-    """The prompt of a sentence. emotion: one of EMOTIONS, or None to read it off the words."""
-    emotion = emotion if emotion in EMOTIONS else first_match(text, FEELINGS)
-    for motion in (first_match(text, MOTIONS), *INSTEAD):
-        prompt = f"a person {motion} while speaking, {ADJECTIVES[emotion]}"
-        if not is_held_out(prompt):         # a pair that no training clip ever showed
-            return prompt
-    return prompt
+    """The prompt of a sentence. emotion: of EXPRESSIONS, or None to read it off the words."""
+    mood = ADJECTIVES[emotion if emotion in EXPRESSIONS else first_match(text, FEELINGS)]
+    prompts = [f"a person {motion} while speaking, {mood}"
+               for motion in (first_match(text, MOTIONS), *INSTEAD)]
+    # Pairs that no training clip ever showed are left out.
+    return next(prompt for prompt in prompts if not is_held_out(prompt))
 
 
 # Retrieval.
@@ -72,13 +80,12 @@ STOP = set("a an the of to in on at for and or so it its is are was be been do d
            "please tell about one any some just really then than but explain describe "
            "made make know mean let".split())
 FOLLOW_UP = set("it its that this they them he she there why and but then those".split())
-TAILS = ("ations", "ation", "ings", "ing", "ies", "ied", "ers", "er", "ed", "es", "s", "e", "y")
+TAIL = re.compile(r"(?<=\w{3})(ations?|ings?|ies|ied|ers?|ed|es|s|e|y)$")
 
 
 @dataclass(frozen=True)
 class Passage:
-    """ask: questions it answers; answer: whole sentences; emotion: one of EMOTIONS or None."""
-
+    """ask: the questions it answers; answer: whole sentences; emotion: of EXPRESSIONS, or None."""
     id: str
     ask: tuple
     answer: str
@@ -88,7 +95,6 @@ class Passage:
 @dataclass(frozen=True)
 class Hit:
     """A passage, its BM25 score, and the share of the question's weight that it covers."""
-
     passage: Passage
     score: float
     share: float
@@ -100,10 +106,7 @@ class Hit:
 
 def stem(word):
     """A word without its ending, so that "frames" finds "frame"; at least 3 letters stay."""
-    for tail in TAILS:
-        if word.endswith(tail) and len(word) - len(tail) >= 3:
-            return word[:-len(tail)]
-    return word
+    return TAIL.sub("", word)
 
 
 def every_word(text):
@@ -138,7 +141,7 @@ class Topic:
         if same := self.exact.get(" ".join(words)):
             return Hit(same, math.inf, 1.0)
         asked = dict.fromkeys(terms(question), 1.0)
-        # A follow-up leans on the question before: by a pronoun, or for it is so short.
+        # A follow-up leans on the question before: it has a pronoun, or is very short.
         if before and (len(words) <= 2 or FOLLOW_UP & set(words)):
             asked = dict.fromkeys(terms(" ".join(before.ask)), BEFORE) | asked
         weights = {term: weight * self.rarity(term) for term, weight in asked.items()}
@@ -159,7 +162,7 @@ class Topic:
 def shipped():
     """The topic of data/topic.json."""
     entries = json.loads((DATA / "topic.json").read_text(encoding="utf-8"))["passages"]
-    return Topic([Passage(**e | {"ask": tuple(e["ask"])}) for e in entries])
+    return Topic([Passage(**entry) for entry in entries])
 
 
 # The thinker.
@@ -174,14 +177,13 @@ END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")
 
 
 def sentences(text):
-    """Whole sentences of a text."""
     return [part.strip() for part in END.split(text.strip()) if re.search(r"\w", part)]
 
 
 def stream(texts):
-    """Growing texts in; yields each sentence when the next has begun or all is said, and for a
-    text that completes none None, or "" where it is still empty. A sentence that was cut off is
-    not said, but for the first, which gets a full stop."""
+    """Growing texts in; yields each sentence when the next has begun or all is said, and None, or
+    "" while nothing is written, for a text that completes none. A sentence that was cut off is
+    left out, but for the first, which gets a full stop."""
     said, text = 0, ""
     for text in texts:
         done = sentences(text)[:-1]
@@ -200,9 +202,13 @@ def performed(texts, source):
         yield Sentence(text, perform(text), source) if text else text
 
 
+def notice(text):
+    """A `Sentence` about the system itself."""
+    return Sentence(text, perform(text, "sad"), NOTICE)
+
+
 class Thinker:
-    """A `think` function. model: of `language.load`, which writes where no passage answers; None
-    for retrieval alone."""
+    """A `think` function. model: writes where no passage answers; None for retrieval alone."""
 
     def __init__(self, model=None):
         self.model, self.topic = model, shipped()
@@ -211,14 +217,14 @@ class Thinker:
     def __call__(self, dialogue):
         question = dialogue.turn.text
         if not question:
-            yield Sentence(UNHEARD, perform(UNHEARD, "sad"), NOTICE)
+            yield notice(UNHEARD)
             return
         hit = self.topic.find(question, self.before(dialogue))
         if hit.is_answer:
             for text in sentences(hit.passage.answer):
                 yield Sentence(text, perform(text, hit.passage.emotion), RETRIEVAL)
         elif self.model is None:
-            yield Sentence(UNKNOWN, perform(UNKNOWN, "sad"), NOTICE)
+            yield notice(UNKNOWN)
         else:
             said = joined(dialogue.said)[-LINES:]
             steps = self.model.write(SYSTEM, said, self.generator, TOKENS)
@@ -231,11 +237,70 @@ class Thinker:
 
 
 def joined(said):
-    """A dialogue in which each side's lines in a row are one turn; it begins with the user's."""
-    turns = []
-    for role, text in said:
-        if turns and turns[-1][0] == role:
-            turns[-1] = role, f"{turns[-1][1]} {text}"
-        elif turns or role == "user":
-            turns.append((role, text))
-    return turns
+    """A dialogue as chat models want it, [("user" | "assistant", text)]: each side's lines in a
+    row are one turn, and the user's is the first."""
+    begun = dropwhile(lambda line: line[0] != "user", said)
+    return [("user" if role == "user" else "assistant", " ".join(text for _, text in lines))
+            for role, lines in groupby(begun, key=lambda line: line[0])]
+
+
+# A thinker elsewhere: any chat endpoint that speaks OpenAI's protocol (vLLM, llama.cpp, Ollama ..)
+# POST URL/chat/completions, streamed as server-sent events. A spoken question that was not
+# recognised goes there as sound, for models that hear, as the paper's does. Words leave this
+# machine only to that address; a key, if one is needed, is read from $LIVETALK_API_KEY.
+
+FRIENDLY = "You are a friendly talking avatar. Answer in one to three short spoken sentences."
+TIMEOUT, MOST = 30, 200     # seconds; tokens of an answer
+SPOKEN = "(spoken)"         # stands for the words of a question that only its sound says
+
+
+def encode_sound(samples):
+    """Sound (n,) as a part of a message: a wav file in base64."""
+    file = io.BytesIO()
+    soundfile.write(file, samples.numpy(), SAMPLE_RATE, format="wav")
+    data = base64.b64encode(file.getvalue()).decode()
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+
+
+def messages(dialogue):
+    """A dialogue in the endpoint's form."""
+    made = [{"role": role, "content": text.strip() or SPOKEN}
+            for role, text in (("system", FRIENDLY), *joined(dialogue.said)[-4 * LINES:])]
+    if not dialogue.turn.text:
+        made[-1]["content"] = [encode_sound(dialogue.turn.samples)]
+    return made
+
+
+def texts(lines):
+    """The growing answer of server-sent events, lines of bytes."""
+    text = ""
+    for line in lines:
+        if line.startswith(b"data:") and b"[DONE]" not in line:
+            for choice in json.loads(line.removeprefix(b"data:"))["choices"][:1]:
+                text += choice["delta"].get("content") or ""
+                yield text
+
+
+class Endpoint:
+    """A `think` function. name: of the endpoint's model; its sentences' source is that name."""
+
+    def __init__(self, url, name=None):
+        self.url, self.name = url.rstrip("/") + "/chat/completions", name or "default"
+
+    def __call__(self, dialogue):
+        try:
+            with urllib.request.urlopen(self.request(dialogue), timeout=TIMEOUT) as answer:
+                yield from performed(texts(answer), self.name)
+        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
+            if not dialogue.turn.text and getattr(error, "code", 500) < 500:
+                yield notice(UNHEARD)                   # it takes no sound
+                return
+            raise UserError(f"The chat endpoint {self.url} gave no answer: {error}.") from error
+
+    def request(self, dialogue):
+        body = {"model": self.name, "stream": True, "max_tokens": MOST,
+                "messages": messages(dialogue)}
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        if os.environ.get("LIVETALK_API_KEY"):
+            headers["Authorization"] = f"Bearer {os.environ['LIVETALK_API_KEY']}"
+        return urllib.request.Request(self.url, json.dumps(body).encode(), headers)

@@ -3,13 +3,14 @@
 silero-vad's network (MIT) says for every 32 ms how likely they hold a voice. Pocketsphinx (BSD)
 cannot write down free speech well enough offline, but it can choose among the questions of
 data/topic.json: what it chooses counts if it explains the sound nearly as well as any string of
-phones does. Both packages hold their weights.
+phones does.
 """
 
 import time
 from collections import deque
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
@@ -17,53 +18,26 @@ import torch.nn.functional as F
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import Onset, Turn
 from livetalk_ref.live.think import every_word, shipped
-from livetalk_ref.runs import read
 
-RATE, CHUNK, CONTEXT = 16_000, 512, 64      # samples a second, a chunk, heard of the one before
+RATE, CHUNK = 16_000, 512                   # samples a second, a chunk
 BEGIN, GO_ON = 0.5, 0.35                    # chances of voice that begin a turn, and prolong it
 VOICED = 3                                  # chunks in a row that begin one
 SILENCE, SURE = 0.45, 0.3                   # seconds without voice that end one; a whole question
 BEFORE = 10                                 # chunks kept of what was in front of it
 LONGEST = 20.0                              # seconds of a turn
-HOP, BINS = 128, 129                        # of the network's spectrum
 QUIET = 4_000                               # samples of faint noise in front of what is recognised
 HMMS = 1_500                                # alive in a frame: bounds the time of strange sound
 WORSE, FRAME = 1e-4, 160                    # log score a frame of 10 ms, against free phones
 
 
-def weights():
-    """The network's tensors. UserError where the package is missing, which is not imported: that
-    would set the number of torch's threads."""
-    found = find_spec("silero_vad")
+def voice_network():
+    """The network of one stream, as it ships: (chunk (1, 512), RATE) -> its chance of voice.
+    UserError where the package is missing."""
+    found = find_spec("silero_vad")         # importing it would set torch's number of threads
     if not found:
         raise UserError("Hearing turns needs silero-vad: install it with `pip install --no-deps "
                         "silero-vad==6.2.1`, or type.")
-    return read(Path(found.origin).parent / "data" / "silero_vad_16k.safetensors")[0]
-
-
-class Voice:
-    """Chunks (512,) of one stream in, chances of voice out."""
-
-    def __init__(self, tensors=None):
-        self.w = tensors or weights()
-        self.lstm = torch.nn.LSTMCell(128, 128)
-        self.lstm.load_state_dict({name.removeprefix("lstm_cell."): value for name, value
-                                   in self.w.items() if name.startswith("lstm_cell.")})
-        self.state, self.context = None, torch.zeros(CONTEXT)
-
-    @torch.no_grad()
-    def __call__(self, chunk):
-        x = torch.cat([self.context, chunk])[None, None]                    # (1, 1, 576)
-        self.context = chunk[-CONTEXT:]
-        x = F.conv1d(F.pad(x, (0, CONTEXT), "reflect"), self.w["stft_conv.weight"], stride=HOP)
-        x = torch.hypot(x[:, :BINS], x[:, BINS:])                           # (1, 129, 4)
-        for number, stride in enumerate((1, 2, 2, 1), 1):
-            x = F.conv1d(x, self.w[f"conv{number}.weight"], self.w[f"conv{number}.bias"], stride,
-                         padding=1).relu()
-        self.state = self.lstm(x[..., 0], self.state)                       # (1, 128) each
-        hidden = self.state[0][..., None].relu()
-        return F.conv1d(hidden, self.w["final_conv.weight"],
-                        self.w["final_conv.bias"]).sigmoid().item()
+    return torch.jit.load(Path(found.origin).parent / "data" / "silero_vad.jit")
 
 
 def chunked(sounds):
@@ -79,17 +53,24 @@ def chunked(sounds):
 class Listener:
     """A `listen` function: three voiced chunks in a row are an `Onset`, and silence behind them
     ends the `Turn`, sooner where what was heard is a whole question. recogniser: a `Recogniser`,
-    or None for turns without text."""
+    or None for turns without text; it hears one conversation, and then the next."""
 
     def __init__(self, recogniser=None):
-        self.recogniser, self.tensors = recogniser, weights()
+        self.recogniser, self.lock = recogniser, Lock()
+        voice_network()                     # says at once if it is missing
 
     def __call__(self, sounds):
-        voice, recent, heard, quiet, run = Voice(self.tensors), deque(maxlen=BEFORE), [], 0, 0
+        with self.lock:
+            yield from self.find_turns(sounds)
+
+    @torch.no_grad()
+    def find_turns(self, sounds):
+        """The rules, for one conversation."""
+        voice, recent, heard, quiet, run = voice_network(), deque(maxlen=BEFORE), [], 0, 0
         if self.recogniser:
             self.recogniser.text()          # of a conversation that ended in the middle of a turn
         for chunk in chunked(sounds):
-            chance = voice(chunk)
+            chance = voice(chunk[None], RATE).item()
             if not heard:                   # nobody speaks yet
                 recent.append(chunk)
                 run = run + 1 if chance >= BEGIN else 0
@@ -101,17 +82,13 @@ class Listener:
                 quiet = 0 if chance >= GO_ON else quiet + CHUNK / RATE
             if heard and self.recogniser:
                 self.recogniser.hear(chunk)
-            if heard and (self.is_over(quiet) or len(heard) * CHUNK >= LONGEST * RATE):
+            known = quiet >= SURE and self.recogniser and self.recogniser.so_far()
+            if heard and (known or quiet >= SILENCE or len(heard) * CHUNK >= LONGEST * RATE):
                 # The silence is counted in samples: exact, however the chunks came.
                 now, text = time.monotonic(), self.recogniser.text() if self.recogniser else ""
                 yield Turn(text, now - quiet, now, torch.cat(heard))
                 recent.clear()
                 heard, run = [], 0
-
-    def is_over(self, quiet):
-        """Tell whether the user has said it all, after so many seconds of quiet."""
-        return quiet >= SILENCE or bool(
-            quiet >= SURE and self.recogniser and self.recogniser.so_far())
 
 
 class Recogniser:

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from livetalk_ref.errors import run_program
 from livetalk_ref.options import Parser, number
+from livetalk_ref.studies.work import Study
 
 STUDIES = {
     "teacher": "few steps and many, plain and guided: teacher, guidance, gate, teacher_curve, "
@@ -35,7 +36,8 @@ def run_study(words=None):
     if options.name is None:
         print(*(f"{name:10} {text}" for name, text in STUDIES.items()), sep="\n")
         return
-    study = import_module(f"livetalk_ref.studies.{options.name}").STUDY
+    module = import_module(f"livetalk_ref.studies.{options.name}").__name__
+    study, = (one for one in Study.__subclasses__() if one.__module__ == module)
     for line in study(options.quick, options.compile).run(options.minutes):
         print(line, flush=True)
 

@@ -10,6 +10,7 @@ and with one seed the stronger damage is more of the same. Frame 0 is the given 
 never touched.
 """
 
+import itertools
 from dataclasses import replace
 from functools import partial
 
@@ -19,20 +20,19 @@ import torch.nn.functional as F
 from livetalk_ref import loading
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.distances import area_under_curve
-from livetalk_ref.judge.lips import sync
+from livetalk_ref.judge.lips import SyncReading, sync
 from livetalk_ref.judge.metrics import expression_right
 from livetalk_ref.nets.reader import COLUMNS, READ
-from livetalk_ref.studies.work import Study, once
+from livetalk_ref.studies.work import Job, Study, mean_row
 from livetalk_ref.world import clips
 from livetalk_ref.world.degrade import degrade, sample_degradation
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sample_identities
 from livetalk_ref.world.motion import reference_state
-from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
+from livetalk_ref.world.state import SAMPLES_PER_FRAME
 
 SPLIT = "check"
 STEPS = (0.0, 0.25, 0.5, 1.0)       # how far two faces' one factor is apart, in its range
-FACES = 32                          # pairs for each factor and step
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHUFFLED = 8 * SAMPLES_PER_FRAME    # samples of the windows that change places: half a second
 LATEST = 8 * SAMPLES_PER_FRAME      # samples by which sound is delayed at most
@@ -46,20 +46,18 @@ TINT = 0.4                          # length of the strongest colour shift
 class JudgesTried(Study):
     """The judges on known answers."""
 
-    name, sizes = "judges", {"count": (64, 4)}      # clips
+    sizes = {"count": (64, 4)}      # clips
 
     def key(self):
         return loading.checkpoints_key(self.judges.key(), "codec")
 
     def jobs(self):
-        few = max(2, self.count // 4)
-        judges, codec = self.judges, loading.load_module("codec")
-        works = {"reader": partial(reader_rows, judges.reader, codec, self.count),
-                 "identity": partial(identity_rows, judges.reader, self.count // 2),
-                 "damage": partial(damage_rows, judges, codec, few),
-                 "syncnet": partial(sync_rows, judges.syncnet, self.count)}
-        return [once(name, "judges", lambda work=work: (work(), {}))
-                for name, work in works.items()]
+        judges, count = self.judges, self.count
+        works = {"reader": partial(reader_rows, judges.reader, count),
+                 "identity": partial(identity_rows, judges.reader, count // 2),
+                 "damage": partial(damage_rows, judges, max(2, count // 4)),
+                 "syncnet": partial(sync_rows, judges.syncnet, count)}
+        return [Job(name, "judges", work) for name, work in works.items()]
 
 
 # The trial.
@@ -75,120 +73,105 @@ def share_explained(read, truth):
 def spoilt_views(number, codec):
     """A clip of the split, and its frames as rendered, through the codec, and spoilt."""
     clip = clips.script(SPLIT, number, clips.FRAMES, degraded=0.0)
-    frames = clips.film(clip)
-    g = torch.Generator().manual_seed(number)
+    frames, g = clips.film(clip), torch.Generator().manual_seed(number)
     return clip, {"rendered": frames,
                   "through the codec": codec.decode(codec.encode(frames[None]))[0],
                   "spoilt": degrade(frames, sample_degradation(g), g)}
 
 
-def reader_rows(reader, codec, count):
+def reader_rows(reader, count):
     """What the reader reads right in `count` clips: R2 of every column, share of expressions."""
-    read, truth, right = {}, [], {}
+    found, codec = {}, loading.load_module("codec")
     for number in range(count):
         clip, shown = spoilt_views(number, codec)
-        truth.append(clip.state[:, COLUMNS])
         starts, prompts = zip(*clip.prompts)
         for name, frames in shown.items():
             reading = reader.read(frames)
-            read.setdefault(name, []).append(reading.state)
-            right.setdefault(name, []).append(expression_right(reading, prompts, list(starts)))
+            right = expression_right(reading, prompts, list(starts))
+            found.setdefault(name, []).append((reading.state, clip.state[:, COLUMNS], right))
     rows = []
-    for name, parts in read.items():
-        explained = share_explained(torch.cat(parts), torch.cat(truth)).tolist()
-        told = [share for share in right[name] if share is not None]
-        rows.append({"judge": "reader", "truth": name, "clips": count,
-                     "expression right": round(sum(told) / len(told), 4)} |
-                    {f"{column} R2": round(value, 4) for column, value in zip(READ, explained)
-                     if value == value})
+    for name, parts in found.items():
+        read, truth, right = zip(*parts)
+        explained = share_explained(torch.cat(read), torch.cat(truth)).tolist()
+        rows.append({"judge": "reader", "truth": name, "clips": count}
+                    | mean_row([{"expression right": share} for share in right])
+                    | {f"{column} R2": round(value, 4) for column, value in zip(READ, explained)
+                       if value == value})
     return rows
 
 
 def face_pairs(factor, step, count):
-    """Two batches of faces that are alike but for one factor: two `Identity` of `count`.
-
-    step: the share of a continuous factor's range between them; any other choice of a
-    categorical one, whatever the step. 0: the same faces twice. All else is the same for all.
-    """
+    """Two batches of faces that are alike but for one factor: two `Identity` of `count`. step: the
+    share of a continuous factor's range between them; any but 0 is another choice of a categorical
+    one."""
     generator = torch.Generator().manual_seed(0)
     a = sample_identities(count, generator)
-    continuous, categorical = a.continuous.clone(), a.categorical.clone()
+    b = Identity(a.continuous.clone(), a.categorical.clone())
     if step and factor in CONTINUOUS:
         column, (low, high) = list(CONTINUOUS).index(factor), CONTINUOUS[factor]
-        first = low + (1 - step) * (high - low) * torch.rand(count, generator=generator)
-        a.continuous[:, column], continuous[:, column] = first, first + step * (high - low)
+        a.continuous[:, column] = low + (1 - step) * (high - low) * torch.rand(
+            count, generator=generator)
+        b.continuous[:, column] = a.continuous[:, column] + step * (high - low)
     elif step:
         column, options = list(CATEGORICAL).index(factor), len(CATEGORICAL[factor])
-        other = torch.randint(1, options, (count,), generator=generator)
-        categorical[:, column] = (categorical[:, column] + other) % options
-    return a, Identity(continuous, categorical)
+        b.categorical[:, column] += torch.randint(1, options, (count,), generator=generator)
+        b.categorical[:, column] %= options
+    return a, b
 
 
 @torch.inference_mode()
 def face_likeness(reader, faces):
     """Cosines (N,) of two batches of faces, each doing something else."""
     generator = torch.Generator().manual_seed(1)
-    vectors = [reader.read(render(face, torch.stack([reference_state(generator)
-                                                     for _ in range(len(face))]))).identity
-               for face in faces]
-    return (vectors[0] * vectors[1]).sum(1)
+    one, other = (reader.read(render(face, torch.stack([
+        reference_state(generator) for _ in range(len(face))]))).identity for face in faces)
+    return (one * other).sum(1)
 
 
-def identity_rows(reader, count=FACES, factors=(*CONTINUOUS, *CATEGORICAL)):
+def identity_rows(reader, count, factors=(*CONTINUOUS, *CATEGORICAL)):
     """Pairs that differ in one factor, step by step: how far the embedding moves, and how often
-    such a pair is told from a pair of one face. The last rows are of all factors together."""
-    rows = []
+    such a pair is told from a pair of one face. The last rows are of all continuous factors."""
+    rows, different = [], torch.arange(2 * count) >= count
     for factor in factors:
         same = face_likeness(reader, face_pairs(factor, 0.0, count))
         for step in STEPS if factor in CONTINUOUS else (0.0, 1.0):
             cosine = face_likeness(reader, face_pairs(factor, step, count))
-            apart = area_under_curve(torch.cat([-same, -cosine]), torch.arange(2 * count) >= count)
+            apart = area_under_curve(torch.cat([-same, -cosine]), different)
             rows.append({"judge": "identity", "factor": factor, "step": step, "pairs": count,
-                         "drift": round(1 - cosine.mean().item(), 4),
-                         "verified": round(apart, 4)})
-    for kind, names in (("continuous", CONTINUOUS), ("categorical", CATEGORICAL)):
-        for step in STEPS if kind == "continuous" else (0.0, 1.0):
-            some = [row for row in rows if row["factor"] in names and row["step"] == step]
-            if some:
-                rows.append({"judge": "identity", "factor": f"all {kind}", "step": step,
-                             "pairs": count * len(some)} |
-                            {key: round(sum(row[key] for row in some) / len(some), 4)
-                             for key in ("drift", "verified")})
+                         "drift": round(1 - cosine.mean().item(), 4), "verified": round(apart, 4)})
+    for step in STEPS:
+        some = [{key: row[key] for key in ("drift", "verified")} for row in rows
+                if row["factor"] in CONTINUOUS and row["step"] == step]
+        rows.append({"judge": "identity", "factor": "all continuous", "step": step,
+                     "pairs": count * len(some)} | mean_row(some))
     return rows
 
 
 @torch.inference_mode()
-def damage_rows(judges, codec, count):
+def damage_rows(judges, count):
     """Every number of the table for truth after each corruption, at growing strength, on
     average over `count` clips in which somebody speaks."""
-    found, number, spoken = {}, 0, 0
-    while spoken < count:
-        clip, shown = spoilt_views(number, codec)
-        number += 1
-        if sync(judges.syncnet, shown["rendered"], clip.samples).offset is None:
-            continue
-        frames, g = shown["rendered"], torch.Generator().manual_seed(number)
+    found, codec = {}, loading.load_module("codec")
+    views = ((number + 1, *spoilt_views(number, codec)) for number in itertools.count())
+    spoken = ((seed, clip, shown) for seed, clip, shown in views
+              if sync(judges.syncnet, shown["rendered"], clip.samples).offset is not None)
+    for seed, clip, shown in itertools.islice(spoken, count):
+        frames = shown["rendered"]
         truth = metrics.Truth.of(clip.state, frames, shown["through the codec"])
-        other = another_face(clip, g)
-        for name, damage in corruptions(other).items():
-            for strength in STRENGTHS:
-                some, sound = damage(frames, clip.samples, strength,
-                                     torch.Generator().manual_seed(number))
-                row, _ = judges.numbers(some, sound, truth)
-                found.setdefault((name, strength), []).append(row)
-        spoken += 1
+        other = another_face(clip, torch.Generator().manual_seed(seed))
+        for (name, damage), strength in itertools.product(corruptions(other).items(), STRENGTHS):
+            some = damage(frames, clip.samples, strength, torch.Generator().manual_seed(seed))
+            row, _ = judges.numbers(*some, truth)
+            found.setdefault((name, strength), []).append(row)
     return [{"judge": "damage", "corruption": name, "strength": strength, "clips": count} |
             mean_row(rows) for (name, strength), rows in found.items()]
 
 
 @torch.inference_mode()
 def sync_rows(net, count, frames=80):
-    """What the SyncNet gets right on the first `count` clips, of those that speak.
-
-    The share whose true offset is found exactly, and to one frame as in the original; the share in
-    which truth shifted by -10 .. 10 frames is found to be shifted by just that; mean Sync-C and
-    Sync-D of truth, and of the same faces with another clip's sound.
-    """
+    """What the SyncNet gets right on the first `count` clips, of those that speak: shares whose
+    true offset is found, exactly and to one frame, and in which truth shifted by -10 .. 10 frames
+    is found to be so; mean Sync-C and Sync-D of truth, and with another clip's sound."""
     rows, before = [], None
     for number in range(count):
         clip = clips.script(SPLIT, number, frames + 2 * SHIFT, degraded=0.0)
@@ -198,20 +181,13 @@ def sync_rows(net, count, frames=80):
             continue
         late = (-1) ** number * (1 + number % SHIFT)
         shifted = sync(net, whole[SHIFT - late:SHIFT - late + frames], samples)
-        other = sync(net, whole[SHIFT:SHIFT + frames], samples if before is None else before)
+        other = sync(net, whole[SHIFT:SHIFT + frames], before) if rows else SyncReading()
         rows.append({"found": true.offset == 0, "found within 1": abs(true.offset) <= 1,
                      "shift found": shifted.offset == late, "confidence": true.confidence,
-                     "distance": true.distance,
-                     "confidence with other sound": other.confidence if rows else None,
-                     "distance with other sound": other.distance if rows else None})
+                     "distance": true.distance, "confidence with other sound": other.confidence,
+                     "distance with other sound": other.distance})
         before = samples
     return [{"judge": "SyncNet", "clips": len(rows)} | mean_row(rows)]
-
-
-def mean_row(rows):
-    """The means of many rows' numbers, where there are any."""
-    columns = {key: [row[key] for row in rows if row[key] is not None] for key in rows[0]}
-    return {key: round(sum(values) / len(values), 4) for key, values in columns.items() if values}
 
 
 # Known damage.
@@ -271,9 +247,9 @@ def blur(frames, samples, strength, generator):
 def colour_shift(frames, samples, strength, generator):
     """From a third of the clip on all colours are shifted, no brighter and no darker."""
     tint = torch.randn(3, 1, 1, generator=generator)
-    tint = tint - tint.mean()
+    tint = F.normalize(tint - tint.mean(), dim=0)
     late = torch.arange(len(frames)) >= len(frames) // 3
-    shift = TINT * strength * tint / tint.norm() * late[:, None, None, None]
+    shift = TINT * strength * tint * late[:, None, None, None]
     return keep_first(frames, frames + shift), samples
 
 
@@ -288,9 +264,9 @@ def keep_first(frames, damaged):
     return torch.cat([frames[:1], damaged[1:].clamp(-1, 1)])
 
 
-def another_face(clip, generator, size=SIZE):
-    """Somebody else who does all that the person in a scripted clip does: (T, 3, size, size)."""
-    return clips.film(replace(clip, identity=sample_identities(1, generator)), size)
+def another_face(clip, generator):
+    """Somebody else who does all that the person in a scripted clip does: (T, 3, 96, 96)."""
+    return clips.film(replace(clip, identity=sample_identities(1, generator)))
 
 
 def corruptions(other):
@@ -299,6 +275,3 @@ def corruptions(other):
             "dropped frames": dropped_frames, "added flicker": added_flicker,
             "fade to black": fade_to_black, "blur": blur, "freeze": frozen_end,
             "colour shift": colour_shift, "identity swap": partial(identity_swap, other)}
-
-
-STUDY = JudgesTried

@@ -7,7 +7,6 @@ There is no rendered truth of such a stream, so the pictures are compared with t
 with their own first ten seconds. LiveTalk section 4. T frames.
 """
 
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
@@ -21,15 +20,13 @@ from livetalk_ref.judge.lips import sync
 from livetalk_ref.loading import load
 from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.stream import FRAMES, AvatarSession
-from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.runs import read, save
-from livetalk_ref.world.prompts import parse
+from livetalk_ref.stream import FRAMES, AvatarSession
+from livetalk_ref.studies.work import Job, Study, mean_row
 from livetalk_ref.world.speech import list_spoken, load_spoken
-from livetalk_ref.world.state import EXPRESSIONS, FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from livetalk_ref.world.visemes import visemes
 
-RESULT, STUDENT = "policies", "student"
 PROMPT = "a happy person smiles and nods while speaking"
 SPLIT = 0.3                     # share of a stream that a split's lasts
 BUDGET = 5                      # blocks that all splits keep
@@ -52,13 +49,11 @@ BORDER = 0.12                   # of the picture: the rim at the top and the sid
 class Streams(Study):
     """All streams of the shipped student, a job each."""
 
-    name = "streams"
-
     sizes = {"seconds": (600.0, 12.0), "seeds": ((0, 1, 2), (0,))}      # of a stream; people
 
     @cached_property
     def avatar(self):
-        return load(STUDENT)
+        return load("student")
 
     def key(self):
         return self.judges.key(self.avatar.model, self.avatar.codec)
@@ -67,11 +62,11 @@ class Streams(Study):
         made = []
         for identity in self.seeds:
             for kind, policies, share in (("stream", STREAMS, 1), ("split", SPLITS, SPLIT)):
-                made += [Job(f"{kind}-{file_label(name)}-{share * self.seconds:.0f}s-{identity}",
-                             (RESULT,), partial(self.stream, kind, name, policy,
-                                                share * self.seconds, identity))
+                seconds = share * self.seconds
+                made += [Job(f"{kind}-{file_label(name)}-{seconds:.0f}s-{identity}", "policies",
+                             partial(self.stream, kind, name, policy, seconds, identity))
                          for name, policy in policies.items()]
-        return [*made, Job("filmstrips", (), self.draw)]
+        return [*made, Job("filmstrips", None, self.draw)]
 
     def shown(self, name, identity=0):
         """Where the moments of a stream are kept."""
@@ -79,33 +74,30 @@ class Streams(Study):
 
     def stream(self, kind, name, policy, seconds, identity):
         """Run one stream, holding ten seconds of pictures at a time."""
-        talk, picture = Talk.of(seconds, identity), portrait_of(identity)
-        watcher = Watcher(self.judges, picture, PROMPT, talk)
-        rows, marks = [], {}
-        ends = None if policy.relative or seconds < TABLE_END / 4 else TABLE_END / 4    # seconds
-        for frames in stream_parts(self.avatar, picture, PROMPT, talk, policy, identity):
+        talk, picture = long_talk(seconds, identity), portrait_of(identity)
+        rows, marks, first = [], {}, 0
+        for frames in stream_parts(self.avatar, picture, talk[0], policy, identity):
             yield
-            for mark in MARKS:
-                index = mark * FPS - watcher.first
-                if 0 <= index < len(frames):
-                    marks[mark] = to_bytes(frames[index])
-            last = to_bytes(frames[-1])
-            rows.append(watcher(frames))
+            if not rows:
+                usual, marks["0"] = metrics.movement(frames).median(), to_bytes(frames[0])
+            rows.append(part_row(self.judges, picture, talk, frames, first, usual))
+            first += len(frames)
+            if round(first / FPS) in MARKS:
+                marks[f"{first / FPS:.0f}"] = to_bytes(frames[-1])
         if kind == "stream":
-            marks |= {} if ends else {round(seconds): last}
-            save(self.shown(name, identity), {str(mark): frame for mark, frame in marks.items()})
-        return {RESULT: [{"study": kind, "policy": name, "ends": ends, "parts": rows}]}
+            save(self.shown(name, identity), marks)
+        ends = None if policy.relative or seconds < TABLE_END / 4 else TABLE_END / 4    # seconds
+        return [{"study": kind, "policy": name, "ends": ends, "parts": rows}]
 
     def combine(self, result, rows):
         """Means over people."""
         found = {}
         for row in rows:
             found.setdefault((row["study"], row["policy"]), []).append(row)
-        return [policy_row(kind, name, some) for (kind, name), some in found.items()]
+        return [policy_row(*some) for some in found.values()], {}
 
     def draw(self):
         """The filmstrips of the first person, a row a policy; white where a stream has ended."""
-        yield
         from livetalk_ref import viz
 
         marks = [mark for mark in MARKS if mark <= self.seconds]
@@ -116,7 +108,6 @@ class Streams(Study):
         picture = self.results.parent / "pictures" / "policies.png"
         with placed(picture) as temporary, blame(picture):
             sheet.save(temporary, "PNG", optimize=True)
-        return {}
 
 
 def file_label(name):
@@ -124,66 +115,48 @@ def file_label(name):
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
-def policy_row(kind, name, found):
-    """One policy: for every part the mean over identities, and each one's likeness at the end."""
-    policy, streams = (STREAMS | SPLITS)[name], [one["parts"] for one in found]
-    row = {"study": kind, "policy": name, "sinks": policy.sinks, "window": policy.window,
-           "relative": policy.relative, "ends": found[0]["ends"], "identities": len(streams),
-           "seconds": [part["seconds"] for part in streams[0]]}
-    for key in streams[0][0].keys() - {"seconds"}:
-        columns = zip(*([part.get(key) for part in stream] for stream in streams))
-        row[key] = [mean_of(column) for column in columns]
-    last = max(1, min(60 // PART, len(streams[0]) // 3))    # of a short one the last third
-    row["last minute"] = [mean_of([part["identity"] for part in stream[-last:]])
-                          for stream in streams]
-    return row
+def policy_row(first, *others):
+    """One policy: for every part the mean over people, and each one's likeness at the end."""
+    streams = [first.pop("parts"), *(one["parts"] for one in others)]
+    policy, parts = (STREAMS | SPLITS)[first["policy"]], list(map(mean_row, zip(*streams)))
+    last = max(1, min(60 // PART, len(parts) // 3))         # of a short one the last third
+    return first | {"sinks": policy.sinks, "window": policy.window, "relative": policy.relative,
+                    "last minute": [mean_row(one[-last:])["identity"] for one in streams]} | {
+        key: [part.get(key) for part in parts] for key in streams[0][0]}
 
 
-def mean_of(values):
-    values = [v for v in values if v is not None]
-    return round(sum(values) / len(values), 4) if values else None
+def long_talk(seconds, seed):
+    """Speech of so many seconds: samples (N,), and phones [(IPA symbol, start s, end s)]; seed: of
+    the sentences' order and of the pauses."""
+    g, pieces, phones, at = torch.Generator().manual_seed(seed), [], [], 0
+    clips = [i for i, clip in enumerate(list_spoken()) if clip["split"] == "held_out"]
+    while at < seconds * SAMPLE_RATE:
+        for i in torch.randperm(len(clips), generator=g).tolist():
+            spoken, (low, high) = load_spoken(clips[i]), PAUSE
+            pause = low + (high - low) * torch.rand((), generator=g).item()
+            pieces.append(F.pad(spoken.samples, (0, round(pause * SAMPLE_RATE))))
+            begin = at / SAMPLE_RATE
+            phones += [(p, begin + start, begin + end) for p, start, end in spoken.phones]
+            at += len(pieces[-1])
+            phones.append(("", phones[-1][2], at / SAMPLE_RATE))
+    return torch.cat(pieces)[:round(seconds * SAMPLE_RATE)], phones
 
 
-@dataclass(frozen=True)
-class Talk:
-    """Speech without end: samples (N,), and phones [(IPA symbol, start s, end s)]."""
-
-    samples: torch.Tensor
-    phones: list
-
-    @staticmethod
-    def of(seconds, seed):
-        """At least so many seconds; seed: of the order and of the pauses."""
-        g, pieces, phones, at = torch.Generator().manual_seed(seed), [], [], 0
-        clips = [i for i, clip in enumerate(list_spoken()) if clip["split"] == "held_out"]
-        while at < seconds * SAMPLE_RATE:
-            for i in torch.randperm(len(clips), generator=g).tolist():
-                spoken = load_spoken(clips[i])
-                low, high = PAUSE
-                pause = low + (high - low) * torch.rand((), generator=g).item()
-                samples = F.pad(spoken.samples, (0, round(pause * SAMPLE_RATE)))
-                begin = at / SAMPLE_RATE
-                phones += [(p, begin + start, begin + end) for p, start, end in spoken.phones]
-                at += len(samples)
-                phones.append(("", phones[-1][2], at / SAMPLE_RATE))
-                pieces.append(samples)
-        return Talk(torch.cat(pieces)[:round(seconds * SAMPLE_RATE)], phones)
-
-    def mouth(self, first, frames):
-        """The mouth's opening that the sound asks for, from a frame on: (T,)."""
-        begin, end = first / FPS, (first + frames) / FPS
-        near = [(p, start - begin, stop - begin) for p, start, stop in self.phones
-                if stop > begin - REACH and start < end + REACH]
-        return visemes(near, frames)[:, 0]
+def asked_mouth(phones, first, frames):
+    """The mouth's opening that phones ask for, from a frame on: (T,)."""
+    begin, end = first / FPS, (first + frames) / FPS
+    near = [(p, start - begin, stop - begin) for p, start, stop in phones
+            if stop > begin - REACH and start < end + REACH]
+    return visemes(near, frames)[:, 0]
 
 
-def stream_parts(avatar, picture, prompt, talk, policy, seed):
+def stream_parts(avatar, picture, sound, policy, seed):
     """Yield the frames (160, 3, H, W) of every ten seconds of a stream, and the rest at its end,
     or where absolute positions end."""
-    session = AvatarSession(avatar, picture, prompt, torch.Generator().manual_seed(seed), policy,
+    session = AvatarSession(avatar, picture, PROMPT, torch.Generator().manual_seed(seed), policy,
                             undo=0)
     waiting, size = torch.zeros(0, *picture.shape), PART * FPS
-    for samples in talk.samples.split(FRAMES * SAMPLES_PER_FRAME):
+    for samples in sound.split(FRAMES * SAMPLES_PER_FRAME):
         try:
             waiting = torch.cat([waiting, session.push(samples).pictures])
         except UserError:
@@ -197,47 +170,29 @@ def stream_parts(avatar, picture, prompt, talk, policy, seed):
         yield waiting
 
 
-class Watcher:
-    """Judges the parts of one stream in their order."""
-
-    def __init__(self, judges, picture, prompt, talk):
-        self.judges, self.picture, self.talk = judges, picture, talk
-        self.face = judges.reader.read(picture[None]).identity[0]
-        self.asked = EXPRESSIONS.index(parse(prompt).expression)
-        self.usual, self.first = None, 0
-
-    @torch.inference_mode()
-    def __call__(self, frames):
-        """The numbers of the next frames (T, 3, H, W), a dict; None what does not apply."""
-        reading, moves = self.judges.reader.read(frames), metrics.movement(frames)
-        self.usual = moves.median() if self.usual is None else self.usual
-        mouth = self.talk.mouth(self.first, len(frames))
-        row = {"seconds": self.first / FPS,
-               "identity": (reading.identity @ self.face).mean().item(),
-               "colour drift": rim_drift(frames, self.picture),
-               "sharpness": metrics.sharpness(frames),
-               "mouth": metrics.mouth_correlation(reading.column("mouth_open"), mouth),
-               "freeze": (moves < metrics.HELD * self.usual).float().mean().item(),
-               "expression": (reading.expression() == self.asked).float().mean().item()}
-        if self.judges.syncnet is not None and len(frames) == PART * FPS:
-            start = self.first * SAMPLES_PER_FRAME
-            heard = self.talk.samples[start:start + len(frames) * SAMPLES_PER_FRAME]
-            row["sync"] = sync(self.judges.syncnet, frames, heard).confidence
-        self.first += len(frames)
-        return row
+@torch.inference_mode()
+def part_row(judges, picture, talk, frames, first, usual):
+    """The numbers of a stream's frames (T, 3, H, W) from the frame `first` on, a dict; talk: see
+    `long_talk`; usual: the median of the `movement` at its beginning. A part that is not whole has
+    no "sync"."""
+    samples, phones = talk
+    reading = judges.reader.read(torch.cat([picture[None], frames]))
+    alike, mouth = reading.identity[1:] @ reading.identity[0], reading.column("mouth_open")[1:]
+    moves = metrics.movement(frames)
+    row = {"seconds": first / FPS, "identity": alike.mean().item(),
+           "colour drift": rim_drift(frames, picture),
+           "sharpness": metrics.sharpness(frames),
+           "mouth": metrics.mouth_correlation(mouth, asked_mouth(phones, first, len(frames))),
+           "freeze": metrics.freeze_rate(moves, usual.expand_as(moves))}
+    if judges.syncnet is not None and len(frames) == PART * FPS:
+        heard = samples[first * SAMPLES_PER_FRAME:][:len(frames) * SAMPLES_PER_FRAME]
+        row["sync"] = sync(judges.syncnet, frames, heard).confidence
+    return row
 
 
 def rim_drift(frames, picture):
-    """How far the usual colour of the rim has gone from the reference's, in 1/255.
-
-    The median over time, so that a passing hand or lamp does not count, and the mean over the
-    places, so that lost detail does not.
-    """
+    """How far the usual colour of the rim has gone from the reference's, see `colour_drift`."""
     rim = torch.zeros(picture.shape[1:], dtype=torch.bool)
     width = round(BORDER * picture.shape[-1])
     rim[:width] = rim[:2 * len(rim) // 3, :width] = rim[:2 * len(rim) // 3, -width:] = True
-    usual = frames.median(dim=0).values                                  # (3, H, W)
-    return (usual - picture)[:, rim].mean(1).norm().item() * metrics.LEVELS
-
-
-STUDY = Streams
+    return metrics.colour_drift(torch.cat([picture.expand_as(frames), frames]), rim)

@@ -10,19 +10,18 @@ retrieval; the last kind is typed, and answered by the language model. The paper
 import statistics
 import threading
 import time
-from functools import partial
+from functools import cached_property, partial
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
 
 from livetalk_ref import loading
 from livetalk_ref.live import language
-from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.headless import hold
 from livetalk_ref.live.systems import Maker, best_student
 from livetalk_ref.live.think import shipped
-from livetalk_ref.portrait import portrait_of
-from livetalk_ref.studies.work import Study, once
+from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.world.speech import say
 from livetalk_ref.world.state import SAMPLE_RATE
 
@@ -37,15 +36,50 @@ OFF_TOPIC = ("What is the capital of France?", "Why is the sky blue?", "Who wrot
 
 
 class Turns(Study):
-    """One job: all is timing."""
+    """A job for each kind of question."""
 
-    name, sizes = "turns", {"count": (8, 2)}
+    sizes = {"count": (8, 2)}
 
     def key(self):
         return loading.checkpoints_key("", best_student())
 
     def jobs(self):
-        return [once("turn_latency", "turn_latency", partial(time_turns, self.count))]
+        sources = (TYPED, SPOKEN, MODEL) if language.is_installed() else (TYPED, SPOKEN)
+        return [Job(source.replace(",", "").replace(" ", "-"), "turn_latency",
+                    partial(self.ask, source)) for source in sources]
+
+    @cached_property
+    def maker(self):
+        return Maker(best_student())
+
+    def ask(self, source):
+        """Hold a conversation of questions of one kind: how many were answered, and the parts of
+        every answer's time."""
+        played = hold(self.maker.talk(7), questions(source, self.count), realtime=True)
+        found = [parts for parts, _ in groupby(meter.first_frame for meter in played.meters)
+                 if parts]                      # the latency of every answer, by part
+        return [{"input": source, "questions": self.count, "answers": len(found), "parts": found,
+                 "stalled": round(played.stalled, 3)}]
+
+    def combine(self, result, rows):
+        """All is timing, and so in cost; rows say how many answers came."""
+        cost = []
+        for row in rows:
+            found, about = row.pop("parts"), {"input": row["input"]}
+            for part in found[0] if found else ():
+                took = sorted(round(one[part], 3) for one in found)
+                cost.append(about | {"part": part, "turns": len(found), "largest": took[-1],
+                                     "median": round(statistics.median(took), 3)})
+            cost.append(about | {"part": "stalled", "largest": row.pop("stalled")})
+        return rows, {"model": best_student(), "seconds": cost}
+
+
+def questions(source, count):
+    """The first so many questions, over and over; spoken ones as turns for `hold`."""
+    passages = {p.id: p for p in shipped().passages}
+    texts = OFF_TOPIC if source == MODEL else [passages[name].ask[0] for name in ASKED]
+    chosen = [texts[n % len(texts)] for n in range(count)]
+    return [speaker(text) for text in chosen] if source == SPOKEN else chosen
 
 
 def speaker(text, voice="us-f2"):
@@ -60,43 +94,3 @@ def speaker(text, voice="us-f2"):
             talk.hear(chunk)
 
     return lambda talk: threading.Thread(target=run, args=(talk,), daemon=True).start()
-
-
-def questions(source, count):
-    """The first so many questions, over and over; spoken ones as turns for `hold`."""
-    passages = {p.id: p for p in shipped().passages}
-    texts = OFF_TOPIC if source == MODEL else [passages[name].ask[0] for name in ASKED]
-    chosen = [texts[n % len(texts)] for n in range(count)]
-    return [speaker(text) for text in chosen] if source == SPOKEN else chosen
-
-
-def time_turns(count):
-    """(rows, cost): all is timing, and so in cost; rows say how many answers came."""
-    maker, rows, cost = Maker(best_student()), [], []
-    sources = [TYPED, SPOKEN]
-    if language.is_installed():
-        language.load()                         # its first load is not a turn's
-        sources.append(MODEL)
-    for source in sources:
-        talk = Conversation(maker.avatar, portrait_of(7), maker.listen, maker.think, maker.speak)
-        played = hold(talk, questions(source, count), realtime=True)
-        found = []                              # the latency of every answer, by part
-        for meter in played.meters:
-            if meter.first_frame and meter.first_frame not in found:
-                found.append(meter.first_frame)
-        understood = sum(line.role == "user" and bool(line.text) for line in played.lines)
-        rows.append({"input": source, "questions": count, "understood": understood,
-                     "answers": len(found)})
-        cost += [{"input": source, "part": part, "turns": len(found),
-                  "median": round(statistics.median(f[part] for f in found), 3),
-                  "largest": round(max(f[part] for f in found), 3)}
-                 for part in (found[0] if found else ())]
-        cost.append({"input": source, "part": "stalled", "largest": round(played.stalled, 3)})
-        speeds = [meter.tokens_per_s for meter in played.meters if meter.tokens_per_s]
-        if speeds:
-            cost.append({"input": source, "part": "tokens/s",
-                         "median": round(statistics.median(speeds), 1)})
-    return rows, {"model": maker.avatar.name, "seconds": cost}
-
-
-STUDY = Turns

@@ -1,30 +1,103 @@
 """What all studies share: jobs that are done once, stopped at any moment, continued by a call.
 
-A job is a generator that yields now and then and returns {result: rows}, to which "cost" may add
-what depends on the machine. What it returned is kept in FOLDER/jobs/NAME.json; when all jobs of a
-result are done, data/results/RESULT.json is written.
+A job's work returns rows of a result, at once or as a generator that yields where it can be
+stopped. They are kept in FOLDER/jobs/NAME.json; when all jobs of a result are done,
+data/results/RESULT.json is written.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from inspect import isgenerator
 from pathlib import Path
+from typing import NamedTuple
 
 from livetalk_ref.errors import Progress
 from livetalk_ref.files import RESULTS, write_json, write_result
 from livetalk_ref.judge.evaluate import Ground, Judges
 
 
-@dataclass(frozen=True)
-class Job:
-    """A piece of a study: into which results its rows go, and its work."""
+class Job(NamedTuple):
+    """A piece of a study: into which result its rows go, or None, and its work."""
 
     name: str
-    into: tuple
+    result: str | None
     work: Callable
+
+
+class Study:
+    """A subclass, one a file, has `key()`, which names its folder, so that other weights begin
+    another study, and `jobs()`, all `Job`s in an order in which they can be done."""
+
+    sizes = {}          # {attribute: (how much of it, and in a quick study)}
+    seeds = (0,)
+    device = "cpu"      # where what costs time was done
+
+    def __init__(self, quick=False, compiled=False, folder="runs/studies", results=None, **sizes):
+        self.quick, self.compiled = quick, compiled
+        self.name = type(self).__module__.rpartition(".")[2]
+        for what, both in self.sizes.items():
+            setattr(self, what, sizes.get(what, both[quick]))
+        self.folder = Path(folder) / (f"{self.name}-quick" if quick else self.name) / self.key()
+        self.results = self.folder / "results" if quick else Path(results or RESULTS)
+        self.ground = cache(Ground.make)        # of (name, count, frames)
+
+    def combine(self, result, rows):
+        """A result's rows, made of those of its jobs, and what depends on the machine, a dict."""
+        return rows, {}
+
+    @cached_property
+    def judges(self):
+        return Judges.load()
+
+    def place(self, job):
+        """Where a job's rows are kept."""
+        return self.folder / "jobs" / f"{job.name}.json"
+
+    def is_done(self, job):
+        return self.place(job).is_file()
+
+    def do(self, job):
+        """Do a job, yielding where it can be stopped, and keep its rows."""
+        began = time.monotonic()
+        yield
+        rows = job.work()
+        if isgenerator(rows):
+            rows = yield from rows
+        write_json(self.place(job), {"seconds": round(time.monotonic() - began, 1),
+                                     "rows": {job.result: rows} if job.result else {}})
+
+    def write(self, result):
+        """Write a result, yielding its path, if its jobs are done and it does not say so yet."""
+        jobs = [job for job in self.jobs() if job.result == result]
+        if not all(map(self.is_done, jobs)):
+            return
+        done = [json.loads(self.place(job).read_text()) for job in jobs]
+        rows, cost = self.combine(result, [row for one in done for row in one["rows"][result]])
+        cost = {"seconds": round(sum(one["seconds"] for one in done))} | cost
+        path = self.results / f"{result}.json"
+        there = json.loads(path.read_text()) if path.is_file() else {}
+        if (there.get("rows"), there.get("cost")) != (rows, cost):
+            yield str(write_result(result, f"python -m livetalk_ref.studies {self.name}", rows,
+                                   self.seeds, cost, self.results, self.device))
+
+    def run(self, minutes=None):
+        """Work for so many minutes, yielding a line about every job and result."""
+        end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
+        jobs = self.jobs()
+        for job in jobs:
+            fresh = not self.is_done(job)
+            for _ in self.do(job) if fresh else ():
+                if time.monotonic() >= end:
+                    yield f"stopped in {job.name}; call it again to continue"
+                    return
+            yield f"done  {job.name}"
+            if fresh and job.result:
+                yield from self.write(job.result)
+        for result in filter(None, dict.fromkeys(job.result for job in jobs)):
+            yield from self.write(result)
 
 
 def followed(label, states):
@@ -33,100 +106,8 @@ def followed(label, states):
         yield from progress.follow(states)
 
 
-class Study:
-    """Jobs in an order in which they can be done; a subclass has `name`, `jobs` and `key`."""
-
-    name = ""
-    sizes = {}          # {attribute: (how much of it, and in a quick study)}
-    seeds = (0,)
-    device = "cpu"      # where what costs time was done
-
-    def __init__(self, quick=False, compiled=False, folder="runs/studies", results=None, **sizes):
-        self.quick, self.compiled = quick, compiled
-        for what, (usual, few) in self.sizes.items():
-            setattr(self, what, sizes.get(what, few if quick else usual))
-        self.folder = Path(folder) / (f"{self.name}-quick" if quick else self.name) / self.key()
-        self.results = self.folder / "results" if quick else Path(results or RESULTS)
-        self.grounds = {}
-
-    def key(self):
-        """Names the folder: other weights begin another study."""
-        raise NotImplementedError
-
-    def jobs(self):
-        """All `Job`s, in order."""
-        raise NotImplementedError
-
-    def combine(self, result, rows):
-        """The rows of a result, made of those of its jobs."""
-        return rows
-
-    def costs(self, result, rows):
-        """What of these depends on the machine, as a dict."""
-        return {}
-
-    def place(self, job):
-        """Where a job's rows are kept."""
-        return self.folder / "jobs" / f"{job.name}.json"
-
-    @cached_property
-    def judges(self):
-        return Judges.load()
-
-    def ground(self, *which):
-        """The `evaluate.Ground` of (name, count, frames), made once."""
-        if which not in self.grounds:
-            self.grounds[which] = Ground.make(*which)
-        return self.grounds[which]
-
-    def is_done(self, job):
-        return self.place(job).is_file()
-
-    def write(self, result):
-        """Write a result if its jobs are done and it does not say so yet: its path, or None."""
-        jobs = [job for job in self.jobs() if result in job.into]
-        if not all(map(self.is_done, jobs)):
-            return None
-        done = [json.loads(self.place(job).read_text()) for job in jobs]
-        found = [row for one in done for row in one["rows"].get(result, ())]
-        rows = self.combine(result, found)
-        cost = {"seconds": round(sum(one["seconds"] for one in done))} | self.costs(result, found)
-        for one in done:
-            cost |= one["rows"].get("cost", {})
-        path = self.results / f"{result}.json"
-        there = json.loads(path.read_text()) if path.is_file() else {}
-        if (there.get("rows"), there.get("cost")) == (rows, cost):
-            return None
-        return write_result(result, f"python -m livetalk_ref.studies {self.name}", rows,
-                            self.seeds, cost, self.results, self.device)
-
-    def run(self, minutes=None):
-        """Work for so many minutes, yielding a line about every job and result."""
-        end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
-        jobs = self.jobs()
-        for job in jobs:
-            line, new, work, began = f"done  {job.name}", (), job.work(), time.monotonic()
-            while not self.is_done(job):
-                if time.monotonic() >= end:
-                    yield f"stopped in {job.name}; call it again to continue"
-                    return
-                try:
-                    next(work)
-                except StopIteration as done:
-                    seconds = round(time.monotonic() - began, 1)
-                    write_json(self.place(job), {"seconds": seconds, "rows": done.value})
-                    line, new = f"{line}, {seconds:.0f} s", job.into
-            yield line
-            yield from (str(path) for path in map(self.write, new) if path)
-        results = dict.fromkeys(result for job in jobs for result in job.into)
-        yield from (str(path) for path in map(self.write, results) if path)
-
-
-def once(name, result, work):
-    """A `Job` of one piece: work() -> (rows, cost)."""
-    def run():
-        yield
-        rows, cost = work()
-        return {result: rows, "cost": cost}
-
-    return Job(name, (result,), run)
+def mean_row(rows):
+    """The means of many rows' numbers, where there are any."""
+    columns = {key: [row[key] for row in rows if row.get(key) is not None]
+               for key in (rows[0] if rows else ())}
+    return {key: round(sum(values) / len(values), 4) for key, values in columns.items() if values}
