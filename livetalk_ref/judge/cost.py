@@ -71,8 +71,11 @@ class Stopwatch:
             yield thing
 
 
-def reset_peak_memory():
+def reset_peak_memory(device="cpu"):
     """Let `peak_memory` forget what was before, where the system can."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")
@@ -80,15 +83,27 @@ def reset_peak_memory():
         pass                                            # then it is the peak since the start
 
 
-def peak_memory():
-    """The most memory in MiB that this process has held since the reset, all that is loaded
-    included; since the start where the system knows no reset, None where it tells nothing."""
+def peak_memory(device="cpu"):
+    """The most memory this process has held since the reset, in MiB, all that is loaded included.
+
+    Of a GPU it is the GPU's own. Where the system knows no reset it is the most since the start;
+    None where it tells nothing.
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2 ** 20
     try:
         import resource
     except ImportError:
         return None
     unit = 1 if sys.platform == "darwin" else 1024      # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2 ** 20
+
+
+def wall_clock(device):
+    """The time in seconds, once a GPU has done what it was asked to."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def quantiles(values, **levels):
