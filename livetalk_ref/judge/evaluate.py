@@ -30,7 +30,7 @@ from livetalk_ref.judge.benchmarks import Benchmark, noise_seed
 from livetalk_ref.judge.cost import Stopwatch, count_flops, counted_passes
 from livetalk_ref.judge.distances import judged_row
 from livetalk_ref.judge.lips import lip_numbers
-from livetalk_ref.judge.metrics import Truth, clip_numbers, expression_right
+from livetalk_ref.judge.metrics import Truth, clip_numbers, expression_right, whole_numbers
 from livetalk_ref.rollout import rollout, split
 from livetalk_ref.runs import read, save
 from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key
@@ -38,7 +38,7 @@ from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key
 JUDGES = 1      # raise it when code changes what the judges say: it names what is kept of them
 # What judges that read frames add to a clip's row: {field of `Judges`: (checkpoint, columns)},
 # columns(net, frames, samples) -> {name in DEFINITIONS: value}.
-FRAME_JUDGES = {"syncnet": ("sync", lip_numbers)}
+FRAME_JUDGES = {"syncnet": ("sync", lip_numbers), "wholeness": ("faces", whole_numbers)}
 BATCH = 16
 LONG = 21 * BLOCK                               # latent frames of a long clip: 15.6 s
 LONG_WINDOWS = 1 + ceil((LONG - WINDOW) / FRESH)            # of a teacher, which cover them
@@ -162,6 +162,7 @@ class Judges:
 
     reader: torch.nn.Module
     syncnet: torch.nn.Module | None = None
+    wholeness: torch.nn.Module | None = None
 
     @staticmethod
     def load():

@@ -15,6 +15,7 @@ from livetalk_ref.codec import GROUP
 from livetalk_ref.errors import UserError
 from livetalk_ref.generate import count_blocks
 from livetalk_ref.media import is_silent
+from livetalk_ref.nets.whole_faces import whole_share
 from livetalk_ref.stream import frames_of
 from livetalk_ref.world.prompts import parse
 from livetalk_ref.world.state import COL, EXPRESSIONS, FPS, SAMPLES_PER_FRAME
@@ -61,6 +62,9 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
                         "reader's embedding of identities."),
     "identity drift": ("cosine / minute", "lower", "What of that likeness is lost in a minute, by "
                        "the line through all frames."),
+    "whole faces": ("share", "higher", "Frames whose eyes, nose, mouth and glasses are there, "
+                    "single and sharp, as a network says that was trained on rendered faces."),
+    "longest break": ("s", "lower", "The longest run of frames whose face is not whole."),
     # do the pictures hold?
     "sharpness": ("1/255", "close to truth", "Mean absolute difference of neighbouring pixels."),
     "motion": ("1/255", "close to truth", "Mean absolute difference of a pixel from frame "
@@ -154,6 +158,12 @@ def picture_numbers(frames, truth):
     values = (colour_drift(frames, still), colour_jump(frames, still), unrest(frames, still),
               restlessness(frames, still) / max(truth.codec, CALMEST))
     return row | dict(zip(names, values))
+
+
+def whole_numbers(net, frames, samples=None):
+    """The columns of a `WholeFaces` for frames (T, 3, 96, 96): {name in DEFINITIONS: value}."""
+    share, longest = whole_share(net.broken(frames))
+    return {"whole faces": share, "longest break": longest / FPS}
 
 
 def correlation(a, b):
