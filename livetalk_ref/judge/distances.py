@@ -19,7 +19,8 @@ USED = slice(START, None, 4)    # frames that count as samples: neighbours say t
 STRONGEST = 10                  # directions whose course through a clip counts
 DRAWS, DISTANCE_DRAWS = 1000, 200
 COMPARED = ("frechet", "kernel", "clip frechet", "clip kernel", "sharpness", "whole faces",
-            "open correlation", "width correlation", "Sync-C", "Sync-D", "expression right", "identity cosine")
+            "open correlation", "width correlation", "Sync-C", "Sync-D", "expression right",
+            "identity cosine")
 
 
 def clip_samples(features):
