@@ -3,18 +3,21 @@
 Commands import what they need when they run, so that help is quick.
 """
 
+import json
 import os
 from pathlib import Path
 
 from livetalk_ref.errors import Progress, UserError
 from livetalk_ref.options import add_device, number
 
-STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
+STAGES = ("ear", "codec", "decoder", "judges", "faces", "sync", "restorer", "teacher", "ode",
           "dmd")                # in this order
 SIDE = ("teacher_causal",)                          # nothing that ships needs these
 QUICK_CLIPS = 128                                   # of `weights --quick`
-QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "restorer": 100,
-         "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
+QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "faces": 100, "sync": 200,
+         "restorer": 100, "teacher": 500, "ode": 100, "dmd": 10}               # its updates
+SHARES = {"ear": 1, "codec": 26, "decoder": 4, "judges": 4, "faces": 4, "sync": 4, "restorer": 3,
+          "teacher": 36, "ode": 12, "dmd": 6}       # parts of 100 of `weights --minutes`
 OWN = {"teacher": ("data",), "ode": ("recipe", "variant", "count", "teacher", "seed"),
        "dmd": ("recipe", "count", "seed")}          # options of `train` that these stages take
 
@@ -106,6 +109,10 @@ def add_weights(c):
     """Options of `weights`."""
     c.add_argument("--quick", action="store_true",
                    help="the whole chain at 64x64 in minutes, much worse")
+    c.add_argument("--minutes", type=number(1, 10 ** 6, float), metavar="M",
+                   help="as many updates of every stage as fit, all stages together (the stages' "
+                   "own numbers, hours on a GPU and weeks on a CPU)")
+    add_device(c, "cuda where there is one")
 
 
 def weights(options):
@@ -120,13 +127,32 @@ def weights(options):
     hours = {}
     for name in STAGES:
         few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
-        follow(name, stages.run_stage(name, folder / name, resume=True, **few))
+        if options.minutes:
+            few["steps"] = planned(name, folder, 0.6 * SHARES[name] * options.minutes,
+                                   options.device, few.get("count"))
+        follow(name, stages.run_stage(name, folder / name, resume=True, device=options.device,
+                                      **few))
         stages.export(name, folder / name)
         hours[name] = sum(line["seconds"] for line in read_metrics(folder / name)) / 3600
     for name, value in hours.items():
         print(f"{name:8} {value:6.2f} h of updates")
     if options.quick:
         print("To see it:", *(f"{k}={v}" for k, v in world.items()), "make demo")
+
+
+def planned(name, folder, seconds, device, count):
+    """Updates of a stage that fit into so many seconds, as found the first time: a call that
+    continues a killed one trains as long as that would have."""
+    from livetalk_ref import stages
+    from livetalk_ref.files import write_json
+
+    path = folder / "updates.json"
+    plan = json.loads(path.read_text()) if path.is_file() else {}
+    if name not in plan:
+        plan[name] = stages.updates_within(seconds, name, device, **({"count": count} if count
+                                                                    else {}))
+        write_json(path, plan)
+    return plan[name]
 
 
 def follow(name, states):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import wave
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -192,11 +193,27 @@ def test_weights_trains_and_exports_every_stage_in_order(go, monkeypatch):
     names = [name for name, *_ in asked]
     assert status == 0 and names == [name for name, _ in exported] == list(train_commands.QUICK)
     assert {*names, *train_commands.SIDE} == set(stages.STAGES)
-    assert asked[0] == ("ear", "runs/quick/ear", train_commands.QUICK["ear"], True, 128)
+    assert asked[0] == ("ear", "runs/quick/ear", train_commands.QUICK["ear"], True, None, 128)
     *hours, hint = out.splitlines()
     assert [line.split() for line in hours] == [[name, "1.50", "h", "of", "updates"]
                                                 for name in names]
     assert hint == "To see it: LIVETALK_SIZE=64 LIVETALK_WEIGHTS=runs/quick/checkpoints make demo"
+    assert sum(train_commands.SHARES.values()) == 100 and set(train_commands.SHARES) == set(names)
+    asked.clear()
+    monkeypatch.setattr(stages, "updates_within", lambda seconds, *_, **__: round(10 * seconds))
+    for minutes in ("5", "50"):         # what the first call planned holds for those after it
+        assert go("weights", "--quick", "--minutes", minutes)[0] == 0
+    assert [steps for _, _, steps, *_ in asked] == 2 * [30 * train_commands.SHARES[name]
+                                                        for name in names]
+
+
+def test_updates_that_fit_into_a_budget(monkeypatch):
+    def run_stage(name, out, steps, device=None):
+        yield from (replace(STATE, seconds=9.0 if i < 3 else 0.5) for i in range(steps))
+
+    monkeypatch.setattr(stages, "run_stage", run_stage)
+    assert stages.updates_within(100, "ear") in (198, 199)      # the trial itself takes no time
+    assert stages.updates_within(1, "ear") == stages.TRIED
 
 
 def test_options_reach_their_stage_and_no_other(go, monkeypatch):
