@@ -43,9 +43,8 @@ class Muon(torch.optim.Optimizer):
         # Tall matrices move further, so that every output changes alike.
         rate = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
         for weight, update in zip(weights, updates):
-            matrix = parallel.local(as_matrix(weight, weight))      # a view
-            matrix.mul_(1 - group["lr"] * group["weight_decay"])
-            matrix.sub_(parallel.piece(update, weight), alpha=rate)
+            matrix, update = parallel.pieces(as_matrix(weight, weight), update)     # a view
+            matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
 
 
 def orthogonalise(x):

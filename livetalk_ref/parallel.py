@@ -148,16 +148,11 @@ def over_ranks(value):
 
 
 def agreed(choice):
-    """What rank 0 chose, yes or no, told to all ranks."""
-    told = torch.tensor(float(choice), device="cuda" if on_cuda() else "cpu")
+    """What rank 0 chose, told to all ranks."""
+    told = [choice]
     if ranks() > 1:
-        dist.broadcast(told, 0)
-    return bool(told)
-
-
-def on_cuda():
-    """True where ranks exchange tensors of GPUs."""
-    return dist.is_initialized() and dist.get_backend() == "nccl"
+        dist.broadcast_object_list(told)
+    return told[0]
 
 
 def place(*models):
@@ -170,7 +165,8 @@ def place(*models):
             from torch.distributed.device_mesh import init_device_mesh
             from torch.distributed.fsdp import fully_shard
 
-            mesh = init_device_mesh("cuda" if on_cuda() else "cpu", (ranks(),))
+            kind = "cuda" if dist.get_backend() == "nccl" else "cpu"
+            mesh = init_device_mesh(kind, (ranks(),))
             for block in model.blocks:
                 fully_shard(block, mesh=mesh)
             # The rest, too, is gathered anew for each pass: weights move between passes.
@@ -192,28 +188,13 @@ def whole(tensor):
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
-def piece(tensor, like):
-    """This rank's rows of a whole tensor, cut as `like` is; all where that is not sharded."""
-    if not is_sharded(like):
-        return tensor
-    pieces = tensor.chunk(ranks())          # the last may be shorter, or not there
-    return pieces[rank()] if rank() < len(pieces) else tensor[:0]
-
-
-def local(tensor):
-    """This rank's rows of a sharded tensor, of any other all; of both, a view."""
-    return tensor.to_local() if is_sharded(tensor) else tensor
-
-
-def split_like(tensor, like):
-    """A whole tensor, sharded if `like` is."""
-    if not is_sharded(like):
-        return tensor
-    from torch.distributed.tensor import DTensor
-
-    rows = piece(tensor, like).to(like.device).contiguous()
-    return DTensor.from_local(rows, like.device_mesh, like.placements, run_check=False,
-                              shape=like.shape, stride=like.stride())
+def pieces(live, tensor):
+    """This rank's rows of a sharded tensor, a view, and of a whole one of its shape, cut alike;
+    of a `live` one that is not sharded all of both."""
+    if not is_sharded(live):
+        return live, tensor
+    cut = tensor.chunk(ranks())             # the last may be shorter, or not there
+    return live.to_local(), cut[rank()] if rank() < len(cut) else tensor[:0]
 
 
 def gathered(tensors):
@@ -233,22 +214,29 @@ def save_pieces(folder, tensors):
     from torch.distributed import checkpoint
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
-    checkpoint.save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder),
-                                                                     save_distributed=True))
+    try:
+        checkpoint.save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder),
+                                                                         save_distributed=True))
+    except checkpoint.CheckpointException as error:
+        raise UserError(f"Could not write all of {folder}: make room, or choose a place that all "
+                        f"processes can write to.") from error
 
 
-def load_pieces(folder, tensors):
-    """Fill a dict of tensors in place from such a folder, written by any number of ranks.
-
-    KeyError where the folder lacks one, or holds it in another shape.
-    """
+def fill(live, source):
+    """Fill a dict of tensors in place, from whole ones or from a folder that any number of ranks
+    wrote. KeyError or RuntimeError where it lacks one, or holds it in another shape."""
+    if isinstance(source, dict):
+        for name, tensor in live.items():
+            rows, given = pieces(tensor, source[name])
+            rows.copy_(given)
+        return
     from torch.distributed import checkpoint
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
     try:
         with warnings.catch_warnings():     # of one process, which is what was asked for
             warnings.simplefilter("ignore", UserWarning)
-            checkpoint.load(tensors, no_dist=ranks() == 1,
-                            storage_reader=HuggingFaceStorageReader(str(folder)))
+            checkpoint.load(live, no_dist=ranks() == 1,
+                            storage_reader=HuggingFaceStorageReader(str(source)))
     except checkpoint.CheckpointException as error:
-        raise KeyError(f"{folder} holds other tensors") from error
+        raise KeyError(f"{source} holds other tensors") from error

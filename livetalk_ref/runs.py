@@ -147,8 +147,8 @@ class RunFolder:
         if path is None:
             return 0
         # A run may go on longer, never with other data, losses or rates.
-        tensors, was = (None, json.loads((path / FACTS).read_text())) if path.is_dir() \
-            else read(path)
+        tensors, was = read(path) if path.is_file() else \
+            (None, json.loads((path / FACTS).read_text()))
         now = {name: as_json(fact) for name, fact in self.about.items()}
         if not SETTINGS & was.keys() <= now.keys():
             raise self.foreign("stage")
@@ -158,10 +158,9 @@ class RunFolder:
         if wrong := [k for k, v in was.items() if k not in self.free and v != now.get(k)]:
             raise self.foreign(" and ".join(sorted(wrong)))
         try:
-            if tensors is None:                 # in place: no rank could hold them all
-                parallel.load_pieces(path, tensors := pack())
-            elif parallel.sharded():
-                tensors = {k: parallel.split_like(tensors[k], v) for k, v in pack().items()}
+            if path.is_dir() or parallel.sharded():     # in place: no rank could hold them all
+                source, tensors = tensors or path, pack()
+                parallel.fill(tensors, source)
             return unpack(tensors)
         except (KeyError, RuntimeError) as error:       # and what pieces of another shape raise
             raise self.foreign("model") from error
@@ -192,8 +191,8 @@ class RunFolder:
             yield
         except NotFinite as error:
             path = self.out and self.last()
-            good = f"the last good checkpoint is {path}, from which --resume continues" \
-                if path else "no checkpoint had been saved"
+            good = f"the last good file is {path}, from which --resume continues" \
+                if path else "no file had been saved"
             raise UserError(f"Stopped before update {update}, for {error}; {good}.") from error
 
     def after(self, state, average, pack, last):
@@ -238,7 +237,7 @@ class RunFolder:
 
     def forget_folders(self, *but):
         """Remove the checkpoints that are folders, but for some."""
-        for old in set(self.out.glob("last-*/")) - {*but}:
+        for old in {*self.out.glob("last-*/")} - {*but}:
             shutil.rmtree(old, ignore_errors=True)
 
 

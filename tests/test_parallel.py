@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from math import prod
 
 import parallel_run
 import pytest
@@ -15,6 +16,7 @@ from tiny import shake
 from livetalk_ref import parallel, rollout
 from livetalk_ref.errors import UserError
 from livetalk_ref.loading import check_channels
+from livetalk_ref.sizing import held_numbers
 from livetalk_ref.wan import LIVETALK_1P3B, WanDiT
 
 STAGES, UPDATES, STOPPED, FEW = ("teacher", "ode", "dmd"), 20, 4, 3
@@ -38,6 +40,7 @@ def two(tmp_path_factory):
     jobs = [{"stage": stage, "out": f"{out}/{stage}", "updates": FEW} for stage in STAGES]
     jobs += [{"stage": stage, "out": f"{out}/{stage}-sharded", "shard": True} | more
              for stage, more in SHARDED.items()]
+    jobs += [{"stage": "teacher", "out": f"{out}/teacher", "shard": True, "updates": 2 * FEW}]
     jobs += [{"stage": "dmd", "out": f"{out}/even", "shard": True, "accumulate": 2, "even": True,
               "updates": FEW}]
     jobs += [{"stage": stage, "out": f"{out}/{stage}-stopped", "shard": True, "stopped": STOPPED,
@@ -64,8 +67,8 @@ def losses(out):
 def test_two_ranks_make_the_losses_of_one(stage, one, two):
     assert len(one[stage]) == UPDATES == len(set(one[stage]))
     assert losses(two / f"{stage}-sharded") == pytest.approx(one[stage], abs=1e-5)
-    whole = losses(two / stage)
-    assert whole == pytest.approx(one[stage][:FEW], abs=1e-5)
+    whole = losses(two / stage)         # the teacher's went on in pieces
+    assert whole == pytest.approx(one[stage][:2 * FEW if stage == "teacher" else FEW], abs=1e-5)
 
 
 @pytest.mark.parametrize("stage", ["teacher", "dmd"])
@@ -83,6 +86,13 @@ def test_the_average_of_a_sharded_run_is_one_file_as_ever(two):
     with safe_open(two / "ode-sharded" / "ema.safetensors", "pt") as file:
         assert {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()} == \
             {k: tuple(v.shape) for k, v in model.items()}
+
+
+def test_a_rank_holds_what_sizing_counts(two):
+    """Weights of student and critic, an average, and both moments of each: seven numbers each."""
+    with safe_open(*two.glob("dmd-sharded/last-*/shard-00001-*"), "pt") as file:
+        shapes = [file.get_slice(key).get_shape() for key in file.keys()]
+    assert sum(prod(shape) for shape in shapes if shape) == 7 * held_numbers(SMALL, 2)
 
 
 def test_parts_of_a_batch_make_the_losses_of_the_whole(tmp_path, two):
