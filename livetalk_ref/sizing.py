@@ -5,6 +5,7 @@ Weights, gradients, moments and averages are exact: a rank keeps ceil(n / R) row
 fifth (tests/test_sizing.py). Letters: R GPUs, D width, S tokens a latent frame, B clips a GPU.
 """
 
+from functools import cache
 from math import ceil, prod
 
 import torch
@@ -18,6 +19,7 @@ GIB = 2 ** 30
 KEPT = {"fp32": (88, 8, 20, 8), "bf16": (70, 4, 12, 6)}
 
 
+@cache
 def model_shapes(config):
     """Shapes of a model's weights: {name: shape}. No memory is taken."""
     with torch.device("meta"):

@@ -311,6 +311,8 @@ def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
     if (scale or parallel.ranks() > 1) and name not in PARALLEL:
         raise UserError(f"The stage {name} trains in one process and in one piece; "
                         f"{', '.join(sorted(PARALLEL))} can be split.")
+    if compiled and parallel.sharded():
+        raise UserError("--compile takes models in one piece: leave it out, or --shard.")
     torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
     yield from stage.run(name, out, steps, resume, start, rate, compiled, device)

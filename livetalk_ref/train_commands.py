@@ -85,11 +85,12 @@ def train(options):
     elif options.weights:
         raise UserError("--weights goes with --data, shards that 'prepare --clips' made with the "
                         "same weights.")
-    scale = {name: value for name in ("shard", "checkpoint_blocks", "accumulate")
-             if (value := vars(options)[name])}
+    if scale := {name: value for name in ("shard", "checkpoint_blocks", "accumulate")
+                 if (value := vars(options)[name])}:
+        named["scale"] = scale
     follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
                                            options.resume, options.start, options.rate,
-                                           options.compile, options.device, scale, **named))
+                                           options.compile, options.device, **named))
 
 
 def add_trajectories(c):

@@ -175,7 +175,8 @@ def test_shell_scripts_are_well_formed(name, tmp_path):
     for check in checks:
         done = subprocess.run([*check, ROOT / "tools" / name], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-    for program, said in {"torchrun": 'echo "$@"', "srun": '"$@"', "scontrol": "echo first"}.items():
+    programs = {"torchrun": 'echo "$@"', "srun": '"$@"', "scontrol": "echo first"}
+    for program, said in programs.items():
         (tmp_path / program).write_text(f"#!/bin/sh\n{said}\n")
         (tmp_path / program).chmod(0o755)
     given = ["0", "first"] * (name == "two_nodes.sh") + ["teacher", "--shard"]
