@@ -68,7 +68,8 @@ def memory_rows(stage="dmd", student="livetalk-1.3b", teacher="omniavatar-14b",
     """GiB on each of R GPUs by what they hold, a row for every R.
 
     stage: "teacher", "ode" or "dmd", the last with a critic of the student's size and a frozen
-    real score of another, "teacher". student, teacher: names of `wan.SIZES`.
+    real score of another, "teacher"; a recipe's anchor is one pass more. student, teacher: names
+    of `wan.SIZES`. The moments are AdamW's.
     """
     own, real, rows = SIZES[student], SIZES[teacher], []
     learners = 2 if stage == "dmd" else 1                       # student and critic
