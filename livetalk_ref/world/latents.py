@@ -59,6 +59,7 @@ class LatentClips:
     starts: torch.Tensor        # (N, 2) first frame of each prompt
     degraded: torch.Tensor      # (N,) bool
     prompts: list               # N lists of one or two prompts
+    encode: callable = text.encode      # prompts -> (B, rows, D)
 
     @staticmethod
     def load(paths):
@@ -76,7 +77,11 @@ class LatentClips:
         index = torch.as_tensor(index)
         return LatentClips(self.latents[index], self.audio[index], self.state[index],
                            self.identity[index], self.starts[index], self.degraded[index],
-                           [self.prompts[i] for i in index.tolist()])
+                           [self.prompts[i] for i in index.tolist()], self.encode)
+
+    def channels(self):
+        """How many latent channels, audio features and text features a model gets of them."""
+        return self.latents.shape[2], self.audio.shape[-1], self.encode([""]).shape[-1]
 
     def window(self, first, prefix, frames=WINDOW):
         """Latents (N, 21, C, h, w) from latent frame `first` on, and their `Cond`.
@@ -88,21 +93,22 @@ class LatentClips:
         known[:, :prefix] = True
         audio = group_audio(self.audio.float())[:, first:first + frames]
         prompts, mask = self.text(first, x0.shape[1])
-        return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, text.encode([""]), mask)
+        return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, self.encode([""]), mask)
 
     def text(self, first, frames):
         """Both prompts' rows (N, 32, D), and which a latent frame may read (N, frames, 32)."""
-        rows = text.encode([p for pair in self.prompts for p in (pair[0], pair[-1])])
+        rows = self.encode([p for pair in self.prompts for p in (pair[0], pair[-1])])
         pixel = (torch.arange(first, first + frames) * 4 - 3).clamp(min=0)
         second = pixel >= self.starts[:, 1:2]                            # (N, frames)
-        mask = torch.stack([~second, second], dim=-1).repeat_interleave(text.TEXT_ROWS, dim=-1)
+        mask = torch.stack([~second, second], dim=-1).repeat_interleave(rows.shape[1], dim=-1)
         return rows.unflatten(0, (-1, PROMPTS)).flatten(1, 2), mask
 
     def batch(self, size, g):
         """A training batch: windows at the start (prefix 1) or in mid-stream (prefix 4), prompts
         in other words, audio and text dropped at random. -> x0 (size, 21, C, h, w), Cond."""
         some = self.select(torch.randint(len(self), (size,), generator=g))
-        some.prompts = [[rephrase(prompt, g) for prompt in pair] for pair in some.prompts]
+        if self.encode is text.encode:      # which reads the world's words, in any order
+            some.prompts = [[rephrase(prompt, g) for prompt in pair] for pair in some.prompts]
         last = self.latents.shape[1] - WINDOW
         middle = torch.rand(size, generator=g) < 0.4
         offsets = torch.where(middle, torch.randint(1, last + 1, (size,), generator=g), 0)
