@@ -25,16 +25,17 @@ def check_device(name):
 
 @contextmanager
 def autocast(device, precision):
-    """Mixed precision: "bf16", "fp16" or "fp32" (none).
-
-    On CPU the plain attention kernel is the fast one where gradients are kept, and chosen there.
-    """
+    """Mixed precision, "bf16", "fp16" or "fp32" (none), with the device's `fast_attention`."""
     device = torch.device(device).type
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
-    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-        plain = device == "cpu" and torch.is_grad_enabled()
-        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
-            yield
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32), fast_attention(device):
+        yield
+
+
+def fast_attention(device):
+    """The attention kernel that is fast where gradients are kept: on CPU the plain one."""
+    plain = torch.device(device).type == "cpu" and torch.is_grad_enabled()
+    return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
 
 def best_precision(device, scaled=False):

@@ -22,9 +22,10 @@ NOTEBOOKS = (
     ("08", "live avatar", "it hears you and answers"),
     ("09", "evaluation", "how good, and how sure"),
     ("10", "real weights", "the released 1.3B model"),
+    ("11", "scaling", "larger than any one card"),
 )
 STAGES = ((0, 2, "the avatar", viz.TEAL), (3, 6, "distillation", viz.CORAL),
-          (7, 8, "streaming", viz.AMBER), (9, 10, "evidence", viz.VIOLET))
+          (7, 8, "streaming", viz.AMBER), (9, 11, "evidence and scale", viz.VIOLET))
 
 
 def sheet(width, height):

@@ -19,7 +19,7 @@ from livetalk_ref.device import autocast, best_device
 from livetalk_ref.dmd import Distiller, distill, dmd_gradient
 from livetalk_ref.files import half
 from livetalk_ref.flow import keep_known
-from livetalk_ref.loading import load_module
+from livetalk_ref.loading import check_channels, load_module, load_start
 from livetalk_ref.runs import RunFolder, save
 from livetalk_ref.train import step_generator
 
@@ -66,28 +66,36 @@ def paths_of(recipe, count=PATHS):
 
 
 def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, compiled=False,
-        save_every=60.0, paths=None, device=None):
+        save_every=60.0, paths=None, device=None, real=None):
     """Distil in a folder by a recipe, yielding a `DistillState` after every update of the student.
 
     batch(generator) -> Cond, and paths: see `dmd.distill`; start: a checkpoint to begin with
     instead of the recipe's; probe: the Cond that is looked at, or None; compiled: through
-    torch.compile, which takes minutes first. Stopping early loses at most `save_every` seconds.
+    torch.compile, which takes minutes first; real: the checkpoint of a real score of another size,
+    instead of the teacher. Stopping early loses at most `save_every` seconds.
     """
     device = device or best_device()
-    student = load_module(start or recipe.start, "dit", device).requires_grad_(True)
-    real, fake_start = (load_module("teacher", device=device) for _ in range(2))
-    distiller = Distiller(student, real, fake_start, recipe)
+    where = "cpu" if parallel.sharded() else device         # each rank moves its piece alone
+    student = load_start(start or recipe.start, where).requires_grad_(True)
+    teacher = load_start(real or "teacher", where)
+    critic = load_module("teacher", device=where).requires_grad_(True)
+    s = student.config
+    for who, model in (("The real score", teacher), ("The critic", critic)):
+        check_channels(who, model.config, s.latent_channels, s.audio_dim, s.text_dim)
+    parallel.place(student, teacher, critic)
+    distiller = Distiller(student, teacher, critic, recipe)
     probe = None if probe is None else probe.to(device)
 
     def look_into(update):
         if probe is not None:
             seen = half({k: v.cpu() for k, v in look(distiller, probe).items()})
-            save(probed(out, update), seen, recipe=recipe, levels=LEVELS)
+            if parallel.rank() == 0:
+                save(probed(out, update), seen, recipe=recipe, levels=LEVELS)
 
     about = {"recipe": recipe, "config": student.config, "sampler": "rollout",
-             "student_steps": recipe.student_steps}
+             "student_steps": recipe.student_steps} | ({"real": str(real)} if real else {})
     folder = RunFolder(out, about, keep, save_every, look=look_into)
-    folder.begin(resume, distiller.unpack)
+    folder.begin(resume, distiller.pack, distiller.unpack)
     if compiled:
         for model in (distiller.student, distiller.teacher, distiller.critic):
             model.compile()
@@ -105,13 +113,14 @@ class Distillation:
     """The stage `dmd`: a recipe of `recipes.NAMES` on cached conditions.
 
     count: training clips whose conditions and paths are used; student_steps, instead of the
-    recipe's. UserError for another name.
+    recipe's; real: see `run`. UserError for another name.
     """
 
     recipe: str = "student"
     seed: int = 0
     count: int = curation.COUNT
     student_steps: int | None = None
+    real: str | None = None
 
     def run(self, name, out, steps, resume, start, rate, compiled, device):
         """Distil in out, else `folder_of`, by so many updates, yielding a state after each."""
@@ -122,4 +131,4 @@ class Distillation:
         yield from run(r, partial(made.batch, r.batch, r.frames),
                        out or folder_of(self.recipe, self.seed), resume, start,
                        probe=made.probe(PROBES, r.frames), compiled=compiled,
-                       paths=paths_of(r, self.count), device=device)
+                       paths=paths_of(r, self.count), device=device, real=self.real)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from livetalk_ref import parallel, rollout
-from livetalk_ref.device import autocast, best_precision
+from livetalk_ref.device import best_precision
 from livetalk_ref.flow import (STUDENT_STEPS, add_noise, flow_loss, guided, keep_known, shift_sigma,
                                x0_from_velocity)
 from livetalk_ref.ode import ode_loss
@@ -145,25 +145,30 @@ class Distiller:
         self.device = next(student.parameters()).device
         self.precision = best_precision(self.device)
 
-    def train_critic(self, cond, generator):
-        """One update of the critic; returns its loss."""
+    def train_critic(self, batch, generator):
+        """One update of the critic on a batch(generator) -> Cond; returns its loss."""
         # Flow matching on what the student makes now (eq. 3): the critic follows it online.
-        with autocast(self.device, self.precision):
-            loss = critic_loss(self.student, self.critic, cond, generator,
-                               self.recipe.student_steps)
-        descend(loss, self.critic, self.optimizers[1:], self.recipe.clip, "critic")
-        return parallel.over_ranks(loss)
+        def loss(g):
+            return critic_loss(self.student, self.critic, batch(g), g, self.recipe.student_steps)
 
-    def train_student(self, cond, generator, paths=None):
+        return descend(loss, generator, self.critic, self.optimizers[1:], self.recipe.clip,
+                       "critic", self.precision)[0]
+
+    def train_student(self, batch, generator, paths=None):
         """One update of the student; returns what `student_loss` saw and the gradient's norm."""
-        with autocast(self.device, self.precision):
-            loss, seen = student_loss(self.student, self.teacher, self.critic, cond,
-                                      self.recipe, generator)
+        seen = {}
+
+        def loss(g):
+            value, shown = student_loss(self.student, self.teacher, self.critic, batch(g),
+                                        self.recipe, g)
+            seen.update(shown)
             # Beyond the paper: the ODE regression goes on besides and holds the student.
             if self.recipe.anchor:
-                anchor = ode_loss(self.student, paths(generator), generator)
-                loss = loss + self.recipe.anchor * anchor
-        norm = descend(loss, self.student, self.optimizers[:1], self.recipe.clip, "student")
+                value = value + self.recipe.anchor * ode_loss(self.student, paths(g), g)
+            return value
+
+        _, norm = descend(loss, generator, self.student, self.optimizers[:1], self.recipe.clip,
+                          "student", self.precision)
         self.update += 1
         # The average begins late, for the first updates move far (table 4).
         late = self.update > self.recipe.ema_from * self.recipe.updates
@@ -199,8 +204,8 @@ def distill(distiller, batch, paths=None, folder=None):
         # The critic learns first, 5 updates for one (LiveTalk table 4), and before all warms up.
         updates = r.ratio + (r.warmup if distiller.update == 0 else 0)
         with folder.guard(distiller.update + 1):
-            losses = [distiller.train_critic(batch(g), g) for _ in range(updates)]
-            seen = distiller.train_student(batch(g), g, paths)
+            losses = [distiller.train_critic(batch, g) for _ in range(updates)]
+            seen = distiller.train_student(batch, g, paths)
         now, made = time.monotonic(), distiller.update
         left = (now - clock) / (made - first) * (r.updates - made)
         state = DistillState(made, sum(losses) / len(losses), *(

@@ -16,9 +16,9 @@ from livetalk_ref.nets.restorer import Restorer, RestorerConfig
 from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
 from livetalk_ref.nets.whole_faces import WholeFaces, WholeFacesConfig
 from livetalk_ref.real import REAL
-from livetalk_ref.real.weights import stored_shapes
+from livetalk_ref.real.weights import load_dit, stored_shapes
 from livetalk_ref.runs import read
-from livetalk_ref.wan import Config, WanDiT
+from livetalk_ref.wan import LIVETALK_1P3B, SIZES, Config, WanDiT
 from livetalk_ref.world.ear import CHECKPOINTS, Ear, EarConfig
 
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
@@ -82,6 +82,27 @@ def load_module(name, kind=None, device="cpu"):
                         f"{str(error).splitlines()[0]}") from error
     made = made.to(device).eval().requires_grad_(False)
     return made.to(memory_format=torch.channels_last) if isinstance(made, Codec) else made
+
+
+def load_start(name, device="cpu"):
+    """A `WanDiT` to train from, float32: of a shipped model's name, of a checkpoint's path, or of
+    a released file's, whose width tells its size."""
+    if not is_released(path := checkpoint(name)):
+        return load_module(name, "dit", device)
+    width = stored_shapes(path)[0]["patch_embedding.weight"][0]
+    config = next((c for c in SIZES.values() if c.dim == width), LIVETALK_1P3B)
+    return load_dit(path, config, device, torch.float32)
+
+
+def check_channels(who, config, latent_channels, audio_dim, text_dim):
+    """UserError where a model reads other numbers than there are."""
+    there = {"latent channels": (latent_channels, config.latent_channels),
+             "audio features": (audio_dim, config.audio_dim),
+             "text features": (text_dim, config.text_dim)}
+    wrong = [f"{want} {name} where there are {have}" for name, (have, want) in there.items()
+             if have != want]
+    if wrong:
+        raise UserError(f"{who} does not fit the data: it reads {' and '.join(wrong)}.")
 
 
 def sampler(name):

@@ -2,6 +2,8 @@
 
 import torch
 
+from livetalk_ref import parallel
+
 MOMENTUM = 0.95
 STEPS = 5                                   # of Newton-Schulz, and its coefficients
 COEFFICIENTS = 3.4445, -4.775, 2.0315
@@ -27,18 +29,21 @@ class Muon(torch.optim.Optimizer):
             self.turn(group, shape, weights)
 
     def turn(self, group, shape, weights):
-        """One update of all weights whose matrices have a shape."""
+        """One update of all weights whose matrices have a shape.
+
+        Sharded ones are gathered for it, turned on every rank, and each moves its own rows.
+        """
         heading = []
         for weight in weights:
             gradient = as_matrix(weight.grad, weight)
             past = self.state[weight].setdefault("momentum_buffer", torch.zeros_like(gradient))
             past.lerp_(gradient, 1 - MOMENTUM)
-            heading.append(gradient.lerp(past, MOMENTUM))                # Nesterov
+            heading.append(parallel.whole(gradient.lerp(past, MOMENTUM)))    # Nesterov
         updates = orthogonalise(torch.stack(heading))
         # Tall matrices move further, so that every output changes alike.
         rate = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
         for weight, update in zip(weights, updates):
-            matrix = as_matrix(weight, weight)          # a view
+            matrix, update = parallel.pieces(as_matrix(weight, weight), update)     # a view
             matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
 
 

@@ -24,7 +24,8 @@ from livetalk_ref.files import blame, placed, write_json
 from livetalk_ref.judge.metrics import brightness, change, sharpness
 from livetalk_ref.loading import load
 from livetalk_ref.media import address, central_square, fit, load_audio
-from livetalk_ref.world import latents, shards
+from livetalk_ref.real.text import SavedText
+from livetalk_ref.world import latents, shards, text
 from livetalk_ref.world.clips import LONG_FRAMES
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME, S
@@ -220,9 +221,10 @@ def scores(frames):
             "exposed": round(((light > 0.15) & (light < 0.9)).float().mean().item(), 3)}
 
 
-def read_clips(folder):
+def read_clips(folder, weights=None):
     """The segments of a folder of shards as `latents.LatentClips`, their truth unknown (zeros).
 
+    weights: the folder whose text.safetensors holds their prompts, of a model of released size.
     UserError for a folder without shards, or with shards of several models.
     """
     paths = sorted(Path(folder).glob("clips-*.tar"))
@@ -242,8 +244,9 @@ def read_clips(folder):
     tensors = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
     n = len(rows)
     never = torch.tensor([0, latents.NEVER]).expand(n, -1)
+    encode = SavedText(Path(weights) / "text.safetensors") if weights else text.encode
     return latents.LatentClips(tensors["latents"], tensors["audio"],
                                torch.zeros(n, LONG_FRAMES, S).half(),
                                Identity(torch.zeros(n, len(CONTINUOUS)),
                                         torch.zeros(n, len(CATEGORICAL), dtype=torch.long)),
-                               never, torch.zeros(n, dtype=torch.bool), prompts)
+                               never, torch.zeros(n, dtype=torch.bool), prompts, encode)

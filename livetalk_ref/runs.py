@@ -1,11 +1,13 @@
 """The files of a training run: checkpoints, averaged weights, a line of metrics an update.
 
 A checkpoint is one safetensors file, written beside its place and moved there, so that no
-half-written one exists. A killed run continues from its last one as if nothing had happened.
+half-written one exists; of a sharded model it is a folder of such files, and FACTS, written last,
+says that it is whole. A killed run continues from its last one as if nothing had happened.
 """
 
 import dataclasses
 import json
+import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +18,11 @@ from safetensors.torch import save_file
 
 from livetalk_ref import parallel
 from livetalk_ref.errors import UserError, unreadable
-from livetalk_ref.files import as_json, blame, half, make_folder, placed, write_text
+from livetalk_ref.files import (as_json, blame, half, make_folder, placed, write_json,
+                                write_text)
 
 SETTINGS = {"train", "recipe"}      # facts that hold the numbers of a run
+FACTS = "facts.json"                # of a checkpoint that is a folder
 
 
 def save(path, tensors, **about):
@@ -53,9 +57,26 @@ def pack(model, average, optimizers, step):
     tensors |= {f"ema.{k}": v for k, v in average.items()}
     tensors["step"] = torch.tensor(step)
     for which, optimizer in enumerate(optimizers):
+        if not optimizer.state:
+            begin_moments(optimizer)
         for i, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{which}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
     return tensors
+
+
+def begin_moments(optimizer):
+    """Give an optimiser that has made no step the moments of one, for a checkpoint to fill."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0                           # moves no weight
+        for weight in group["params"]:
+            weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    optimizer.zero_grad()
+    for state in optimizer.state.values():
+        state.get("step", torch.tensor(0)).zero_()
+    for group, rate in zip(optimizer.param_groups, rates):
+        group["lr"] = rate
 
 
 def unpack(tensors, model, average, optimizers):
@@ -82,7 +103,8 @@ class NotFinite(UserError):
 class RunFolder:
     """The files of a run of any stage; out None keeps nothing.
 
-        last.safetensors            everything, so that a killed run continues exactly
+        last.safetensors            everything, so that a killed run continues exactly; of a
+        last-000120/                sharded model in pieces, for any number of ranks
         ema.safetensors             averaged weights; ema-000050.safetensors are those on the way
         metrics.jsonl               a line for every update
         probe-000050.safetensors    what `look` saw, of a distillation
@@ -98,26 +120,35 @@ class RunFolder:
         if self.out:
             make_folder(self.out)
 
-    def begin(self, resume, unpack):
+    def begin(self, resume, pack, unpack):
         """Begin anew, or continue what is there; returns the updates already made.
 
-        unpack(tensors) puts a checkpoint back. UserError where that is another run's.
+        pack() gives the tensors of a checkpoint, unpack(tensors) puts them back. UserError where
+        that is another run's.
         """
-        first = self.restore(unpack) if resume and self.out else 0
-        if parallel.rank() == 0:
-            if self.out:
-                self.forget_after(first)
-            if first == 0:
-                self.look(0)
+        first = self.restore(pack, unpack) if resume and self.out else 0
+        if self.out and parallel.rank() == 0:
+            self.forget_after(first)
+        if first == 0:
+            self.look(0)
         return first
 
-    def restore(self, unpack):
+    def last(self):
+        """The last whole checkpoint, a folder or a file; None if there is none."""
+        found = [path.parent for path in self.out.glob(f"last-*/{FACTS}")]
+        if found:
+            return max(found, key=lambda path: int(path.name[5:]))
+        file = self.out / "last.safetensors"
+        return file if file.is_file() else None
+
+    def restore(self, pack, unpack):
         """Put the last checkpoint back, if there is one; returns its updates."""
-        path = self.out / "last.safetensors"
-        if not path.is_file():
+        path = self.last()
+        if path is None:
             return 0
         # A run may go on longer, never with other data, losses or rates.
-        tensors, was = read(path)
+        tensors, was = read(path) if path.is_file() else \
+            (None, json.loads((path / FACTS).read_text()))
         now = {name: as_json(fact) for name, fact in self.about.items()}
         if not SETTINGS & was.keys() <= now.keys():
             raise self.foreign("stage")
@@ -127,8 +158,11 @@ class RunFolder:
         if wrong := [k for k, v in was.items() if k not in self.free and v != now.get(k)]:
             raise self.foreign(" and ".join(sorted(wrong)))
         try:
+            if path.is_dir() or parallel.sharded():     # in place: no rank could hold them all
+                source, tensors = tensors or path, pack()
+                parallel.fill(tensors, source)
             return unpack(tensors)
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError) as error:       # and what pieces of another shape raise
             raise self.foreign("model") from error
 
     def foreign(self, what):
@@ -144,6 +178,7 @@ class RunFolder:
         for name in ("last", "ema*", "probe-*") if first == 0 else ():
             for old in self.out.glob(f"{name}.safetensors"):
                 old.unlink()
+        self.forget_folders(*([] if first == 0 else [self.last()]))
         if (path := self.out / "metrics.jsonl").exists():
             whole = [row for row in path.read_text().splitlines() if row.endswith("}")]
             rows = [row for row in whole if json.loads(row)["step"] <= first]
@@ -155,27 +190,55 @@ class RunFolder:
         try:
             yield
         except NotFinite as error:
-            path = self.out and self.out / "last.safetensors"
+            path = self.out and self.last()
             good = f"the last good file is {path}, from which --resume continues" \
-                if path and path.is_file() else "no file had been saved"
+                if path else "no file had been saved"
             raise UserError(f"Stopped before update {update}, for {error}; {good}.") from error
 
     def after(self, state, average, pack, last):
         """Log one update; keep and save when it is time, and at the end."""
-        if not self.out or parallel.rank() > 0:
+        if not self.out:
             return
-        with open(self.out / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(dataclasses.asdict(state)) + "\n")
+        if parallel.rank() == 0:
+            with open(self.out / "metrics.jsonl", "a") as file:
+                file.write(json.dumps(dataclasses.asdict(state)) + "\n")
         about = {"step": state.step} | self.about
         if state.step in self.keep:
-            save(kept(self.out, state.step), half(average), **about)
+            self.save_average(kept(self.out, state.step), average, half, **about)
         if state.step in self.keep or last:
             self.look(state.step)
-        if last or time.monotonic() - self.saved > self.save_every:
+        if last or parallel.agreed(time.monotonic() - self.saved > self.save_every):
             # The checkpoint last: from it a kill at any point makes all else again.
-            save(self.out / "ema.safetensors", average, **about)
-            save(self.out / "last.safetensors", pack(), **self.about)
+            self.save_average(self.out / "ema.safetensors", average, **about)
+            self.save_all(state.step, pack)
             self.saved = time.monotonic()
+
+    def save_average(self, path, average, packed=dict, **about):
+        """Write averaged weights to one file, gathered from all ranks, by rank 0."""
+        tensors = parallel.gathered(average)
+        if parallel.rank() == 0:
+            save(path, packed(tensors), **about)
+
+    def save_all(self, step, pack):
+        """Write a checkpoint, and drop the one before it."""
+        if not parallel.sharded():
+            if parallel.rank() == 0:
+                save(self.out / "last.safetensors", pack(), **self.about)
+                self.forget_folders()
+            return
+        folder = self.out / f"last-{step:06d}"
+        if parallel.rank() == 0:
+            shutil.rmtree(folder, ignore_errors=True)       # of a save that was killed
+        parallel.save_pieces(folder, pack())
+        if parallel.rank() == 0:
+            write_json(folder / FACTS, {k: as_json(v) for k, v in self.about.items()})
+            self.forget_folders(folder)
+            (self.out / "last.safetensors").unlink(missing_ok=True)
+
+    def forget_folders(self, *but):
+        """Remove the checkpoints that are folders, but for some."""
+        for old in {*self.out.glob("last-*/")} - {*but}:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def usual(settings):

@@ -18,14 +18,14 @@ from livetalk_ref.device import best_device, check_device
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import eight_bits, half
 from livetalk_ref.flow import STUDENT_STEPS, draw_sigma, flow_loss, student_sigmas
-from livetalk_ref.loading import load_module
+from livetalk_ref.loading import check_channels, load_module, load_start
 from livetalk_ref.media import to_bytes
 from livetalk_ref.nets import restorer, syncnet, whole_faces
 from livetalk_ref.nets.reader import Reader, reader_loss
 from livetalk_ref.ode import VARIANT, ode_loss, teacher_forced_loss
 from livetalk_ref.runs import kept, read, save
 from livetalk_ref.train import TrainConfig, train
-from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.wan import SIZES, WanDiT
 from livetalk_ref.world import ear, latents, shards, snippets
 
 
@@ -45,8 +45,13 @@ class Stage:
         config = replace(c, steps=steps or c.steps, lr=rate * c.lr, muon=rate * c.muon,
                          compiled=compiled)
         if start:
-            weights = load_module(start, SHIPPED.get(name, "dit")).state_dict()
-            self.model.load_state_dict(weights)
+            found = load_start(start) if name in PARALLEL else \
+                load_module(start, SHIPPED.get(name, "dit"))
+            if found.config != self.model.config:
+                raise UserError(f"{start} is a model of another size than this stage trains.")
+            self.model.load_state_dict(found.state_dict())
+        if name in PARALLEL:
+            parallel.place(self.model)
         self.model.to("cpu" if name in SMALL else device)
         yield from train(self.model, self.loss, config, Path(out or f"runs/{name}"), resume,
                          {"config": self.model.config, "start": start, **self.facts})
@@ -195,12 +200,16 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=4096, spoiled=False, size=TINY, batch=336, data=None):
+def teacher_stage(count=4096, spoiled=False, size="tiny", batch=336, data=None):
     """Bidirectional teacher: flow matching on cached latents, of clean clips or, spoiled, of raw
-    ones, three in ten of which are damaged. A batch has so many latent frames, in windows."""
+    ones, three in ten of which are damaged. A batch has so many latent frames, in windows.
+
+    size: one of `wan.SIZES`; UserError where it reads other numbers than the data hold.
+    """
     data = data or latents.LatentClips.load(
         list(latents.build(load_module("codec"), "train", count, spoiled=spoiled)))
-    model = WanDiT(size)
+    check_channels(f"The size {size}", SIZES[size], *data.channels())
+    model = WanDiT(SIZES[size])
     weight = focus(data.latents.shape[-1])
     batches = latents.Batches(data)
 
@@ -335,16 +344,19 @@ def updates_within(seconds, name, device=None, **options):
 
 
 def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,
-              compiled=False, device=None, **options):
+              compiled=False, device=None, scale=None, **options):
     """Train one stage in out (default runs/NAME), yielding the loop's states.
 
     start: the checkpoint to begin with instead of chance; rate multiplies the learning rates;
-    compiled: through torch.compile; device: instead of the best there is; options: the stage's.
+    compiled: through torch.compile; device: instead of the best there is; scale: fields of
+    `parallel.Setup`; options: the stage's.
     """
-    device = parallel.join(check_device(device or best_device()))
-    if parallel.size() > 1 and name not in PARALLEL:
-        raise UserError(f"The stage {name} trains in one process; {', '.join(sorted(PARALLEL))} "
-                        f"take several.")
+    device = parallel.join(check_device(device or best_device()), **(scale or {}))
+    if (scale or parallel.ranks() > 1) and name not in PARALLEL:
+        raise UserError(f"The stage {name} trains in one process and in one piece; "
+                        f"{', '.join(sorted(PARALLEL))} can be split.")
+    if compiled and parallel.sharded():
+        raise UserError("--compile takes models in one piece: leave it out, or --shard.")
     torch.manual_seed(0)                    # of the first weights
     stage = STAGES[name](**options)
     yield from stage.run(name, out, steps, resume, start, rate, compiled, device)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from livetalk_ref import parallel
-from livetalk_ref.device import autocast, best_precision
+from livetalk_ref.device import autocast, best_precision, fast_attention
 from livetalk_ref.muon import Muon
 from livetalk_ref.runs import NotFinite, RunFolder, pack, unpack
 
@@ -91,21 +91,29 @@ def make_optimizers(model, c):
     return made
 
 
-def descend(loss, model, optimizers, clip, part, scaler=None):
-    """One update of the model of a part of training; returns its gradient's norm before clipping.
+def descend(loss, generator, model, optimizers, clip, part, precision, scaler=None):
+    """One update of the model of a part of training by `loss(generator) -> scalar`; returns the
+    loss, the mean over all ranks, and the gradient's norm before clipping.
 
     NotFinite, before any weight moves, where loss or gradient is. An fp16 gradient may overflow:
     its scaler skips that update and scales less, down to 1.
     """
-    if not loss.isfinite():
-        raise NotFinite(f"the loss of the {part} is not finite")
     scaler = scaler or torch.amp.GradScaler(enabled=False)
-    scaler.scale(loss).backward()
+    device, total, parts = next(model.parameters()).device, 0, parallel.setup.accumulate
+    # The gradient adds up over the parts of the batch, which is whole in one part by default.
+    for _ in parallel.parts(generator):
+        with autocast(device, precision):
+            value = loss(generator) / parts
+        if not value.isfinite():
+            raise NotFinite(f"the loss of the {part} is not finite")
+        with fast_attention(device):        # of blocks that are computed anew
+            scaler.scale(value).backward()
+        total = total + value.detach()
     parallel.average_gradients(model)
     for optimizer in optimizers:
         scaler.unscale_(optimizer)
     # One norm over all weights, clipped (Self Forcing: 10; the paper does not say).
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+    norm = parallel.whole(nn.utils.clip_grad_norm_(model.parameters(), clip))
     # An overflow of scaled fp16 is no fault of the run; at scale 1 it would be.
     skips = scaler.is_enabled() and scaler.get_scale() >= 1
     if not norm.isfinite() and not skips:
@@ -114,7 +122,7 @@ def descend(loss, model, optimizers, clip, part, scaler=None):
         scaler.step(optimizer)
     scaler.update()
     model.zero_grad()
-    return norm.item()
+    return parallel.over_ranks(total), norm.item()
 
 
 def train(model, loss, config, out=None, resume=False, facts=None):
@@ -134,7 +142,8 @@ def train(model, loss, config, out=None, resume=False, facts=None):
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     forward = torch.compile(model) if config.compiled else model
     run = RunFolder(out, {"train": config} | (facts or {}), config.keep, config.save_every, FREE)
-    first = run.begin(resume, lambda tensors: unpack(tensors, model, average, optimizers))
+    parts = model, average, optimizers
+    first = run.begin(resume, partial(pack, *parts, 0), lambda tensors: unpack(tensors, *parts))
     clock = time.monotonic()
     for step in range(first, config.steps):
         # Rates, loss, gradient, update, average, files: one step, from (weights, seed, n) alone.
@@ -142,15 +151,13 @@ def train(model, loss, config, out=None, resume=False, facts=None):
         for optimizer, peak in zip(optimizers, peaks):
             optimizer.param_groups[0]["lr"] = peak * pace(step, config)
         with run.guard(step + 1):
-            with autocast(device, precision):
-                value = loss(forward, step_generator(config.seed, step))
-            norm = descend(value, model, optimizers, config.clip, "model", scaler)
+            value, norm = descend(partial(loss, forward), step_generator(config.seed, step), model,
+                                  optimizers, config.clip, "model", precision, scaler)
         # The decay rises from 0.1, or the average would stay near the random start for long.
         ema_update(average, model, min(config.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
         left = (now - clock) / (step + 1 - first) * (config.steps - step - 1)
-        state = TrainState(step + 1, parallel.over_ranks(value),
-                           config.lr * pace(step, config), norm, now - began, left)
-        run.after(state, average, partial(pack, model, average, optimizers, state.step),
+        state = TrainState(step + 1, value, config.lr * pace(step, config), norm, now - began, left)
+        run.after(state, average, partial(pack, *parts, state.step),
                   last=state.step == config.steps)
         yield state

@@ -18,8 +18,10 @@ QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "faces": 100, 
          "restorer": 100, "teacher": 500, "ode": 100, "dmd": 10}               # its updates
 SHARES = {"ear": 1, "codec": 26, "decoder": 4, "judges": 4, "faces": 4, "sync": 4, "restorer": 3,
           "teacher": 36, "ode": 12, "dmd": 6}       # parts of 100 of `weights --minutes`
-OWN = {"teacher": ("data",), "ode": ("recipe", "variant", "count", "teacher", "seed"),
-       "dmd": ("recipe", "count", "seed")}          # options of `train` that these stages take
+SIZES = ("tiny", "livetalk-1.3b", "omniavatar-14b")
+OWN = {"teacher": ("data", "size", "weights"),
+       "ode": ("recipe", "variant", "count", "teacher", "seed"),
+       "dmd": ("recipe", "count", "seed", "real")}      # options that these stages take
 
 
 def add_train(c):
@@ -39,6 +41,10 @@ def add_train(c):
     add_device(c, "cuda where there is one")
     c.add_argument("--data", metavar="SHARDS", help="teacher: clips of your own that 'prepare "
                    "--clips' made, instead of the world's")
+    c.add_argument("--size", choices=SIZES, help="teacher: of the model (tiny)")
+    c.add_argument("--weights", metavar="DIR", help="teacher of released size: the folder with "
+                   "text.safetensors, the prompts' embeddings, see 'prepare --prompt'")
+    add_scale(c)
     c = c.add_argument_group("of the stages ode and dmd")
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
                    "(converged); dmd: baseline, curated, converged, aggressive, final or another "
@@ -50,6 +56,19 @@ def add_train(c):
     c.add_argument("--teacher", choices=("bidirectional", "causal"),
                    help="whose trajectories (bidirectional)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
+    c.add_argument("--real", metavar="M", help="dmd: the frozen real score, a model of any size "
+                   "that reads what the student reads (teacher)")
+
+
+def add_scale(parser):
+    """Options of `train` for models and batches that one card does not hold."""
+    c = parser.add_argument_group("of the stages teacher, ode and dmd: larger than one card")
+    c.add_argument("--shard", action="store_true", help="under torchrun each process keeps a piece "
+                   "of every weight (FSDP2), for models that one card does not hold")
+    c.add_argument("--checkpoint-blocks", action="store_true", help="keep what goes into a block "
+                   "and compute the rest again for the gradient: less memory, a third more time")
+    c.add_argument("--accumulate", type=number(1, 10 ** 6), metavar="N", help="take each batch in "
+                   "N parts, one after the other (1)")
 
 
 def train(options):
@@ -65,7 +84,13 @@ def train(options):
     if options.data:
         from livetalk_ref.own_clips import read_clips
 
-        named["data"] = read_clips(options.data)
+        named["data"] = read_clips(options.data, named.pop("weights", None))
+    elif options.weights:
+        raise UserError("--weights goes with --data, shards that 'prepare --clips' made with the "
+                        "same weights.")
+    if scale := {name: value for name in ("shard", "checkpoint_blocks", "accumulate")
+                 if (value := vars(options)[name])}:
+        named["scale"] = scale
     follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
                                            options.resume, options.start, options.rate,
                                            options.compile, options.device, **named))

@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from livetalk_ref.cache import block_causal_mask as block_causal_mask
 from livetalk_ref.errors import UserError
@@ -46,6 +47,7 @@ TINY = Config(dim=192, ffn_dim=512, heads=3, layers=8, text_dim=64, audio_dim=64
 LIVETALK_1P3B = Config(dim=1536, ffn_dim=8960, heads=12, layers=30, text_dim=4096,
                        audio_dim=10752, latent_channels=16, bf16_time=True)
 OMNIAVATAR_14B = replace(LIVETALK_1P3B, dim=5120, ffn_dim=13824, heads=40, layers=40)
+SIZES = {"tiny": TINY, "livetalk-1.3b": LIVETALK_1P3B, "omniavatar-14b": OMNIAVATAR_14B}
 
 
 def sinusoid(position, dim):
@@ -161,11 +163,21 @@ class Block(nn.Module):
                                  nn.Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / math.sqrt(c.dim))
         self.eps = c.eps
+        self.recomputes = False     # in the backward pass, all but what came in
 
-    def forward(self, x, time, text, rope, mask, text_mask, past=None):
-        """x (B, F, S, D), time (B, F, 6, D), text a (key, value) pair (B, H, L, d)
+    def forward(self, *given):
+        """`compute`, which may keep its arguments alone for the backward pass."""
+        # A block writes to no cache, so what is computed twice is remembered once.
+        if self.recomputes and torch.is_grad_enabled():
+            return checkpoint(self.compute, *given, use_reentrant=False)
+        return self.compute(*given)
+
+    def compute(self, x, time, text, rope, mask, text_mask, past=None):
+        """x (B, F, S, D), time (B, F, 6, D), text (B, L, D) or its (key, value), (B, H, L, d)
         -> x, and the keys and values of these frames, (B, H, N, d)."""
         frames = x.shape[1]
+        if torch.is_tensor(text):
+            text = self.cross_attn.read(text)
         # The noise level of each frame sets shifts, scales and gates (adaptive layer norm, DiT).
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation + time).split(1, dim=2)
 
@@ -251,7 +263,8 @@ class WanDiT(nn.Module):
         # The released weights know t = 1000 sigma as bf16 holds it.
         time = self.time_embedding(sinusoid(t, self.config.freq_dim).to(x.dtype))
         time6 = self.time_projection(time).unflatten(-1, (6, -1))        # (B, F, 6, D)
-        text = cond.text_keys or self.read_text(cond.text)
+        # Keys that were made beforehand, or every block reads the text itself.
+        text = cond.text_keys or [self.text_embedding(cond.text)] * len(self.blocks)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)
         # Behind a cache the frames of x stand after the cached ones (section 4).
         places = frames if cache is None else cache.positions(frames)

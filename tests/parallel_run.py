@@ -1,8 +1,10 @@
-"""parallel_run.py STAGE OUT [UPDATES]: a short run of a small stage on random latents, in as
-many processes as torchrun starts."""
+"""parallel_run.py JOBS: short runs of small stages on random latents, one after the other, in as
+many processes as torchrun starts; JOBS: a JSON list of what `run` takes."""
 
+import json
+import os
+import signal
 import sys
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,14 +15,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from test_dmd import SMALL  # noqa: E402
 from tiny import shake  # noqa: E402
 
-from livetalk_ref import dmd, parallel, recipes  # noqa: E402
+from livetalk_ref import dmd, parallel, recipes, train  # noqa: E402
 from livetalk_ref.flow import Cond, draw_sigma, flow_loss  # noqa: E402
 from livetalk_ref.ode import ode_loss  # noqa: E402
 from livetalk_ref.runs import RunFolder  # noqa: E402
-from livetalk_ref.train import TrainConfig, train  # noqa: E402
 from livetalk_ref.wan import WanDiT  # noqa: E402
 
 CLIPS, FRAMES, SIDE = 4, 6, 4
+
+
+EVEN = {"frames": False}    # as many frames of every clip count
 
 
 def clips(count, generator):
@@ -29,8 +33,8 @@ def clips(count, generator):
         return torch.randn(shape, generator=generator)
 
     known = torch.zeros(count, FRAMES, dtype=torch.bool)
+    known[1::2, :2] = not EVEN["frames"]    # clips of one batch that differ in what counts
     known[:, 0] = True
-    known[1::2, :2] = True                  # clips of one batch that differ in what counts
     c = SMALL.latent_channels
     x0 = random(count, FRAMES, c, SIDE, SIDE)
     return x0, Cond(x0[:, 0], random(count, FRAMES, 4 * SMALL.audio_dim),
@@ -49,23 +53,45 @@ def student_loss(model, generator):
     return ode_loss(model, parallel.mine(states, cond), generator)
 
 
-def run(stage, out, updates):
+def full_precision(*_, **__):
+    return "fp32"
+
+
+def states_of(stage, out, updates, save_every):
+    """The loop of a stage, which continues what is in its folder."""
     model = shake(WanDiT(SMALL), 0)
     if stage == "dmd":
-        recipe = recipes.Recipe(updates=updates, ratio=2, warmup=1, batch=CLIPS, frames=FRAMES)
-        d = dmd.Distiller(model, shake(WanDiT(SMALL), 1), shake(WanDiT(SMALL), 2), recipe)
-        folder = RunFolder(out, {"recipe": recipe})
-        folder.begin(True, d.unpack)
+        recipe = recipes.Recipe(updates=updates, ratio=1, warmup=1, batch=CLIPS, frames=FRAMES,
+                                student_steps=2)
+        models = model, shake(WanDiT(SMALL), 1), shake(WanDiT(SMALL), 2)
+        parallel.place(*models)
+        d = dmd.Distiller(*models, recipe)
+        folder = RunFolder(out, {"recipe": recipe}, save_every=save_every)
+        folder.begin(True, d.pack, d.unpack)
         return dmd.distill(d, lambda g: parallel.mine(clips(CLIPS, g)[1])[0], folder=folder)
-    config = TrainConfig(updates, lr=3e-4, warmup=2, cooldown=0.0)
-    return train(model, {"teacher": teacher_loss, "ode": student_loss}[stage], config, out, True)
+    parallel.place(model)
+    config = train.TrainConfig(updates, lr=3e-4, muon=2e-4 * (stage == "teacher"), warmup=2,
+                               cooldown=0.0, save_every=save_every)
+    loss = {"teacher": teacher_loss, "ode": student_loss}[stage]
+    return train.train(model, loss, config, out, True)
+
+
+def run(stage, out, updates=20, stopped=None, killed=False, even=False, **setup):
+    """Run a stage in a folder and return its losses; stopped: the last update, saved as all are
+    then; killed: all processes get a signal 9 there."""
+    parallel.join("cpu", **setup)
+    EVEN["frames"] = even
+    for state in states_of(stage, Path(out), updates, 0 if stopped else 600):
+        if state.step == stopped:
+            if killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            break
+    return [json.loads(row)["loss"] for row in (Path(out) / "metrics.jsonl").open()]
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    parallel.join("cpu")
-    for name in ("train", "dmd"):           # in float32: half precision would hide the sums
-        sys.modules[f"livetalk_ref.{name}"].best_precision = partial(lambda *_, **__: "fp32")
-    last = int(sys.argv[3]) if len(sys.argv) > 3 else 20
-    for _ in run(sys.argv[1], Path(sys.argv[2]), last):
-        pass
+    for module in (train, dmd):             # half precision would hide the sums
+        module.best_precision = full_precision
+    for job in json.loads(sys.argv[1]):
+        run(**job)

@@ -228,6 +228,8 @@ def test_options_reach_their_stage_and_no_other(go, monkeypatch):
     assert asked.pop() == ("codec", "here", 9, True, None, 1.0, False, None, {})
     assert go("train", "ode", "--recipe", "short", "--pairs", "250", "--seed", "2")[0] == 0
     assert asked.pop()[-1] == {"recipe": "short", "count": 250, "seed": 2}
+    assert go("train", "teacher", "--shard", "--accumulate", "2", "--size", "tiny")[0] == 0
+    assert asked.pop()[-1] == {"size": "tiny", "scale": {"shard": True, "accumulate": 2}}
     for words in (("teacher", "--recipe", "short"), ("dmd", "--variant", "livetalk"),
                   ("dmd", "--rate", "2")):
         refused(go("train", *words), f"{words[1]} is no option of the stage {words[0]}")
@@ -238,8 +240,8 @@ def test_options_reach_their_stage_and_no_other(go, monkeypatch):
 def test_a_distillation_follows_its_recipe(go, monkeypatch):
     asked = []
 
-    def run(recipe, batch, out, resume, start, probe, compiled, paths, device):
-        asked.append((recipe, str(out), resume, start, compiled, device))
+    def run(recipe, batch, out, resume, start, probe, compiled, paths, device, real):
+        asked.append((recipe, str(out), resume, start, compiled, device, real))
         yield STATE
 
     made = SimpleNamespace(batch=lambda *words: None, probe=lambda *words: None)
@@ -247,9 +249,9 @@ def test_a_distillation_follows_its_recipe(go, monkeypatch):
     monkeypatch.setattr(curation, "conditions", lambda kind, count: made)
     monkeypatch.setattr(distillation, "paths_of", lambda recipe, count: None)
     assert go("train", "dmd", "--recipe", "baseline", "--seed", "3", "--updates", "7",
-              "--resume", "--compile", "--device", "cpu")[0] == 0
+              "--resume", "--compile", "--device", "cpu", "--real", "big.safetensors")[0] == 0
     want = recipes.recipe("baseline", seed=3, updates=7)
-    assert asked == [(want, "runs/dmd/baseline-seed3", True, None, True, "cpu")]
+    assert asked == [(want, "runs/dmd/baseline-seed3", True, None, True, "cpu", "big.safetensors")]
     assert go("train", "dmd")[0] == 0 and asked[1][0] == recipes.SHIPPED
     refused(go("train", "dmd", "--recipe", "odd"), "There is no recipe 'odd'; choose one of")
     refused(go("train", "ode", "--recipe", "final"), "There is no ODE recipe 'final'; choose")

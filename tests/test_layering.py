@@ -15,10 +15,10 @@ LEVEL = {"flow": 0, "cache": 0, "train": 0, "wan": 1, "codec": 1, "ode": 2, "rol
 RINGS = (                       # a file imports from its own ring and from those before it
     {"errors", "files", "runs", "device", "muon", "options", "parallel"}, {*LEVEL},
     {"nets", "world", "media"},
-    {"generate", "loading", "real", "portrait", "pipeline", "graphs", "toy"},
+    {"generate", "loading", "real", "portrait", "pipeline", "graphs", "toy", "sizing"},
     {"stages", "trajectories", "recipes", "curation", "distillation", "own_clips", "judge", "live",
      "viz", "diagrams"}, {"studies", "train_commands"}, {"__main__"})
-CAPS = {"package": 16_880, "files": 108, "tests": 11_600, "page": 700}       # they only fall
+CAPS = {"package": 16_540, "files": 107, "tests": 11_580, "page": 700}       # they only fall
 MODELS = {"wan", "codec"}       # algorithms get the model as an argument
 BASE = {"device", "errors", "files", "runs", "muon", "options", "parallel"}
 INNER = [PACKAGE / f"{name}.py" for name in LEVEL if (PACKAGE / f"{name}.py").exists()]
@@ -99,7 +99,7 @@ def test_the_steps_of_the_method_are_commented():
 @pytest.mark.parametrize("name", sorted(BASE))
 def test_base_imports_nothing_of_ours_but_base(name):
     found = {name.split(".")[0] for name in ours(PACKAGE / f"{name}.py")}
-    more = {"files", "parallel"} if name == "runs" else set()
+    more = {"runs": {"files", "parallel"}, "muon": {"parallel"}}.get(name, set())
     assert found <= {"errors", "DATA"} | more
 
 

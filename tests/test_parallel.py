@@ -1,35 +1,123 @@
-"""Training in two processes is training in one: the losses of every stage agree."""
+"""Training in two processes, whole or in pieces, is training in one: the losses agree."""
 
 import json
 import subprocess
 import sys
+from math import prod
 
+import parallel_run
 import pytest
+import torch
+from parallel_run import SMALL, clips, run
 from repo import ROOT
+from safetensors import safe_open
+from tiny import shake
 
-UPDATES = 20
+from livetalk_ref import parallel, rollout
+from livetalk_ref.errors import UserError
+from livetalk_ref.loading import check_channels
+from livetalk_ref.sizing import held_numbers
+from livetalk_ref.wan import LIVETALK_1P3B, WanDiT
 
-
-def losses(out, stage, ranks, *more):
-    """The losses of a short run of tests/parallel_run.py in so many processes."""
-    run = [sys.executable]
-    if ranks > 1:                   # at a free port of this machine
-        run += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    done = subprocess.run([*run, ROOT / "tests" / "parallel_run.py", stage, out, *more],
-                          capture_output=True, text=True, cwd=ROOT, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+STAGES, UPDATES, STOPPED, FEW = ("teacher", "ode", "dmd"), 20, 4, 3
+SHARDED = {"teacher": {}, "ode": {"checkpoint_blocks": True}, "dmd": {"checkpoint_blocks": True}}
 
 
-@pytest.mark.parametrize("stage", ["teacher", "ode", "dmd"])
-def test_two_ranks_make_the_losses_of_one(stage, tmp_path):
-    one = losses(tmp_path / "one", stage, 1)
-    two = losses(tmp_path / "two", stage, 2)
-    assert len(one) == UPDATES and len(set(one)) == UPDATES
-    assert two == pytest.approx(one, abs=1e-5)
+@pytest.fixture(scope="module", autouse=True)
+def precise():
+    """Sums that half precision would hide, and one process again afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (parallel_run.train, parallel_run.dmd):
+            patch.setattr(module, "best_precision", parallel_run.full_precision)
+        yield
+    parallel.join("cpu")
 
 
-def test_a_run_of_two_ranks_goes_on_in_one(tmp_path):
-    whole = losses(tmp_path / "whole", "teacher", 1)
-    losses(tmp_path / "part", "teacher", 2, "5")
-    assert losses(tmp_path / "part", "teacher", 1) == pytest.approx(whole, abs=1e-5)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder of all runs in two processes, which are started once and end by a signal 9."""
+    out = tmp_path_factory.mktemp("two")
+    jobs = [{"stage": stage, "out": f"{out}/{stage}", "updates": FEW} for stage in STAGES]
+    jobs += [{"stage": stage, "out": f"{out}/{stage}-sharded", "shard": True} | more
+             for stage, more in SHARDED.items()]
+    jobs += [{"stage": "teacher", "out": f"{out}/teacher", "shard": True, "updates": 2 * FEW}]
+    jobs += [{"stage": "dmd", "out": f"{out}/even", "shard": True, "accumulate": 2, "even": True,
+              "updates": FEW}]
+    jobs += [{"stage": stage, "out": f"{out}/{stage}-stopped", "shard": True, "stopped": STOPPED,
+              "killed": stage == "teacher"} for stage in ("dmd", "teacher")]
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone",
+                           "--nproc-per-node", "2", ROOT / "tests" / "parallel_run.py",
+                           json.dumps(jobs)], capture_output=True, text=True, cwd=ROOT, timeout=500)
+    assert "Signal 9" in done.stderr, done.stderr[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """{stage: losses} of one process."""
+    out = tmp_path_factory.mktemp("one")
+    return {stage: run(stage, out / stage) for stage in STAGES}
+
+
+def losses(out):
+    return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").open()]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_ranks_make_the_losses_of_one(stage, one, two):
+    assert len(one[stage]) == UPDATES == len(set(one[stage]))
+    assert losses(two / f"{stage}-sharded") == pytest.approx(one[stage], abs=1e-5)
+    whole = losses(two / stage)         # the teacher's went on in pieces
+    assert whole == pytest.approx(one[stage][:2 * FEW if stage == "teacher" else FEW], abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["teacher", "dmd"])
+def test_a_sharded_run_that_was_killed_goes_on_in_one_process(stage, one, two):
+    """From pieces of weights, average, moments and critic; what it leaves then is one file."""
+    out = two / f"{stage}-stopped"
+    assert [path.name for path in out.glob("last*")] == [f"last-{STOPPED:06d}"]
+    (out / "last-000099").mkdir()               # of a save that was killed
+    assert run(stage, out) == pytest.approx(one[stage], abs=1e-5)
+    assert [path.name for path in out.glob("last*")] == ["last.safetensors"]
+
+
+def test_the_average_of_a_sharded_run_is_one_file_as_ever(two):
+    model = WanDiT(SMALL).state_dict()
+    with safe_open(two / "ode-sharded" / "ema.safetensors", "pt") as file:
+        assert {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()} == \
+            {k: tuple(v.shape) for k, v in model.items()}
+
+
+def test_a_rank_holds_what_sizing_counts(two):
+    """Weights of student and critic, an average, and both moments of each: seven numbers each."""
+    with safe_open(*two.glob("dmd-sharded/last-*/shard-00001-*"), "pt") as file:
+        shapes = [file.get_slice(key).get_shape() for key in file.keys()]
+    assert sum(prod(shape) for shape in shapes if shape) == 7 * held_numbers(SMALL, 2)
+
+
+def test_parts_of_a_batch_make_the_losses_of_the_whole(tmp_path, two):
+    """Where all parts count as many frames; and one process keeps a model whole."""
+    whole = run("dmd", tmp_path / "whole", FEW, even=True)
+    parts = run("dmd", tmp_path / "parts", FEW, even=True, accumulate=4, shard=True)
+    assert parts == pytest.approx(whole, abs=1e-5)
+    assert (tmp_path / "parts" / "last.safetensors").is_file()
+    assert losses(two / "even") == pytest.approx(whole, abs=1e-5)
+    with pytest.raises(UserError, match="batch of 4 does not divide among 1 processes with 3"):
+        run("teacher", tmp_path / "three", accumulate=3)
+
+
+def test_blocks_computed_anew_have_the_same_gradients():
+    """Also behind a cache, which they do not fill twice."""
+    parallel.join("cpu")
+    cond, gradients = clips(2, torch.Generator().manual_seed(0))[1], []
+    for recomputes in (False, True):
+        parallel.setup.checkpoint_blocks = recomputes
+        parallel.place(model := shake(WanDiT(SMALL), 0))
+        rollout.sample(model, cond, torch.Generator().manual_seed(1)).square().sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(map(torch.equal, *gradients))
+
+
+def test_a_size_that_reads_other_numbers_is_refused():
+    with pytest.raises(UserError, match="reads 10752 audio features where there are 64 and 4096"):
+        check_channels("The size livetalk-1.3b", LIVETALK_1P3B, 16, 64, 64)

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -165,6 +166,24 @@ def test_setup_leaves_a_foreign_environment_alone(tmp_path, monkeypatch):
     (tmp_path / ".venv").mkdir()
     with pytest.raises(SystemExit, match="PY=.venv/bin/python"):
         setup.link(tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["two_nodes.sh", "slurm.sbatch"])
+def test_shell_scripts_are_well_formed(name, tmp_path):
+    """And what they start is a stage with its options."""
+    checks = [["bash", "-n"]] + [["shellcheck"]] * bool(shutil.which("shellcheck"))
+    for check in checks:
+        done = subprocess.run([*check, ROOT / "tools" / name], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    programs = {"torchrun": 'echo "$@"', "srun": '"$@"', "scontrol": "echo first"}
+    for program, said in programs.items():
+        (tmp_path / program).write_text(f"#!/bin/sh\n{said}\n")
+        (tmp_path / program).chmod(0o755)
+    given = ["0", "first"] * (name == "two_nodes.sh") + ["teacher", "--shard"]
+    done = subprocess.run(["bash", ROOT / "tools" / name, *given], capture_output=True, text=True,
+                          env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_NODELIST": "a,b",
+                               "SLURM_NNODES": "2", "SLURM_JOB_ID": "7"})
+    assert "first" in done.stdout and "-m livetalk_ref train teacher --shard" in done.stdout, done
 
 
 def test_a_clone_is_small():

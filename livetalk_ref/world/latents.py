@@ -98,6 +98,7 @@ class LatentClips:
     starts: torch.Tensor        # (N, 2) first frame of each prompt
     degraded: torch.Tensor      # (N,) bool
     prompts: list               # N lists of one or two prompts
+    encode: callable = text.encode      # prompts -> (B, rows, D)
 
     @staticmethod
     def load(paths):
@@ -115,7 +116,11 @@ class LatentClips:
         index = torch.as_tensor(index)
         return LatentClips(self.latents[index], self.audio[index], self.state[index],
                            self.identity[index], self.starts[index], self.degraded[index],
-                           [self.prompts[i] for i in index.tolist()])
+                           [self.prompts[i] for i in index.tolist()], self.encode)
+
+    def channels(self):
+        """How many latent channels, audio features and text features a model gets of them."""
+        return self.latents.shape[2], self.audio.shape[-1], self.encode([""]).shape[-1]
 
     def window(self, first, prefix, frames=WINDOW):
         """Latents (N, frames, C, h, w) from latent frame `first` on, and their `Cond`.
@@ -127,12 +132,12 @@ class LatentClips:
         known[:, :prefix] = True
         audio = group_audio(self.audio.float())[:, first:first + frames]
         prompts, mask = self.text(first, x0.shape[1])
-        return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, text.encode([""]), mask)
+        return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, self.encode([""]), mask)
 
     def text(self, first, frames):
         """Both prompts' rows (N, 32, D), and which a latent frame may read (N, frames, 32)."""
-        rows = text.encode([p for pair in self.prompts for p in (pair[0], pair[-1])])
-        mask = readable(torch.arange(first, first + frames)[None], self.starts)
+        rows = self.encode([p for pair in self.prompts for p in (pair[0], pair[-1])])
+        mask = readable(torch.arange(first, first + frames)[None], self.starts, rows.shape[1])
         return rows.unflatten(0, (-1, PROMPTS)).flatten(1, 2), mask
 
 
@@ -145,12 +150,14 @@ class Batches:
         g = torch.Generator().manual_seed(0)
         self.latents = clips.latents.to(device)                          # (N, F, C, h, w)
         self.audio = torch.cat([group_audio(rows.float()).half() for rows in clips.audio.split(64)])
-        said = [rephrase(prompt, g) for _ in range(WORDINGS) for pair in clips.prompts
-                for prompt in (pair[0], pair[-1])]
-        rows = torch.cat([text.encode(said[i:i + 4096]).half() for i in range(0, len(said), 4096)])
-        self.words = rows.view(WORDINGS, len(clips), -1, text.TEXT_DIM).to(device)
+        said = [[prompt for pair in clips.prompts for prompt in (pair[0], pair[-1])]]
+        if clips.encode is text.encode:     # which reads the world's words, in any order
+            said = [[rephrase(prompt, g) for prompt in said[0]] for _ in range(WORDINGS)]
+        rows = torch.stack([torch.cat([clips.encode(some[i:i + 4096]).half() for i in
+                                       range(0, len(some), 4096)]) for some in said])
+        self.words = rows.view(len(said), len(clips), -1, rows.shape[-1]).to(device)
         self.audio, self.starts = self.audio.to(device), clips.starts.to(device)
-        self.no_text = text.encode([""]).to(device)
+        self.no_text = clips.encode([""]).to(device)
 
     def draw(self, total, g):
         """Windows of F latent frames, total / F of them -> x0 (B, F, C, h, w), Cond."""
@@ -159,23 +166,24 @@ class Batches:
 
         frames = WINDOWS[int(torch.randint(len(WINDOWS), (), generator=g))]
         size = 8 * max(1, total // (8 * frames))        # divides among 2, 4 or 8 processes
-        some, wording = (dice(2, size) * torch.tensor([[len(self.latents)], [WORDINGS]],
+        some, wording = (dice(2, size) * torch.tensor([[len(self.latents)], [len(self.words)]],
                                                       device=self.latents.device)).long()
         middle, where, drop = dice(3, size)
         first = (1 + where * (self.latents.shape[1] - frames)).long() * (middle < 0.4)
         shown = first[:, None] + torch.arange(frames, device=first.device)       # (size, F)
         known = torch.arange(frames, device=first.device) < \
             torch.where(first > 0, OVERLAP, 1)[:, None]
-        mask = readable(shown, self.starts[some])
+        mask = readable(shown, self.starts[some], self.words.shape[2] // PROMPTS)
         cond = Cond(self.latents[some, 0].float(), self.audio[some[:, None], shown].float(),
                     self.words[wording, some].float(), known, self.no_text, mask)
         return self.latents[some[:, None], shown].float(), drop_some(cond, drop)
 
 
-def readable(frames, starts):
-    """Which rows of two prompts latent frames (N, F) may read: (N, F, 32), by starts (N, 2)."""
+def readable(frames, starts, rows):
+    """Which of the rows of two prompts latent frames (N, F) may read: (N, F, 2 rows), by starts
+    (N, 2)."""
     second = (frames * 4 - 3).clamp(min=0) >= starts[:, 1:2]
-    return torch.stack([~second, second], dim=-1).repeat_interleave(text.TEXT_ROWS, dim=-1)
+    return torch.stack([~second, second], dim=-1).repeat_interleave(rows, dim=-1)
 
 
 def drop_some(cond, dice):
