@@ -11,6 +11,8 @@ Three generator functions make a system, and anybody can write others:
 1000 i + 999 of the sound, silence counts, and that is the one clock.
 """
 
+from contextlib import closing
+
 from livetalk_ref.errors import warn
 from livetalk_ref.options import SEED, add_device, number
 
@@ -50,5 +52,6 @@ def live(options):
                   options.image)
     if model in REAL:
         print(rehearse(maker.avatar, maker.picture(options.identity)), flush=True)
-    run(maker.talk, maker.offer(options.identity), sock,
-        lambda address: print(f"Open {address} in a browser; Ctrl-C ends.", flush=True))
+    with closing(maker):
+        run(maker.talk, maker.offer(options.identity), sock,
+            lambda address: print(f"Open {address} in a browser; Ctrl-C ends.", flush=True))

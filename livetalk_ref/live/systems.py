@@ -166,3 +166,8 @@ class Maker:
         self.latest = Conversation(self.avatar, self.picture(identity), self.listen, self.think,
                                    self.speak, show)
         return self.latest
+
+    def close(self):
+        """End the latest conversation and wait for it, for a program must not end in its midst."""
+        if self.latest:
+            self.latest.close()
