@@ -175,10 +175,13 @@ class Performer:
 
     def run(self):
         self.between.set()
-        while taken := self.next_sound():
-            self.between.clear()
-            self.make_block(*taken)
-            self.between.set()                  # who waits is woken, though the next one follows
+        try:
+            while taken := self.next_sound():
+                self.between.clear()
+                self.make_block(*taken)
+                self.between.set()              # who waits is woken, though the next one follows
+        finally:
+            self.session = None     # its caches go, though a page may keep the conversation
 
     def next_sound(self):
         """Wait until one more block may begin; its samples and prompt, or None when closed."""

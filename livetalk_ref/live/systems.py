@@ -70,11 +70,6 @@ def within_memory(name, needed=""):
                         f"programs that use it, or take a larger one.") from None
 
 
-def warm_up_blocks(avatar):
-    """Blocks after which the cache, and that of every block to take back, are as large as ever."""
-    return kept_frames(avatar.policy, 100) // BLOCK + 1 + UNDO
-
-
 def held_bytes(avatar):
     """Bytes of (the weights, all caches of a long conversation while a new one is made)."""
     config, one = avatar.model.config, next(avatar.model.parameters())
@@ -94,7 +89,8 @@ def rehearse(avatar, picture):
     with within_memory(avatar.name, needed):
         session = AvatarSession(avatar, picture, avatar.known(LISTENING), policy=avatar.policy,
                                 undo=UNDO)
-        for number in range(warm_up_blocks(avatar)):
+        # Until the cache, and that of every block to take back, are as large as ever.
+        for number in range(kept_frames(avatar.policy, 100) // BLOCK + 1 + UNDO):
             began = wall_clock(device)
             session.idle()
             took = wall_clock(device) - began
