@@ -22,6 +22,7 @@ from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, face, frames_of,
 from livetalk_ref.world import text
 from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.latents import OVERLAP, WINDOW
+from livetalk_ref.world.prompts import keep_known_words, list_words
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME, SIZE
 
 TEXT_WEIGHT, AUDIO_WEIGHT = 2.0, 2.0
@@ -35,6 +36,11 @@ KEPT = Policy(BLOCK, WINDOW - 2 * BLOCK)    # a student reads no more frames tha
 def drawn_audio(clip=None, frames=None):
     """Audio features of a new stream; that its clip is known beforehand changes nothing."""
     return AudioFeatures()
+
+
+def known_words(prompt):
+    """What of a prompt the drawn world's text encoder can read."""
+    return keep_known_words(prompt)[0]
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Avatar:
     guidance: Guidance = GUIDANCE       # of a teacher
     policy: Policy = KEPT               # of a student's cache
     student_steps: int = STUDENT_STEPS  # of a student, a block
+    known: callable = known_words       # any prompt -> the nearest one that `text` can read
+    words: callable = list_words        # () -> what a prompt may hold, as text
 
     @property
     def is_student(self):

@@ -107,6 +107,8 @@ def check_channels(who, config, latent_channels, audio_dim, text_dim):
 
 def sampler(name):
     """How a DiT's checkpoint says it is sampled; one that says nothing is a teacher."""
+    if name in REAL:
+        return REAL[name]
     found = read(checkpoint(name))[1].get("sampler", SAMPLERS[0])
     if found not in SAMPLERS:
         raise UserError(f"{name} asks for the sampler '{found}'; this version knows "

@@ -9,14 +9,15 @@ from test_stream import AVATAR, PICTURE
 
 from livetalk_ref.cache import POLICIES
 from livetalk_ref.errors import UserError
+from livetalk_ref.generate import known_words
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.events import Error, Meter, Onset, Picture, Said, Sentence, Sound, Turn
 from livetalk_ref.live.headless import Played, hold
-from livetalk_ref.live.performer import LEAD, MARGIN, to_bytes
+from livetalk_ref.live.performer import LEAD, MARGIN, Performer, to_bytes
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession, frames_of
 
-AVATAR.policy = POLICIES["ahis"]
+AVATAR.policy, AVATAR.known = POLICIES["ahis"], known_words
 PATIENCE = 60
 HAPPY = "a happy person nods while speaking"
 
@@ -256,6 +257,34 @@ def test_prompts_are_performed_as_far_as_they_are_known(monkeypatch):
     assert asked.performer.prompt == "a sad person looks down"
     asked.set_prompt("joyous")                          # nothing of it is known
     assert asked.performer.wish == LISTENING
+
+
+def test_what_is_on_show_is_never_too_far_back():
+    """A listener's clock that lags as far as it can, and an interruption at every place."""
+    performer = Performer(AVATAR, PICTURE, LISTENING, lambda event: None)
+    for position in range(0, 40_000, 900):
+        performer.played(position)
+        while performer.may_begin():
+            performer.make_block(*performer.next_sound())
+        performer.hush(None)
+        performer.make_block(*performer.next_sound())
+        assert performer.end() >= position
+
+
+def test_a_lost_gpu_ends_the_conversation_with_one_sentence(monkeypatch):
+    """In mid-stream; what PyTorch adds in further lines is left out."""
+    asked, count = talk(), iter(range(100))
+
+    def decode(block, decode=asked.performer.session.decode):
+        if next(count) > 1:
+            raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might")
+        return decode(block)
+
+    monkeypatch.setattr(asked.performer.session, "decode", decode)
+    with pytest.raises(UserError, match=r"^The GPU is lost \(CUDA error: .* failure\): end this "
+                                        r"program and start it again.$"):
+        hold(asked, ["first"])
+    assert not any(thread.is_alive() for thread in asked.threads)
 
 
 def test_an_empty_question_is_a_sentence_and_of_many_the_last_is_answered():

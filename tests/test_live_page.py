@@ -20,7 +20,7 @@ STATE = "#livetalk-page[data-state={}]"
 FACE = 7
 NAMED = (("textbox", "Your message"), ("button", "Microphone"), ("button", "Stop answering"),
          ("button", "Send"), ("log", "Conversation"), ("textbox", "Prompt"), ("group", "Face"),
-         ("img", "The avatar, a drawn face"))
+         ("img", "The avatar, a generated face"))
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,17 @@ def test_saved_and_read_it_is_the_same(encoder, tmp_path):
         saved(["no"])
 
 
+def test_an_unknown_prompt_has_a_nearest_saved_one(encoder, tmp_path):
+    """It shares most words, whatever their case; of several it is the first."""
+    path = tmp_path / "text.safetensors"
+    save_text(path, encoder, ["A person talks.", "a person nods", "nods"])
+    saved = SavedText(path)
+    assert [saved.known(prompt) for prompt in ("nods", "a Person, nods", "person", "", "no")] == [
+        "nods", "a person nods", "A person talks.", "", "A person talks."]
+    assert saved.words() == "A person talks.; a person nods; nods"
+    assert encoder.known("whatever you like") == "whatever you like"
+
+
 def test_what_is_missing_is_one_sentence(folder, tmp_path):
     with pytest.raises(UserError, match="holds no umT5"):
         load_text(tmp_path)

@@ -11,6 +11,8 @@ Three generator functions make a system, and anybody can write others:
 1000 i + 999 of the sound, silence counts, and that is the one clock.
 """
 
+from contextlib import closing
+
 from livetalk_ref.errors import warn
 from livetalk_ref.options import SEED, add_device, number
 
@@ -20,27 +22,36 @@ def add_live(c):
     c.add_argument("--port", type=number(0, 65_535), default=8765, metavar="N",
                    help="of this machine alone, 0 for any free one (8765)")
     c.add_argument("--model", metavar="M", help="the performer: a shipped model or a "
-                   "checkpoint's path (the best student that ships, else the teacher's weights)")
+                   "checkpoint's path, or livetalk-1.3b (the best student that ships, else the "
+                   "teacher's weights)")
+    c.add_argument("--weights", metavar="DIR", help="for livetalk-1.3b: the folder of its weights, "
+                   "see README and notebook 10; or 'random', for small ones of the same layout")
+    c.add_argument("--image", metavar="I", help="the photograph that livetalk-1.3b animates")
     c.add_argument("--identity", type=SEED, default=2, metavar="SEED", help="the first face (2)")
     c.add_argument("--thinker", default="embedded", metavar="T",
                    help="embedded, retrieval, or the http address of a chat endpoint (embedded)")
     c.add_argument("--chat-model", metavar="NAME", help="the model's name at that endpoint")
-    add_device(c, "cpu")
+    add_device(c, "cpu; with released weights cuda where there is one")
 
 
 def live(options):
     """Talk with the avatar in a browser: a page on this machine alone, until Ctrl-C."""
-    from livetalk_ref.device import check_device
+    from livetalk_ref.device import best_device, check_device
     from livetalk_ref.live.server import bind, run
-    from livetalk_ref.live.systems import Maker, best_student
+    from livetalk_ref.live.systems import Maker, best_student, rehearse
     from livetalk_ref.loading import sampler
+    from livetalk_ref.real import REAL
 
-    device = check_device(options.device or "cpu")
-    sock = bind(options.port)               # says at once if it is taken
     model = options.model or best_student()
+    device = check_device(options.device or (best_device() if model in REAL else "cpu"))
+    sock = bind(options.port)               # says at once if it is taken
     if sampler(model) != "rollout":
         warn(f"{model} was not trained to make block after block: the face will be poor. Train a "
              f"student with 'train ode', and name it with --model.")
-    maker = Maker(model, options.thinker, options.chat_model, device)
-    run(maker.talk, options.identity, sock,
-        lambda address: print(f"Open {address} in a browser; Ctrl-C ends.", flush=True))
+    maker = Maker(model, options.thinker, options.chat_model, device, options.weights,
+                  options.image)
+    if model in REAL:
+        print(rehearse(maker.avatar, maker.picture(options.identity)), flush=True)
+    with closing(maker):
+        run(maker.talk, maker.offer(options.identity), sock,
+            lambda address: print(f"Open {address} in a browser; Ctrl-C ends.", flush=True))

@@ -22,17 +22,19 @@ from livetalk_ref.live.events import Dialogue, Error, Onset, Said, Span, State, 
 from livetalk_ref.live.performer import Opening, Performer
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.stream import sound
-from livetalk_ref.world.prompts import keep_known_words
 
 MEMORY = 20             # lines of the dialogue that the thinker sees
 
 
 def told(error):
     """An exception as one sentence; what is not the user's doing is printed as well."""
+    first = next(iter(str(error).splitlines()), "")
     if isinstance(error, UserError):
         return str(error)
     traceback.print_exception(error, file=sys.stderr)
-    return f"Something broke: {type(error).__name__}: {error}."
+    if isinstance(error, RuntimeError) and "CUDA" in first:      # it computes nothing any more
+        return f"The GPU is lost ({first.rstrip('.')}): end this program and start it again."
+    return f"Something broke: {type(error).__name__}: {first}."
 
 
 class Conversation:
@@ -49,11 +51,13 @@ class Conversation:
     def __init__(self, avatar, picture, listen, think, speak, show=None):
         self.avatar, self.listen, self.think, self.speak = avatar, listen, think, speak
         self.sounds, self.turns, self.queue = SimpleQueue(), SimpleQueue(), SimpleQueue()
-        self.performer = Performer(avatar, picture, LISTENING, show or self.queue.put)
+        self.idle, self.misread = avatar.known(LISTENING) or LISTENING, {""}
+        self.performer = Performer(avatar, picture, self.idle, show or self.queue.put)
         self.lock, self.spans = self.performer.lock, self.performer.spans
         self.emit, self.played = self.performer.emit, self.performer.played
         self.wanted, self.answering = 0, False  # the number of the turn whose answer is wanted
         self.emit(State("listening"))
+        self.known(LISTENING)                   # tells if another one takes its place
         work = [self.performer.run, self.answer_turns, *([self.hear_turns] if listen else [])]
         self.threads = [Thread(target=self.guard, args=(run,), daemon=True) for run in work]
         for thread in self.threads:
@@ -200,16 +204,14 @@ class Conversation:
             step = time.monotonic()
 
     def known(self, prompt):
-        """A prompt that the avatar can read, for a thinker or a user may write anything."""
-        try:
-            self.avatar.text([prompt])
-            return prompt
-        except UserError:
-            known = keep_known_words(prompt)[0] or LISTENING
-            sentence = (f"The avatar does not know all words of '{prompt}' and goes on with "
-                        f"'{known}'; the words that it knows are listed under the prompt.")
-            self.emit(Error(sentence, fatal=False))
-            return known
+        """The nearest prompt that the avatar can read, for a thinker or a user may write anything;
+        that it is another one is told once."""
+        known = self.avatar.known(prompt) or self.idle
+        if known != prompt and prompt not in self.misread:
+            self.misread.add(prompt)
+            self.emit(Error(f"The avatar does not know '{prompt}' and goes on with '{known}', the "
+                            f"nearest; what it knows is listed under the prompt.", fatal=False))
+        return known
 
     def spoken(self, sentence):
         """The talker's sound of a sentence (n,): whole, for silence within words would be heard."""

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import struct
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -104,17 +105,30 @@ def portrait(seed):
     return jpeg(to_bytes(portrait_of(seed, SHOWN)))
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What a page shows before a conversation."""
+    # {seed: a JPEG file's bytes}; seeds as text, for JavaScript's numbers are too short.
+    faces: dict
+    words: str                  # what a prompt may hold
+
+
+def drawn_faces(identity, words=list_words):
+    """The `Offer` of the drawn world: a seed's face first, then some that are kept well."""
+    seeds = list(dict.fromkeys(map(str, (identity, *OTHERS))))[:6]
+    return Offer({seed: portrait(int(seed)) for seed in seeds}, words())
+
+
 class Session:
     """One page and its conversation: messages in, events out.
 
     make(identity, show) -> a new `Conversation`; send(message, bytes) is called from any thread
-    and must not wait; identity: whose face is shown first.
+    and must not wait; offer: an `Offer`, or the seed whose drawn face is shown first.
     """
 
-    def __init__(self, make, send, identity):
+    def __init__(self, make, send, offer):
         self.make, self.send, self.talk = make, send, None
-        # Seeds as text, for JavaScript's numbers are too short.
-        self.faces = list(dict.fromkeys(map(str, (identity, *OTHERS))))[:6]
+        self.offer = offer if isinstance(offer, Offer) else drawn_faces(offer)
 
     def take(self, message, data=b""):
         """Do what a page's message asks for. What is wrong with it is told to the page alone."""
@@ -134,13 +148,13 @@ class Session:
 
     def greet(self):
         """Send the words of prompts, and the faces to choose from."""
-        self.send({"type": "hello", "words": list_words()}, b"")
-        for seed in self.faces:
-            self.send({"type": "offer", "seed": seed}, portrait(int(seed)))
+        self.send({"type": "hello", "words": self.offer.words}, b"")
+        for seed, picture in self.offer.faces.items():
+            self.send({"type": "offer", "seed": seed}, picture)
 
     def start(self, identity, prompt):
         """Begin a conversation in place of the one before."""
-        if identity not in self.faces:
+        if identity not in self.offer.faces:
             raise UserError("Choose one of the faces that are shown.")
         self.stop()
         self.send({"type": "started"}, b"")     # what comes before it belongs to the old one

@@ -21,8 +21,8 @@ RATE = 16_000
 BLOCK = FRAMES * SAMPLES_PER_FRAME          # samples of a block
 LEAD = 2 * BLOCK                            # samples made beyond the one that is played
 MARGIN = 2_400                              # what the listener may have heard unbeknownst to us
-UNDO = 6                                    # blocks: those of the lead, the margin's, and spare
-TAPE = (UNDO + 1) * BLOCK                   # samples kept, so that a cut finds them
+UNDO = LEAD // BLOCK                        # blocks: no more lie beyond the one on show
+TAPE = (UNDO + 2) * BLOCK                   # samples kept, so that a cut finds them
 DEADLINE = BLOCK / RATE                     # seconds a block may take
 SPANS = 4_000                               # stretches of work that are kept for a chart
 NOTHING = torch.zeros(0)
@@ -175,10 +175,13 @@ class Performer:
 
     def run(self):
         self.between.set()
-        while taken := self.next_sound():
-            self.between.clear()
-            self.make_block(*taken)
-            self.between.set()                  # who waits is woken, though the next one follows
+        try:
+            while taken := self.next_sound():
+                self.between.clear()
+                self.make_block(*taken)
+                self.between.set()              # who waits is woken, though the next one follows
+        finally:
+            self.session = None     # its caches go, though a page may keep the conversation
 
     def next_sound(self):
         """Wait until one more block may begin; its samples and prompt, or None when closed."""

@@ -72,7 +72,7 @@ class Stream(websocket.WebSocketHandler, Guarded):
         loop = ioloop.IOLoop.current()
         self.session = page.Session(
             self.settings["make"], lambda *message: loop.add_callback(self.emit, *message),
-            self.settings["identity"])
+            self.settings["offer"])
 
     def on_message(self, block):
         self.session.take(*page.unpack(block))
@@ -100,12 +100,12 @@ def bind(port):
     return sock
 
 
-async def serve(make, identity, sock, ready):
-    """Serve until cancelled. make(identity, show) -> a new `Conversation`; identity: the first
-    face; `ready` hears the page's address once it answers."""
+async def serve(make, offer, sock, ready):
+    """Serve until cancelled. make(identity, show) -> a new `Conversation`; offer: of faces, see
+    `page.Session`; `ready` hears the page's address once it answers."""
     port = sock.getsockname()[1]
     app = web.Application(
-        [("/stream", Stream)], default_handler_class=Guarded, make=make, identity=identity,
+        [("/stream", Stream)], default_handler_class=Guarded, make=make, offer=offer,
         hosts={f"{name}:{port}" for name in (ADDRESS, "localhost")}, open=set(),
         websocket_max_message_size=LARGEST, log_function=lambda handler: None)
     server = httpserver.HTTPServer(app, max_body_size=LARGEST)
@@ -120,6 +120,6 @@ async def serve(make, identity, sock, ready):
             stream.close()
 
 
-def run(make, identity, sock, ready):
+def run(make, offer, sock, ready):
     """`serve` in this thread, until Ctrl-C."""
-    asyncio.run(serve(make, identity, sock, ready))
+    asyncio.run(serve(make, offer, sock, ready))

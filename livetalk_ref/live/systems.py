@@ -2,25 +2,40 @@
 
     talk = Maker("teacher").talk(identity=7)            # retrieval and the small language model
     talk = Maker("student", thinker="http://localhost:8000/v1").talk(7)
+    talk = Maker("livetalk-1.3b", device="cuda", weights="weights", image="photo.jpg").talk(1)
 """
 
+from contextlib import contextmanager
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import torch.nn.functional as F
 
+from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
+from livetalk_ref.judge.cost import peak_memory, reset_peak_memory, wall_clock
 from livetalk_ref.live import language
 from livetalk_ref.live.conversation import Conversation
-from livetalk_ref.live.think import Endpoint, Thinker
+from livetalk_ref.live.page import Offer, drawn_faces, jpeg
+from livetalk_ref.live.performer import DEADLINE, UNDO
+from livetalk_ref.live.think import LISTENING, Endpoint, Thinker
 from livetalk_ref.live.turns import make_listener
 from livetalk_ref.loading import load
-from livetalk_ref.portrait import portrait_of
+from livetalk_ref.media import to_bytes
+from livetalk_ref.portrait import portrait_of, read_image
+from livetalk_ref.real import REAL
+from livetalk_ref.real.avatar import cache_bytes, kept_frames, load_photo
+from livetalk_ref.real.standin import SMALL_SIZE, write_folder
+from livetalk_ref.real.vae import STRIDE
+from livetalk_ref.stream import FRAMES, AvatarSession
 from livetalk_ref.world import ear
 from livetalk_ref.world.speech import say
 
 STUDENTS = ("student", "student_ode")       # the best that ships comes first
 PAUSE = 2_400           # samples behind a sentence
 LOUD = 0.35             # the largest sample, so that voices are equally loud
+RANDOM = "random"       # in the place of a folder: weights of the released layout, but small
+HOPELESS = 10           # seconds a block: a warm-up is not made to its end
 
 
 def best_student():
@@ -33,6 +48,59 @@ def streaming(avatar):
     """The avatar as one that makes block after block. A teacher, never distilled for it, does so
     badly, and serves for trying things out."""
     return replace(avatar, sampler="rollout")
+
+
+def load_released(name, device, weights):
+    """The avatar of a folder of released weights, or of small random ones."""
+    if weights != RANDOM:
+        return load(name, device, weights, policy="ahis")
+    with TemporaryDirectory() as folder:
+        return load(name, device, write_folder(folder), policy="ahis", size=SMALL_SIZE)
+
+
+@contextmanager
+def within_memory(name, needed=""):
+    """UserError where the device's memory does not suffice."""
+    try:
+        yield
+    except RuntimeError as error:               # of a GPU, or of the host
+        if "out of memory" not in str(error) and "allocate memory" not in str(error):
+            raise
+        raise UserError(f"The device has not enough free memory for {name}{needed}: end other "
+                        f"programs that use it, or take a larger one.") from None
+
+
+def held_bytes(avatar):
+    """Bytes of (the weights, all caches of a long conversation while a new one is made)."""
+    config, one = avatar.model.config, next(avatar.model.parameters())
+    tokens = (avatar.size // STRIDE // config.patch) ** 2
+    frames = (2 + UNDO) * kept_frames(avatar.policy, 100)
+    weights = [p.nbytes for part in (avatar.model, avatar.codec) for p in part.parameters()]
+    return sum(weights), cache_bytes(config, tokens, frames, one.dtype)
+
+
+def rehearse(avatar, picture):
+    """Listen for some blocks -> a sentence about whether this machine keeps up, and what memory a
+    conversation takes. UserError where it has too little."""
+    device = next(avatar.model.parameters()).device
+    needed = " (weights {:.3g} GiB, caches {:.3g} GiB)".format(
+        *(size / 2 ** 30 for size in held_bytes(avatar)))
+    reset_peak_memory(device)
+    with within_memory(avatar.name, needed):
+        session = AvatarSession(avatar, picture, avatar.known(LISTENING), policy=avatar.policy,
+                                undo=UNDO)
+        # Until the cache, and that of every block to take back, are as large as ever.
+        for number in range(kept_frames(avatar.policy, 100) // BLOCK + 1 + UNDO):
+            began = wall_clock(device)
+            session.idle()
+            took = wall_clock(device) - began
+            if number and took > HOPELESS:
+                break
+    late = "" if took <= DEADLINE else (f". That is {took / DEADLINE:.1f} times too slow: speech "
+                                        f"will stop again and again to wait for its pictures")
+    return (f"{avatar.name} on {device}: a block of {FRAMES} pictures takes {took:.2f} s of the "
+            f"{DEADLINE} s that it may; peak memory {peak_memory(device) / 1024:.1f} GiB"
+            f"{needed}{late}.")
 
 
 def talker(voice="us"):
@@ -59,16 +127,43 @@ def make_thinker(name="embedded", model=None):
 
 class Maker:
     """Conversations of one system, whose weights are loaded once: one at a time, for a new one
-    ends the one before. model: a generator's name or a checkpoint's path; device: the avatar's."""
+    ends the one before. model: a generator's name or a checkpoint's path; device: the avatar's;
+    weights: the folder of released ones or "random"; image: the photograph that they animate."""
 
-    def __init__(self, model="teacher", thinker="embedded", chat_model=None, device="cpu"):
-        self.avatar = streaming(load(model, device))
+    def __init__(self, model="teacher", thinker="embedded", chat_model=None, device="cpu",
+                 weights=None, image=None):
+        if model not in REAL and (weights or image):
+            raise UserError(f"--weights and --image go with --model {' or '.join(REAL)} alone; "
+                            f"--identity chooses a drawn face.")
+        if model in REAL and weights != RANDOM and not image:
+            raise UserError(f"{model} animates photographs: give one with --image.")
+        if image:
+            read_image(image)                   # now, for weights take long to load
         self.think, self.speak = make_thinker(thinker, chat_model), talker()
+        with within_memory(model):
+            self.avatar = streaming(load_released(model, device, weights) if model in REAL else
+                                    load(model, device))
+        self.photo = load_photo(image, self.avatar.size) if image else None
         self.listen, self.latest = make_listener(), None
+
+    def picture(self, identity):
+        """The reference: the photograph, or the drawn face of a seed."""
+        return portrait_of(identity, self.avatar.size) if self.photo is None else self.photo
+
+    def offer(self, identity):
+        """The faces to choose from, this one first; with a photograph it is the only one."""
+        if self.photo is None:
+            return drawn_faces(identity, self.avatar.words)
+        return Offer({str(identity): jpeg(to_bytes(self.photo))}, self.avatar.words())
 
     def talk(self, identity, show=None):
         if self.latest:
             self.latest.fail(UserError("The conversation goes on in another window."))
-        self.latest = Conversation(self.avatar, portrait_of(identity), self.listen, self.think,
+        self.latest = Conversation(self.avatar, self.picture(identity), self.listen, self.think,
                                    self.speak, show)
         return self.latest
+
+    def close(self):
+        """End the latest conversation and wait for it, for a program must not end in its midst."""
+        if self.latest:
+            self.latest.close()

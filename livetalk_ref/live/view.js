@@ -20,7 +20,7 @@ const MARKUP = `<div class="lt-app">
 <div class="lt-left">
   <div class="lt-stage">
     <div class="lt-frame">
-      <canvas width="${SIDE}" height="${SIDE}" role="img" aria-label="The avatar, a drawn face">
+      <canvas width="${SIDE}" height="${SIDE}" role="img" aria-label="The avatar, a generated face">
       </canvas><p class="lt-caption" aria-hidden="true"></p>
     </div>
     <button type="button" class="lt-start" disabled>${icon("M8 5.5v13l10.5-6.5z")}
@@ -35,7 +35,7 @@ const MARKUP = `<div class="lt-app">
 <div class="lt-right">
   <ol class="lt-log" role="log" aria-label="Conversation" tabindex="0"><li class="lt-empty">Press
     Start, then speak or type. Ask about avatars, diffusion or this course. By voice only
-    questions that it knows are understood. The face is drawn, and generated as you watch.</li>
+    questions that it knows are understood. The face is synthetic, generated as you watch.</li>
   </ol>
   <p class="lt-alert" role="alert" hidden></p>
   <div class="lt-composer">

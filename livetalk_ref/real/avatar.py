@@ -17,13 +17,13 @@ from livetalk_ref.cache import BLOCK, POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.portrait import read_image
+from livetalk_ref.real import REAL
 from livetalk_ref.real.text import SavedText, load_text
 from livetalk_ref.real.vae import load_vae
 from livetalk_ref.real.wav2vec import AHEAD, LONGEST, SpeechClip, SpeechStream, load_speech
 from livetalk_ref.real.weights import ALPHA, load_dit
 from livetalk_ref.world.state import FPS
 
-SAMPLER = {"livetalk-1.3b": "rollout", "omniavatar-1.3b": "euler"}
 SIZE = 512                          # pixels a side
 GUIDANCE = Guidance(4.5, 4.5)       # of the teacher (OmniAvatar recommends 4 to 6)
 
@@ -97,8 +97,8 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
     saved = folder / "text.safetensors"
     text = SavedText(saved, dtype, device) if saved.exists() else load_text(folder, device, dtype)
     codec = load_vae(folder / "vae", device, dtype)
-    return Avatar(model, codec, name, SAMPLER[name], text, Hearing(speech, ahead), size, GUIDANCE,
-                  POLICIES[policy])
+    return Avatar(model, codec, name, REAL[name], text, Hearing(speech, ahead), size, GUIDANCE,
+                  POLICIES[policy], known=text.known, words=text.words)
 
 
 def cover(pixels, height, width):

@@ -22,6 +22,7 @@ SMALL_VAE = {"base_dim": 8}                     # of AutoencoderKLWan; the real 
 SMALL_SPEECH = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
                 "intermediate_size": 32, "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16,
                 "num_conv_pos_embedding_groups": 2}     # wav2vec2-base: Wav2Vec2Config()
+SMALL_SIZE = 64                                 # pixels a side
 PROMPTS = ("a person talks and nods", "a person smiles")
 
 

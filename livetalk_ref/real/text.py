@@ -6,6 +6,7 @@ zero and are read like any others. LiveTalk section 3.1, Wan 2.1.
 """
 
 import json
+import re
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,14 @@ class UmT5:
         rows = self.model(input_ids=tokens, attention_mask=used).last_hidden_state
         return (rows * used[..., None]).to(self.dtype)                   # (B, 512, 4096)
 
+    def known(self, prompt):
+        """The prompt itself, for any can be read."""
+        return prompt
+
+    def words(self):
+        """What a prompt may hold, for a reader."""
+        return "Any words."
+
 
 class SavedText:
     """Embeddings from a file that `prepare` wrote: `saved(prompts)` -> (B, 512, 4096)."""
@@ -52,6 +61,23 @@ class SavedText:
                 raise UserError(f"The prompt '{prompt}' is not among the saved ones of "
                                 f"{self.path} ({known}): add it with the 'prepare' command.")
         return torch.stack([self.rows[prompt] for prompt in prompts])
+
+    def known(self, prompt):
+        """The prompt if it is saved, else the saved one that shares most words with it, of
+        several the first."""
+        if prompt in self.rows:
+            return prompt
+        asked = split(prompt)
+        return max(filter(None, self.rows), key=lambda saved: len(asked & split(saved)), default="")
+
+    def words(self):
+        """All saved prompts, for a reader."""
+        return "; ".join(filter(None, self.rows))
+
+
+def split(prompt):
+    """The set of a prompt's words."""
+    return set(re.findall(r"\w+", prompt.lower()))
 
 
 def save_text(path, encoder, prompts, negative=""):

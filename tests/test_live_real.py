@@ -1,0 +1,105 @@
+"""The released layout in the live page: its whole road in a browser, and what it is told."""
+
+import re
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from browser import chromium, opened, require
+from recital import small
+from repo import ROOT
+from test_live_commands import run
+from test_live_page import LIVE, STATE, ask, begin, until
+
+from livetalk_ref.errors import UserError
+from livetalk_ref.live import page as wire
+from livetalk_ref.live import systems
+from livetalk_ref.portrait import portrait_of, save_portrait
+from livetalk_ref.real.avatar import load_photo
+from livetalk_ref.real.standin import PROMPTS, SMALL_SIZE
+
+require()
+
+
+def test_the_released_layout_talks_in_a_browser():
+    """The command itself, on small random weights: pictures of its size, sound, its prompts."""
+    running = run("--port", "0", "--thinker", "retrieval", "--model", "livetalk-1.3b", "--weights",
+                  "random", "--device", "cpu", program=[ROOT / "tests" / "recite.py"])
+    try:
+        lines = running.stdout.readline(), running.stdout.readline()
+        told = re.match(r"livetalk-1.3b on cpu: a block of 12 pictures takes [\d.]+ s of the "
+                        r"0.75 s that it may; peak memory [\d.]+ GiB \(weights", lines[0])
+        address = re.search(r"http://127\.0\.0\.1:\d+/", lines[1])
+        assert told and address, (lines, running.stderr.read())
+        with chromium() as browser, opened(browser, address[0]) as page:
+            begin(page)
+            ask(page, "What is a block?")
+            page.wait_for_selector(STATE.format("speaking"))
+            until(page, f"{LIVE}.pictures.some(p => p.bitmap.width === {SMALL_SIZE})")
+            until(page, f"{LIVE}.speaker.level() > 0.02")
+            assert page.locator(".lt-words").nth(1).inner_text().startswith("A block is")
+            until(page, f"{LIVE}.drawn.length > 24")
+            assert f"goes on with '{PROMPTS[0]}'" in page.get_by_role("alert").inner_text()
+            assert page.locator(".lt-known").text_content().splitlines() == list(PROMPTS)
+            page.get_by_role("button", name="End", exact=True).click()
+            page.wait_for_selector(STATE.format("ready"))
+    finally:
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=120)
+    assert running.returncode == 130
+
+
+def test_a_photograph_is_the_only_face(tmp_path, monkeypatch):
+    monkeypatch.setattr(systems, "talker", lambda: None)
+    monkeypatch.setattr(systems, "load_released", lambda *_: small())
+    save_portrait(portrait_of(5, 120), tmp_path / "me.png")
+    maker = systems.Maker("livetalk-1.3b", "retrieval", weights="x", image=tmp_path / "me.png")
+    photo, told = load_photo(tmp_path / "me.png", maker.avatar.size), []
+    session = wire.Session(maker.talk, lambda *message: told.append(message), maker.offer(3))
+    session.take({"type": "hello"})
+    assert told[1:] == [({"type": "offer", "seed": "3"}, wire.jpeg(wire.to_bytes(photo)))]
+    performed = maker.talk(3)
+    with torch.inference_mode():
+        assert torch.equal(performed.performer.session.ref,
+                           maker.avatar.codec.encode(photo[None, None])[:, 0])
+    performed.close()
+
+
+@pytest.mark.parametrize("options, sentence", (
+    ({"model": "student", "weights": "x"}, "--model livetalk-1.3b or omniavatar-1.3b alone"),
+    ({"model": "student", "image": "me.png"}, "--identity chooses a drawn face"),
+    ({"weights": "x"}, "give one with --image"),
+    ({"weights": "random", "image": "none.png"}, "There is no image file 'none.png'"),
+    ({"image": ROOT / "README.md"}, "is broken or is not an image"),
+    ({"image": True}, "give the folder that holds"),
+    ({"image": True, "weights": "none"}, "There is no folder none"),
+    ({"image": True, "weights": "."}, "lacks model.safetensors, vae, wav2vec2, text.safetensors")))
+def test_bad_input_is_one_sentence(options, sentence, tmp_path, monkeypatch):
+    monkeypatch.setattr(systems, "talker", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    save_portrait(portrait_of(5, 120), tmp_path / "me.png")
+    if options.get("image") is True:
+        options = options | {"image": "me.png"}
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        systems.Maker(**{"model": "livetalk-1.3b", "thinker": "retrieval"} | options)
+
+
+def rehearsed(monkeypatch, idle):
+    """The rehearsal of a session whose blocks of listening do this."""
+    monkeypatch.setattr(systems, "AvatarSession", lambda *_, **__: SimpleNamespace(idle=idle))
+    return systems.rehearse(small(), None)
+
+
+def test_a_rehearsal_says_whether_the_machine_keeps_up(monkeypatch):
+    clock = iter(range(1_000))
+    quick = rehearsed(monkeypatch, lambda: None)
+    assert "takes 0.00 s of the 0.75 s that it may" in quick and "too slow" not in quick
+    monkeypatch.setattr(systems, "wall_clock", lambda _: 1.5 * next(clock))
+    assert "That is 2.0 times too slow" in rehearsed(monkeypatch, lambda: None)
+
+    def full():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")
+
+    with pytest.raises(UserError, match="not enough free memory for small .weights .* caches"):
+        rehearsed(monkeypatch, full)
