@@ -4,9 +4,6 @@
 of the stages before them, so each can be redone alone.
 """
 
-import statistics
-import tempfile
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -279,7 +276,6 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
 CROPPED = 0.75                      # share of the codec's batches that show faces alone
 FACE = (0.2, 0.2, 0.8, 0.9)         # where faces are: left, top, right, bottom of the picture
 FACE_WEIGHT = 6.0
-TRIED = 8              # updates that tell how long one takes
 FEW = 64               # clips that are enough to measure what `finish` does
 ODE_STEPS = {"short": 400, "converged": 2000}       # 1 : 5, as the paper's 4k and 20k
 ODE_KEPT = (25, 50, 100, 200, 400, 700, 1000, 1500, 2000)
@@ -330,17 +326,6 @@ def ship(path, name):
     out = loading.CHECKPOINTS / f"{name}.safetensors"
     save(out, (eight_bits if name.startswith("student") else half)(tensors), **facts)
     return out
-
-
-def updates_within(seconds, name, device=None, **options):
-    """How many updates of a stage fit into so many seconds, its data made among them: at least
-    TRIED, of which the later half are timed in a folder that is thrown away."""
-    began, took = time.monotonic(), []
-    with tempfile.TemporaryDirectory() as folder:
-        for state in run_stage(name, folder, TRIED, device=device, **options):
-            took.append(state.seconds)
-    left = seconds - (time.monotonic() - began)
-    return max(TRIED, int(left / statistics.median(took[TRIED // 2:])))
 
 
 def run_stage(name, out=None, steps=None, resume=False, start=None, rate=1.0,

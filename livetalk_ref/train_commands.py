@@ -5,6 +5,9 @@ Commands import what they need when they run, so that help is quick.
 
 import json
 import os
+import statistics
+import tempfile
+import time
 from pathlib import Path
 
 from livetalk_ref.errors import Progress, UserError
@@ -18,6 +21,7 @@ QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "faces": 100, 
          "restorer": 100, "teacher": 500, "ode": 100, "dmd": 10}               # its updates
 SHARES = {"ear": 1, "codec": 26, "decoder": 4, "judges": 4, "faces": 4, "sync": 4, "restorer": 3,
           "teacher": 36, "ode": 12, "dmd": 6}       # parts of 100 of `weights --minutes`
+TRIED = 8               # updates that tell how long one takes
 SIZES = ("tiny", "livetalk-1.3b", "omniavatar-14b")
 OWN = {"teacher": ("data", "size", "weights"),
        "ode": ("recipe", "variant", "count", "teacher", "seed"),
@@ -168,16 +172,28 @@ def weights(options):
 def planned(name, folder, seconds, device, count):
     """Updates of a stage that fit into so many seconds, as found the first time: a call that
     continues a killed one trains as long as that would have."""
-    from livetalk_ref import stages
     from livetalk_ref.files import write_json
 
     path = folder / "updates.json"
     plan = json.loads(path.read_text()) if path.is_file() else {}
     if name not in plan:
-        plan[name] = stages.updates_within(seconds, name, device, **({"count": count} if count
+        plan[name] = updates_within(seconds, name, device, **({"count": count} if count
                                                                     else {}))
         write_json(path, plan)
     return plan[name]
+
+
+def updates_within(seconds, name, device=None, **options):
+    """How many updates of a stage fit into so many seconds, its data made among them: at least
+    TRIED, of which the later half are timed in a folder that is thrown away."""
+    from livetalk_ref import stages
+
+    began, took = time.monotonic(), []
+    with tempfile.TemporaryDirectory() as folder:
+        for state in stages.run_stage(name, folder, TRIED, device=device, **options):
+            took.append(state.seconds)
+    left = seconds - (time.monotonic() - began)
+    return max(TRIED, int(left / statistics.median(took[TRIED // 2:])))
 
 
 def follow(name, states):
