@@ -6,7 +6,7 @@ Commands import what they need when they run, so that help is quick.
 import os
 from pathlib import Path
 
-from livetalk_ref.errors import Progress, UserError
+from livetalk_ref.errors import Progress, UserError, followed
 from livetalk_ref.options import add_device, number
 
 STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
@@ -156,6 +156,5 @@ def weights(options):
 
 def follow(name, states):
     """Run a training loop to its end, showing loss and time left."""
-    with Progress(f"{name} update") as progress:
-        for _ in progress.follow(states):
-            pass
+    for _ in followed(f"{name} update", states):
+        pass
