@@ -134,10 +134,9 @@ def real_avatar(options, samples):
 
 def photo(options, avatar):
     """The photograph that the options name as a reference, fitted as the authors do."""
-    from livetalk_ref.real.avatar import load_photo
+    from livetalk_ref.real.avatar import load_photo, require_photo
 
-    if options.image is None:
-        raise UserError(f"{avatar.name} animates photographs: give one with --image.")
+    require_photo(avatar.name, options.image)
     return load_photo(options.image, avatar.size)
 
 

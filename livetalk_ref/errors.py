@@ -27,12 +27,14 @@ class Progress(tqdm):
         """One step more; takes and ignores what a sampler hands over."""
         self.update()
 
-    def follow(self, states):
-        """Pass a training loop's states on, showing loss and time left."""
+
+def followed(label, states):
+    """Pass a training loop's states on, showing loss and time left."""
+    with Progress(label) as progress:
         for state in states:
-            self.set_postfix_str(f"loss {state.loss:.4f}, {state.seconds_left / 60:.0f} min left",
-                                 refresh=False)
-            self.update(state.step - self.n)
+            progress.set_postfix_str(f"loss {state.loss:.4f}, {state.seconds_left / 60:.0f} min "
+                                     f"left", refresh=False)
+            progress.update(state.step - progress.n)
             yield state
 
 

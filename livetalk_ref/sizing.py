@@ -55,7 +55,7 @@ def activation_bytes(config, clips, frames, side, checkpoint=False, precision="b
     return block + config.layers * given if checkpoint else config.layers * block
 
 
-def cache_bytes(config, clips, frames, side, precision="bf16"):
+def rollout_cache_bytes(config, clips, frames, side, precision="bf16"):
     """Bytes of keys and values of the past that a rollout's graph holds: block i reads i - 1."""
     past = sum(range(0, frames, BLOCK))
     return past * clips * (side // config.patch) ** 2 * config.dim * config.layers \
@@ -83,7 +83,7 @@ def memory_rows(stage="dmd", student="livetalk-1.3b", teacher="omniavatar-14b",
             "16-bit copies": 2 * held_numbers(own) * learners * (precision == "bf16"),
             "activations": activation_bytes(own, clips, frames, side, checkpoint, precision,
                                             frames // BLOCK if stage == "dmd" else 1),
-            "cache": cache_bytes(own, clips, frames, side, precision) * (stage == "dmd")}
+            "cache": rollout_cache_bytes(own, clips, frames, side, precision) * (stage == "dmd")}
         rows.append({"GPUs": count} | {k: v / GIB for k, v in parts.items()}
                     | {"sum": sum(parts.values()) / GIB})
     return rows

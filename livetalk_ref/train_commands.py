@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from livetalk_ref.errors import Progress, UserError
+from livetalk_ref.errors import Progress, UserError, followed
 from livetalk_ref.options import add_device, number
 
 STAGES = ("ear", "codec", "decoder", "judges", "faces", "sync", "restorer", "teacher", "ode",
@@ -198,6 +198,5 @@ def updates_within(seconds, name, device=None, **options):
 
 def follow(name, states):
     """Run a training loop to its end, showing loss and time left."""
-    with Progress(f"{name} update") as progress:
-        for _ in progress.follow(states):
-            pass
+    for _ in followed(f"{name} update", states):
+        pass

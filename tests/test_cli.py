@@ -20,7 +20,7 @@ from tiny import write_checkpoints, write_huge_image, write_student
 
 from livetalk_ref import __main__ as cli
 from livetalk_ref import (curation, distillation, files, loading, portrait, recipes,
-                          stages, train_commands, trajectories)
+                          stages, train_commands, trajectories, wan)
 from livetalk_ref.media import NOTE
 from livetalk_ref.train import TrainState
 
@@ -193,6 +193,7 @@ def test_weights_trains_and_exports_every_stage_in_order(go, monkeypatch):
     names = [name for name, *_ in asked]
     assert status == 0 and names == [name for name, _ in exported] == list(train_commands.QUICK)
     assert {*names, *train_commands.SIDE} == set(stages.STAGES)
+    assert train_commands.SIZES == tuple(wan.SIZES)         # written twice, so that help is quick
     assert asked[0] == ("ear", "runs/quick/ear", train_commands.QUICK["ear"], True, None, 128)
     *hours, hint = out.splitlines()
     assert [line.split() for line in hours] == [[name, "1.50", "h", "of", "updates"]

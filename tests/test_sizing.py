@@ -60,5 +60,5 @@ def test_activations_to_a_fifth(run, precision, checkpoint):
     size, passes = (CLIPS, FRAMES, SIDE), FRAMES // BLOCK if run is rolled_out else 1
     counted = sizing.activation_bytes(SMALL, *size, checkpoint, precision, passes, ROWS)
     if run is rolled_out:
-        counted += sizing.cache_bytes(SMALL, *size, precision)
+        counted += sizing.rollout_cache_bytes(SMALL, *size, precision)
     assert counted == pytest.approx(found, rel=0.2)

@@ -24,7 +24,7 @@ from livetalk_ref.loading import load
 from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of, read_image
 from livetalk_ref.real import REAL
-from livetalk_ref.real.avatar import cache_bytes, kept_frames, load_photo
+from livetalk_ref.real.avatar import cache_bytes, kept_frames, load_photo, require_photo
 from livetalk_ref.real.standin import SMALL_SIZE, write_folder
 from livetalk_ref.real.vae import STRIDE
 from livetalk_ref.stream import FRAMES, AvatarSession
@@ -135,8 +135,8 @@ class Maker:
         if model not in REAL and (weights or image):
             raise UserError(f"--weights and --image go with --model {' or '.join(REAL)} alone; "
                             f"--identity chooses a drawn face.")
-        if model in REAL and weights != RANDOM and not image:
-            raise UserError(f"{model} animates photographs: give one with --image.")
+        if model in REAL and weights != RANDOM:
+            require_photo(model, image)
         if image:
             read_image(image)                   # now, for weights take long to load
         self.think, self.speak = make_thinker(thinker, chat_model), talker()

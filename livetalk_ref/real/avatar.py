@@ -117,6 +117,12 @@ def cover(pixels, height, width):
     return x[0, :, top:top + height, left:left + width] / 127.5 - 1
 
 
+def require_photo(name, image):
+    """UserError where a released model is given no photograph."""
+    if not image:
+        raise UserError(f"{name} animates photographs: give one with --image.")
+
+
 def load_photo(path, size=SIZE):
     """An image file -> (3, size, size) in [-1, 1]. UserError as of `portrait.read_image`."""
     return cover(read_image(path), size, size)

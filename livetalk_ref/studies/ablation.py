@@ -20,6 +20,7 @@ import torch
 
 from livetalk_ref import curation, distillation, loading
 from livetalk_ref.device import best_device
+from livetalk_ref.errors import followed
 from livetalk_ref.files import averaged, eight_bits, read_metrics
 from livetalk_ref.judge.benchmarks import CLIPS, PAPERS
 from livetalk_ref.judge.cost import count_flops
@@ -28,7 +29,7 @@ from livetalk_ref.judge.evaluate import (BATCH, LONG, evaluate_maker, evaluate_o
                                          make_student_latents)
 from livetalk_ref.recipes import ROWS, recipe
 from livetalk_ref.runs import kept, read, save
-from livetalk_ref.studies.work import Job, Study, followed
+from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW
 

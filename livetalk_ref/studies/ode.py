@@ -14,7 +14,7 @@ from functools import cached_property, partial
 import torch
 
 from livetalk_ref import loading, stages, trajectories
-from livetalk_ref.errors import Progress
+from livetalk_ref.errors import Progress, followed
 from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid, x0_from_velocity
 from livetalk_ref.generate import GUIDANCE, PLAIN
@@ -26,7 +26,7 @@ from livetalk_ref.judge.metrics import block_numbers
 from livetalk_ref.ode import behind_noisy, causal_trajectory, trajectory
 from livetalk_ref.rollout import SIGMAS
 from livetalk_ref.runs import kept
-from livetalk_ref.studies.work import Job, Study, followed
+from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.trajectories import straightness
 from livetalk_ref.world.latents import cache_key
 

@@ -14,7 +14,6 @@ from inspect import isgenerator
 from pathlib import Path
 from typing import NamedTuple
 
-from livetalk_ref.errors import Progress
 from livetalk_ref.files import RESULTS, write_json, write_result
 from livetalk_ref.judge.evaluate import Ground, Judges
 
@@ -98,12 +97,6 @@ class Study:
                 yield from self.write(job.result)
         for result in filter(None, dict.fromkeys(job.result for job in jobs)):
             yield from self.write(result)
-
-
-def followed(label, states):
-    """Pass a training loop's states on, showing its loss."""
-    with Progress(label) as progress:
-        yield from progress.follow(states)
 
 
 def mean_row(rows):
