@@ -84,11 +84,16 @@ def whole_share(broken, threshold=0.5):
 
 
 def jitter(x, g):
-    """Pictures in another light, and some a little softer: neither makes a face less whole."""
+    """Pictures in another light, and many of them softer, coarser or noisier, as codecs and
+    samplers leave them: none of that makes a face less whole."""
     count = len(x)
-    gain, light = torch.rand(2, count, 1, 1, 1, generator=g)
-    soft = torch.rand(count, 1, 1, 1, generator=g) < 0.3
-    x = torch.where(soft, soften(x, 0.2 + 0.6 * torch.rand((), generator=g).item()), x)
+    gain, light, loud = torch.rand(3, count, 1, 1, 1, generator=g)
+    soft, coarse, noisy = torch.rand(3, count, 1, 1, 1, generator=g) < 0.4
+    x = torch.where(soft, soften(x, 0.2 + 0.8 * torch.rand((), generator=g).item()), x)
+    small = F.interpolate(x, int(torch.randint(56, SIZE, (), generator=g)), mode="bilinear",
+                          antialias=True)
+    x = torch.where(coarse, F.interpolate(small, SIZE, mode="bicubic"), x)
+    x = x + noisy * 0.08 * loud * torch.randn(x.shape, generator=g)
     return (x * (0.85 + 0.3 * gain) + 0.2 * (light - 0.5)).clamp(-1, 1)
 
 
