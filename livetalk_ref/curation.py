@@ -10,7 +10,6 @@ damaged, to look for the worst. LiveTalk section 3.3. N clips, P of them in a ba
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,8 +18,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.loading import load_module
 from livetalk_ref.nets.restorer import spoil
 from livetalk_ref.runs import read, save
-from livetalk_ref.world import clips as clips_of, latents, shards
-from livetalk_ref.world.clips import FRAMES
+from livetalk_ref.world import latents, shards
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.latents import WINDOW, LatentClips
 from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, sample_prompt
@@ -185,21 +183,9 @@ def only_references(clips, references):
     return replace(clips, latents=references[:, None].expand(-1, WINDOW, -1, -1, -1))
 
 
-@torch.inference_mode()
-def encode_start(codec, split, number):
-    """A clip's row with no more of its picture than the first frame, and its prompts."""
-    row, facts = latents.script_row(split, number)
-    clip = clips_of.script(split, number, FRAMES)
-    start = codec.encode(clips_of.film(clips_of.cut(clip, slice(1)))[None])[0]      # (1, C, h, w)
-    damaged = torch.tensor(facts["damage"] is not None)
-    return row | {"latents": start.half(), "degraded": damaged}, facts["prompts"]
-
-
 def cached_clips(count=COUNT, folder="runs/latents-start"):
     """The first `count` training clips with nothing but their references, made once."""
-    codec = load_module("codec")
-    paths = shards.build(Path(folder) / latents.cache_key(codec), partial(encode_start, codec),
-                         "train", count)
+    paths = latents.build(load_module("codec"), "train", count, folder, spoiled=True, frames=1)
     return LatentClips.load(list(paths)).select(torch.arange(count))
 
 

@@ -147,7 +147,8 @@ def test_encoded_clips_keep_the_truth(tmp_path, monkeypatch):
     codec = Codec(CodecConfig(4, (16, 32, 32), (8, 16, 32))).eval()
     script, = latents.build_scripts("train", 2, tmp_path, workers=1)
     data = {kind: latents.LatentClips.load([latents.encode_shard(
-        codec, tmp_path / kind, kind == "spoiled", script)]) for kind in ("clean", "spoiled")}
+        codec, tmp_path / kind, kind != "clean", 1 if kind == "starts" else None, script)])
+        for kind in ("clean", "spoiled", "starts")}
     for i in range(2):
         clip = clips.script("train", i)
         assert data["clean"].prompts[i] == [p for _, p in clip.prompts]
@@ -156,5 +157,6 @@ def test_encoded_clips_keep_the_truth(tmp_path, monkeypatch):
         with torch.inference_mode():
             z = codec.encode(clips.film(clip)[None])[0]
         assert torch.allclose(data["spoiled"].latents[i].float(), z, atol=2e-3)
+        assert torch.allclose(data["starts"].latents[i].float(), z[:1], atol=2e-3)
         assert data["spoiled"].degraded[i] == (clip.degradation is not None)
     assert data["clean"].latents.shape == (2, 27, 4, 6, 6) and not data["clean"].degraded.any()

@@ -13,8 +13,7 @@ from livetalk_ref.nets.restorer import difference, through
 from livetalk_ref.judge.distances import area_under_curve
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world import clips as clips_of
-from livetalk_ref.world.latents import NEVER, LatentClips, script_row
+from livetalk_ref.world.latents import NEVER, LatentClips
 from livetalk_ref.world.prompts import MAX_WORDS, is_held_out, parse, sample_prompt, words
 from livetalk_ref.world.motion import reference_state
 
@@ -156,19 +155,6 @@ def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
                               atol=1e-5 * want.abs().max().item())
     later = some.window(0, 1, 21)[1]
     assert curation.trim(later) is later
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_start_is_a_clip_without_its_video(codec, number, recited):
-    start, asked = curation.encode_start(codec, "train", number)
-    whole, facts = script_row("train", number)
-    assert asked == facts["prompts"] and start.keys() == whole.keys() | {"latents", "degraded"}
-    assert all(torch.equal(start[name], whole[name]) for name in whole)
-    clip = clips_of.script("train", number)
-    with torch.inference_mode():
-        first = codec.encode(clips_of.film(clips_of.cut(clip, slice(1)))[None])[0]
-    assert torch.equal(start["latents"], first.half())
-    assert start["degraded"] == (clip.degradation is not None)
 
 
 def test_conditions_are_kept(clips, monkeypatch, tmp_path):

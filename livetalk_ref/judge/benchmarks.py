@@ -40,7 +40,7 @@ from livetalk_ref.world.state import COL, FPS, SAMPLE_RATE
 from livetalk_ref.world.motion import MOUTH
 from livetalk_ref.world.visemes import visemes
 
-VERSION = 1
+VERSION = 2
 CLIPS = 100
 SECOND = 50_000         # the clips from this number on are a benchmark's second, disjoint list
 PAPERS = ("studio", "wild", "celeb")        # one prompt a clip: any program can make these

@@ -53,7 +53,7 @@ def cache_key(codec, spoiled=False):
 
 
 @torch.inference_mode()
-def encode_shard(codec, folder, spoiled, script):
+def encode_shard(codec, folder, spoiled, frames, script):
     """Draw and encode the clips of a script shard unless that is done; returns the path."""
     out = Path(folder) / Path(script).name
     if out.exists():
@@ -61,7 +61,8 @@ def encode_shard(codec, folder, spoiled, script):
     t, facts = shards.load([script])
     damages = [fact["damage"] if spoiled else None for fact in facts]
     latents = [codec.encode(film(*row)[None])[0].half() for row in
-               zip(Identity(t["continuous"], t["categorical"]).each(), t["state"], damages)]
+               zip(Identity(t["continuous"], t["categorical"]).each(), t["state"][:, :frames],
+                   damages)]
     save(out, t | {"latents": torch.stack(latents), "state": t["state"].half(),
                    "degraded": torch.tensor([damage is not None for damage in damages])},
          rows=[fact["prompts"] for fact in facts])
@@ -77,14 +78,15 @@ def film(identity, state, damage):
     return degrade(frames, damage, torch.Generator().manual_seed(damage.seed))
 
 
-def build(codec, split, count, folder="runs/latents", workers=None, spoiled=False):
+def build(codec, split, count, folder="runs/latents", workers=None, spoiled=False, frames=None):
     """Latents of the first `count` clips of a split, yielding shard paths.
 
-    spoiled: with the damage that their scripts hold for some, or all of them clean.
+    spoiled: with the damage that their scripts hold for some, or all of them clean; frames: of
+    each clip's picture so many alone.
     """
     scripts = list(build_scripts(split, count, workers=workers))
     out = Path(folder) / cache_key(codec, spoiled)
-    yield from shards.run(partial(encode_shard, codec, out, spoiled), scripts, workers)
+    yield from shards.run(partial(encode_shard, codec, out, spoiled, frames), scripts, workers)
 
 
 @dataclass
