@@ -192,6 +192,10 @@ def alternatives(truth, identity, state, part, g):
     moved = state[torch.randperm(count, generator=g)].clone()
     keep = [i for name, i in COL.items() if name.startswith("key")]
     moved[:, keep] = state[:, keep]
+    if part == "eyes":          # half of them open and shut at once, as where a blink melts
+        shut, blinks = COL["blink"], torch.rand(count, generator=g) < 0.5
+        moved[blinks] = state[blinks]
+        moved[blinks, shut] = (state[blinks, shut] < 0.5).float()
     blur = 1.5 + 3.5 * torch.rand((), generator=g).item()
     return (render(identity, state, without=(part,)),
             (truth + truth.roll(shift.tolist(), (2, 3))) / 2,
