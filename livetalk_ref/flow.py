@@ -142,6 +142,10 @@ class Guidance:
     text: float = 1.0
     audio: float = 1.0
 
+    def weights(self):
+        """Of the velocities without text and sound, with text alone, and with all."""
+        return 1 - self.text, self.text - self.audio, self.audio
+
 
 def guided(model, x, sigma, cond, guidance):
     """Velocity with separate text and audio guidance (OmniAvatar's inference), (B, F, C, h, w).
@@ -149,18 +153,15 @@ def guided(model, x, sigma, cond, guidance):
     uncond + w_text (text - uncond) + w_audio (full - text); the reference image is kept in
     all of them. Needs one to three model evaluations, made as one batch.
     """
+    # w = 1 is the plain conditional model; released configurations write w - 1.
     if guidance.text == guidance.audio == 1:
         return model(x, sigma, cond)
-    # Equal weights need two branches: none and full; different ones a third between, text alone.
-    branches = [cond.drop("audio").drop("text"), cond]
-    if guidance.text != guidance.audio:
-        branches.insert(1, cond.drop("audio"))
-    k = len(branches)
-    v = model(x.repeat(k, 1, 1, 1, 1), sigma.repeat(k, 1), cond.cat(branches)).chunk(k)
-    # w = 1 is the plain conditional model; released configurations write w - 1.
-    if k == 2:
-        return v[0] + guidance.text * (v[1] - v[0])
-    return v[0] + guidance.text * (v[1] - v[0]) + guidance.audio * (v[2] - v[1])
+    # The sum above, gathered by evaluations: those of weight 0 are not made.
+    conds = cond.drop("audio").drop("text"), cond.drop("audio"), cond
+    weights, conds = zip(*[(w, c) for w, c in zip(guidance.weights(), conds) if w])
+    k = len(conds)
+    v = model(x.repeat(k, 1, 1, 1, 1), sigma.repeat(k, 1), cond.cat(conds)).chunk(k)
+    return sum(w * part for w, part in zip(weights, v))
 
 
 @dataclass
