@@ -208,20 +208,3 @@ def rolling(policies, block, count):
         axes[-1].bar(0, 0, color=colour, label=label)
     axes[-1].legend(loc="upper right", fontsize=9)
     return made
-
-
-def gantt(notes, lanes=("sound", "step", "clean pass", "decoding", "shown")):
-    """Who worked when, `cost.Note`s of judge in lanes, a colour a block. -> figure"""
-    made, ax = viz.figure(12, 3)
-    for note in notes:
-        colour = viz.COLOURS[note.block % len(viz.COLOURS)]
-        row = lanes.index(note.lane)
-        ax.barh(row, note.end - note.start, 0.62, note.start, color=tint(colour, 0.75),
-                edgecolor=viz.PAPER, linewidth=0.6)
-    for block in sorted({note.block for note in notes if note.lane == "shown"}):
-        first = next(n for n in notes if n.lane == "shown" and n.block == block)
-        label(ax, first.start + 0.04, lanes.index("shown"), f"block {block}", 9, ha="left")
-    ax.set(yticks=range(len(lanes)), yticklabels=lanes, xlabel="seconds since the first sound",
-           ylim=(len(lanes) - 0.5, -0.5), xlim=(0, max(n.end for n in notes)))
-    ax.grid(axis="y", visible=False)
-    return made

@@ -1,5 +1,5 @@
 """What work costs: latency and the right frame, deadlines by hand, counted operations beside the
-same worked out by hand, memory, and the clock of a live stream."""
+same worked out by hand, memory."""
 
 
 import pytest
@@ -10,7 +10,7 @@ from livetalk_ref import generate, loading
 from livetalk_ref.flow import Cond
 from livetalk_ref.judge import bench, cost
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.stream import frames_of, samples_for
+from livetalk_ref.stream import frames_of
 from livetalk_ref.wan import TINY, WanDiT
 
 
@@ -164,26 +164,3 @@ def test_the_stopwatch_counts_the_making_alone(monkeypatch):
         time[0] += 100
         got.append(i)
     assert got == [0, 1, 2] and clock.seconds == 6
-
-
-# --- a live stream
-
-def test_every_pass_and_group_of_a_live_stream_is_noted_in_its_order(student):
-    notes = cost.live_timeline(student, portrait_of(0), bench.PROMPT,
-                               bench.hum(0, samples_for(2, 1)))
-    lanes = {lane: [n for n in notes if n.lane == lane] for lane in
-             ("sound", "step", "clean pass", "decoding", "shown")}
-    assert [len(lane) for lane in lanes.values()] == [21, 8, 2, 6, 2]
-    assert [n.start for n in notes] == sorted(n.start for n in notes)
-    assert [n.block for n in lanes["sound"]] == [0] * 9 + [1] * 12
-    for block in (0, 1):
-        of = {lane: [n for n in some if n.block == block] for lane, some in lanes.items()}
-        heard = max(n.end for n in of["sound"])
-        assert of["step"][0].start >= heard                         # nobody works on the unheard
-        assert of["decoding"][0].start >= of["step"][-1].end
-        assert of["shown"][0].start >= of["decoding"][-1].end
-        assert of["clean pass"][0].start >= of["step"][-1].end
-    assert not student.model._forward_hooks and not student.codec.decoder._forward_hooks
-    spent = cost.block_budget(notes)
-    parts = sum(v for k, v in spent.items() if k != "from the last sound")
-    assert parts == pytest.approx(spent["from the last sound"]) and spent["four steps"] > 0
