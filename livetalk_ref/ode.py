@@ -12,8 +12,8 @@ import torch
 
 from livetalk_ref import parallel
 from livetalk_ref.cache import BLOCK, KVCache, Policy, block_causal_mask
-from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, draw_sigma, euler, flow_loss, guided,
-                               keep_known, sigma_grid, x0_from_velocity)
+from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, euler, keep_known, sigma_grid,
+                               x0_from_velocity)
 
 ABSOLUTE = Policy(relative=False)
 LEVELS = {"self_forcing": 1, "livetalk": 0, "teacher_forced": 0}    # clean ones, besides the noisy
@@ -34,30 +34,6 @@ def trajectory(model, noise, clean, cond, guidance, kept=STUDENT_STEPS, watch=No
         if watch:
             watch(step)
     return torch.stack(states, dim=1)
-
-
-@torch.no_grad()
-def causal_trajectory(model, noise, clean, cond, guidance, watch=None):
-    """States along the path of an autoregressive teacher, (B, 5, F, C, h, w): one block after the
-    other, each behind the clean ends of the blocks before it. `clean` is the reference."""
-    cache, new, made = KVCache(), [], []
-
-    def behind(x, sigma, cond):         # guidance puts its branches into one batch, and so
-        v, new[:] = model(x, sigma, cond, cache=cache)      # into one cache
-        return v
-
-    # Section 3.1, causally: block after block, each walked to its clean end before the next.
-    for start in range(0, noise.shape[1], BLOCK):
-        part = cond.frames(start, start + BLOCK)
-        known = clean if start == 0 else noise[:, :0]
-        # The teacher's 48 steps for this block, behind clean keys and values of those before.
-        states = trajectory(behind, noise[:, start:start + BLOCK], known, part, guidance,
-                            watch=watch)
-        end = states[:, -1]
-        guided(behind, end, end.new_zeros(end.shape[:2]), part, guidance)    # the clean pass
-        cache = cache.append(new)
-        made.append(states)
-    return torch.cat(made, dim=2)
 
 
 def take(states, index):
@@ -108,20 +84,3 @@ def ode_loss(model, batch, generator, variant=VARIANT):
     # Self Forcing: a block that came clean has nothing to learn.
     counts = sigma > 0
     return parallel.mean((error * counts).sum(), counts.sum())     # all may have been clean
-
-
-def teacher_forced_loss(model, batch, generator):
-    """Flow-matching loss of an autoregressive teacher: noisy blocks behind clean ones.
-
-    batch: clean latents (B, F, C, h, w) and their Cond; every block draws its own noise level.
-    Known frames are fed clean and do not count. Causal Forcing (arXiv 2602.02214).
-    """
-    x0, cond = batch
-    # Diffusion forcing's levels, a block, but with clean blocks in front (teacher forcing).
-    sigma = draw_sigma((len(x0), x0.shape[1] // BLOCK), generator)
-    sigma = sigma.repeat_interleave(BLOCK, dim=1).to(x0)                 # (B, F)
-    noise = parallel.randn(x0.shape, generator).to(x0)
-
-    def model_behind(x, sigma, cond):
-        return behind_clean(model, x, sigma, x0, cond)
-    return flow_loss(model_behind, x0, noise, sigma, cond.known, cond)

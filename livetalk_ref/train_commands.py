@@ -11,19 +11,18 @@ from livetalk_ref.options import add_device, number
 
 STAGES = ("ear", "codec", "decoder", "judges", "sync", "restorer", "teacher", "ode",
           "dmd")                # in this order
-SIDE = ("teacher_causal",)                          # nothing that ships needs these
 QUICK_CLIPS = 128                                   # of `weights --quick`
 QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "restorer": 100,
          "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
 SIZES = ("tiny", "livetalk-1.3b", "omniavatar-14b")
 OWN = {"teacher": ("data", "size", "weights"),
-       "ode": ("recipe", "variant", "count", "teacher", "seed"),
+       "ode": ("recipe", "variant", "count", "seed"),
        "dmd": ("recipe", "count", "seed", "real")}      # options that these stages take
 
 
 def add_train(c):
     """Options of `train`."""
-    c.add_argument("stage", choices=STAGES + SIDE)
+    c.add_argument("stage", choices=STAGES)
     c.add_argument("--steps", "--updates", type=number(1, 10 ** 9),
                    help="updates, instead of the stage's own")
     c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE; dmd: "
@@ -50,8 +49,6 @@ def add_train(c):
                    help="what a block is fed and reads, see ode.py (self_forcing)")
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
                    help="ode: trajectories (2000); dmd: clips whose conditions are used (2048)")
-    c.add_argument("--teacher", choices=("bidirectional", "causal"),
-                   help="whose trajectories (bidirectional)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
     c.add_argument("--real", metavar="M", help="dmd: the frozen real score, a model of any size "
                    "that reads what the student reads (teacher)")
@@ -99,19 +96,18 @@ def add_trajectories(c):
                    help="clips, rounded up to shards (2000)")
     c.add_argument("--split", choices=("train", "held_out", "check"), default="train",
                    help="of the world's clips (train)")
-    c.add_argument("--teacher", choices=("bidirectional", "causal"), default="bidirectional",
-                   help="whole clips at once, or block after block (needs 'train teacher_causal')")
     c.add_argument("--sample", action="store_true", help="only write the few that ship, "
                    "data/trajectories/sample.safetensors")
 
 
 def trajectories(options):
-    """Generate trajectories of a shipped teacher, continuing what an earlier call began."""
+    """Generate trajectories of the shipped teacher, continuing what an earlier call began."""
     from livetalk_ref import trajectories as t
+    from livetalk_ref.flow import TEACHER_STEPS as steps
 
     with Progress("trajectories: step") as progress:
         shards = t.count_shards(options.count)
-        steps, place = t.STEPS[options.teacher], [1, 0]     # shard and step under way
+        place = [1, 0]                                      # shard and step under way
 
         def watch(step):
             place[1] += 1
@@ -122,7 +118,7 @@ def trajectories(options):
         if options.sample:
             print(t.write_sample(watch=watch))
             return
-        for path in t.from_shipped(options.count, options.split, options.teacher, watch):
+        for path in t.from_shipped(options.count, options.split, watch):
             print(path)
             place[:] = place[0] + 1, 0
 

@@ -16,24 +16,19 @@ from pathlib import Path
 import torch
 
 from livetalk_ref import DATA
-from livetalk_ref.cache import BLOCK
 from livetalk_ref.device import autocast, best_device, best_precision
-from livetalk_ref.errors import UserError
-from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid
+from livetalk_ref.flow import STUDENT_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE
 from livetalk_ref.loading import load_module
-from livetalk_ref.ode import causal_trajectory, trajectory
+from livetalk_ref.ode import trajectory
 from livetalk_ref.runs import save
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
 
-CAUSAL = "runs/teacher_causal"      # where the autoregressive teacher is trained
 CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
 SAMPLE = DATA / "trajectories" / "sample.safetensors"
 SAMPLE_BYTES = 1_500_000
-WALKS = {"bidirectional": trajectory, "causal": causal_trajectory}
-STEPS = {"bidirectional": TEACHER_STEPS, "causal": TEACHER_STEPS * WINDOW // BLOCK}    # a shard
 
 
 @dataclass
@@ -77,7 +72,7 @@ class Trajectories:
                     "degraded": c.degraded}, rows=c.prompts, **facts)
 
 
-def make(teacher, clips, first, guidance, walk=trajectory, watch=None):
+def make(teacher, clips, first, guidance, watch=None):
     """Trajectories of clips from their first frame on; clip i's noise has the seed first + i."""
     clips = replace(clips, latents=clips.latents[:, :WINDOW], audio=clips.audio[:, :FRAMES],
                     state=clips.state[:, :FRAMES])
@@ -86,18 +81,17 @@ def make(teacher, clips, first, guidance, walk=trajectory, watch=None):
     noise = torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(seed))
                          for seed in seeds.tolist()])                    # (N, 21, C, h, w)
     device = next(teacher.parameters()).device
-    states = walk(teacher, noise.to(device), x0[:, :1].to(device), cond.to(device), guidance,
-                  watch=watch)
+    states = trajectory(teacher, noise.to(device), x0[:, :1].to(device), cond.to(device), guidance,
+                        watch=watch)
     return Trajectories(states.half().cpu(), clips, seeds)
 
 
-def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=trajectory,
-          watch=None, precision="fp32"):
+def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", watch=None,
+          precision="fp32"):
     """One shard of trajectories for each of some latent shards, yielding its path in order.
 
-    paths: shards as `latents.build` yields them; walk: `ode.trajectory`, or
-    `ode.causal_trajectory` for an autoregressive teacher. `watch` is called with every
-    `flow.Step`, 48 a shard (or 48 a block). In "bf16", half as fast again, a path ends 1 % off.
+    paths: shards as `latents.build` yields them. `watch` is called with every `flow.Step`, 48 a
+    shard. In "bf16", half as fast again, a path ends 1 % off.
     """
     who = f"{shards.world_key(teacher.state_dict())}-text{guidance.text:g}-audio{guidance.audio:g}"
     device = next(teacher.parameters()).device
@@ -106,7 +100,7 @@ def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=tr
         if not out.exists():
             clips, number = LatentClips.load([path]), int(path.stem.rpartition("-")[2])
             with torch.no_grad(), autocast(device, precision):
-                made = make(teacher, clips, number * shards.SHARD, guidance, walk, watch)
+                made = make(teacher, clips, number * shards.SHARD, guidance, watch)
             made.save(out, guidance=guidance, precision=precision)
         yield out
 
@@ -116,33 +110,17 @@ def count_shards(count):
     return -(-count // shards.SHARD)
 
 
-def load_teacher(kind="bidirectional", device="cpu", run=CAUSAL):
-    """The teacher whose trajectories are wanted: the shipped one, or the autoregressive one that
-    `train teacher_causal` made, in a folder run. UserError for another kind, and where it was not
-    trained yet."""
-    if kind not in WALKS:
-        raise UserError(f"There is no teacher '{kind}'; choose {' or '.join(WALKS)}.")
-    if kind == "bidirectional":
-        return load_module("teacher", device=device)
-    weights = Path(run, "ema.safetensors")
-    if not weights.is_file():
-        raise UserError("The causal teacher has no weights yet; run 'python -m livetalk_ref train "
-                        "teacher_causal' first.")
-    return load_module(weights, device=device)
-
-
 def clean_clips(split, count):
     """Shards of the first `count` clips of a split, 81 frames each, yielding their paths."""
     yield from latents.build(load_module("codec"), split, count, CLEAN, frames=FRAMES,
                              degraded=0.0)
 
 
-def from_shipped(count, split="train", teacher="bidirectional", watch=None, run=CAUSAL):
-    """Trajectories of a teacher for the first `count` clean clips of a split (rounded up to
-    shards of 32), yielding shard paths. `watch` as for `build`, run as for `load_teacher`."""
+def from_shipped(count, split="train", watch=None):
+    """Trajectories of the shipped teacher for the first `count` clean clips of a split (rounded up
+    to shards of 32), yielding shard paths. `watch` as for `build`."""
     device = best_device()
-    model = load_teacher(teacher, device, run)
-    yield from build(model, clean_clips(split, count), walk=WALKS[teacher], watch=watch,
+    yield from build(load_module("teacher", device=device), clean_clips(split, count), watch=watch,
                      precision=best_precision(device))
 
 
@@ -151,7 +129,7 @@ def write_sample(path=None, watch=None):
     the path of the file."""
     clips = LatentClips.load(list(clean_clips("train", shards.SHARD)))
     some = range(min(len(clips), SAMPLE_BYTES // bytes_each(clips)))
-    data = make(load_teacher(), clips.select(some), 0, GUIDANCE, watch=watch)
+    data = make(load_module("teacher"), clips.select(some), 0, GUIDANCE, watch=watch)
     data.save(path or SAMPLE, guidance=GUIDANCE)
     return path or SAMPLE
 

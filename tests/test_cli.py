@@ -244,8 +244,8 @@ def test_a_distillation_follows_its_recipe(go, monkeypatch):
 def test_trajectories(go, monkeypatch):
     asked = []
 
-    def from_shipped(count, split, teacher, watch):
-        asked.append((count, split, teacher))
+    def from_shipped(count, split, watch):
+        asked.append((count, split))
         for path in ("a", "b"):
             watch(None)
             yield path
@@ -253,7 +253,7 @@ def test_trajectories(go, monkeypatch):
     monkeypatch.setattr(trajectories, "from_shipped", from_shipped)
     monkeypatch.setattr(trajectories, "write_sample", lambda watch: "sample")
     assert go("trajectories", "--count", "40", "--split", "held_out")[:2] == (0, "a\nb\n")
-    assert asked == [(40, "held_out", "bidirectional")]
+    assert asked == [(40, "held_out")]
     assert go("trajectories", "--sample")[1] == "sample\n"
 
 

@@ -9,7 +9,6 @@ from livetalk_ref import stages, trajectories
 from livetalk_ref.device import best_device, check_device
 from livetalk_ref.errors import UserError
 from livetalk_ref.trajectories import SAMPLE, Trajectories
-from livetalk_ref.world.latents import LatentClips
 
 
 def twice(clips):
@@ -28,13 +27,11 @@ def test_a_device_that_is_not_there_is_one_sentence():
             check_device(name)
 
 
-@pytest.mark.parametrize("stage", ("teacher", "ode", "teacher_causal"))
+@pytest.mark.parametrize("stage", ("teacher", "ode"))
 def test_a_stage_computes_where_its_model_is(stage, monkeypatch):
     """The meta device stands for a GPU: nothing of a batch may stay on the CPU."""
     data = Trajectories.load([SAMPLE])
     monkeypatch.setattr(trajectories, "from_shipped", lambda *_, **__: [SAMPLE])
-    monkeypatch.setattr(trajectories, "clean_clips", lambda *_: [SAMPLE])
-    monkeypatch.setattr(LatentClips, "load", lambda paths: data.clips)
     options = {"teacher": {"data": twice(data.clips)}, "ode": {"count": len(data.clips)}}
     made = stages.STAGES[stage](**options.get(stage, {}))
     model = made.model.to("meta")

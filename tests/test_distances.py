@@ -169,16 +169,6 @@ def test_area_under_the_curve():
 
 # --- rows, and weights that do not ship
 
-def test_rows_by_block_are_means_over_clips():
-    notes = [[{"motion": 1.0}, {"motion": 2.0}], [{"motion": 5.0}, {"motion": 3.0}]]
-    features, truth = noise(2, 21, 32), noise(2, 21, 32, seed=1)
-    first, second = distances.rows_by_block("x", notes, features, truth)
-    assert (first["motion"], second["motion"], second["block"], second["seconds"]) == (
-        3, 2.5, 1, 0.56)
-    want = distances.frechet(features[:, 9:21].flatten(0, 1), truth[:, 9:21].flatten(0, 1))
-    assert second["frechet"] == pytest.approx(want, abs=1e-3)
-
-
 class Pictures(torch.nn.Module):
     """Mean colours of bytes, in the place of an Inception."""
 

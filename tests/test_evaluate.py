@@ -172,11 +172,9 @@ def test_measured_truth_is_read_as_it_was_written(ground, tmp_path):
 
 def test_clips_are_judged_once_for_each_maker_and_judge(ground, monkeypatch):
     def once(**options):
-        return evaluate.evaluate_once(evaluate.find_maker("teacher", **PLAIN, **options), ground,
-                                      lambda frames, reading, i: [{"clip": i}])
+        return evaluate.evaluate_once(evaluate.find_maker("teacher", **PLAIN, **options), ground)
 
     found, judged = once()
-    assert [note[0]["clip"] for note in judged.notes] == [0, 1, 2]
     calls, true = [], evaluate.evaluate_maker
     monkeypatch.setattr(evaluate, "evaluate_maker", lambda *given, **more: calls.append(1)
                         or true(*given, **more))

@@ -8,7 +8,6 @@ from tiny import CODEC, SMALL, build_here, scripted, shake
 
 from livetalk_ref import loading, ode, stages, trajectories
 from livetalk_ref.codec import Codec
-from livetalk_ref.errors import UserError
 from livetalk_ref.files import eight_bits, unpacked
 from livetalk_ref.runs import kept, read, save
 from livetalk_ref.wan import WanDiT
@@ -78,8 +77,7 @@ def test_the_short_recipe_is_the_converged_ones_beginning(small_world, tmp_path)
     on_the_way, more = read(kept(whole, 2))
     assert all(torch.equal(ended[k].half(), on_the_way[k]) for k in ended)
     assert facts["step"] == more["step"] == 2
-    assert (more["sampler"], more["pairs"], more["variant"], more["teacher"]) == (
-        "rollout", 3, "self_forcing", "bidirectional")
+    assert (more["sampler"], more["pairs"], more["variant"]) == ("rollout", 3, "self_forcing")
     assert [kept(whole, n).is_file() for n in (1, 2, 3, 5)] == [True, True, False, True]
     last, _ = read(whole / "ema.safetensors")
     assert all(torch.equal(last[k].half(), v) for k, v in read(kept(whole, 5))[0].items())
@@ -115,21 +113,3 @@ def test_both_students_ship_and_are_students(small_world, tmp_path, monkeypatch)
         assert avatar.is_student and avatar.model.config == SMALL
         for k, v in avatar.model.state_dict().items():
             assert torch.equal(v, unpacked(eight_bits({k: tensors[k]}))[k])
-
-
-def test_an_autoregressive_teacher_walks_and_teaches(small_world, tmp_path):
-    with pytest.raises(UserError, match="train teacher_causal' first"):
-        trajectories.load_teacher("causal")
-    with pytest.raises(UserError, match="There is no teacher 'odd'; choose bidirectional or"):
-        trajectories.load_teacher("odd")
-    losses = [s.loss for s in stages.run_stage("teacher_causal", steps=2, count=2)]
-    assert len(losses) == 2
-    own = trajectories.load_teacher("causal")
-    path, = trajectories.from_shipped(2, teacher="causal")
-    data = trajectories.Trajectories.load([path])
-    x, cond = data.states[:, 0].float(), data.cond()
-    want = ode.causal_trajectory(own, x, cond.ref[:, None], cond, trajectories.GUIDANCE)
-    assert (want - data.states.float()).abs().max() < 0.01 * want.abs().max()
-    stage = stages.ode_stage(count=2, teacher="causal")
-    assert torch.equal(stage.model.head.head.weight, own.head.head.weight)
-    assert stage.facts["teacher"] == "causal"

@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge.metrics import DEFINITIONS, ORIGINALS, START, block_frames
+from livetalk_ref.judge.metrics import DEFINITIONS, ORIGINALS, START
 from livetalk_ref.media import to_bytes
-from livetalk_ref.world.state import FPS
 
 USED = slice(START, None, 4)    # frames that count as samples: neighbours say the same twice
 STRONGEST = 10                  # directions whose course through a clip counts
@@ -198,20 +197,6 @@ def compare_judged(name, ours, theirs, truth):
             columns = ([row.get(key) for row in judged.rows] for judged in (ours, theirs, truth))
             found[key] = compare_paired(*columns, DEFINITIONS[key].better)
     return [{"comparison": name, "number": key} | found[key] for key in COMPARED if found[key]]
-
-
-def rows_by_block(name, notes, features, truth):
-    """Rows, one a block, of what `block_numbers` noted of every clip: means with 95 % intervals,
-    and the Fréchet distance to the truth's features (N, T, 32) of the same block."""
-    rows = []
-    for block in range(len(notes[0])):
-        part = block_frames(block)
-        row = {"name": name, "block": block, "seconds": round(part.start / FPS, 2)}
-        for key in notes[0][block]:
-            row |= with_interval(key, [clip[block][key] for clip in notes])
-        rows.append(row | {"frechet": round(frechet(features[:, part].flatten(0, 1),
-                                                    truth[:, part].flatten(0, 1)), 3)})
-    return rows
 
 
 def evaluation_text(facts):

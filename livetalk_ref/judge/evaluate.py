@@ -308,15 +308,14 @@ def evaluate_maker(made, ground, seed=0, command="", note=None):
         "set": ground.bench.name, "version": ground.version, "settings": made.settings}, judged
 
 
-def evaluate_once(made, ground, note=None):
+def evaluate_once(made, ground):
     """What `evaluate_maker` gives, made once and then read from beside the benchmark's cache."""
     bench = ground.bench
-    facts = json.dumps([made.name, made.settings, made.draws, note is None, ground.version])
+    facts = json.dumps([made.name, made.settings, made.draws, ground.version])
     key = ground.judges.key(made.model, bench.codec, facts=facts)
     path = ground.folder / f"clips-{bench.name}-{len(bench)}-{key}.safetensors"
     if not path.exists():
-        found, judged = evaluate_maker(made, ground, note=note)
-        save(path, {"features": judged.features}, found=found, rows=judged.rows,
-             notes=judged.notes)
+        found, judged = evaluate_maker(made, ground)
+        save(path, {"features": judged.features}, found=found, rows=judged.rows)
     tensors, facts = read(path)
-    return facts["found"], Judged(facts["rows"], tensors["features"], facts["notes"])
+    return facts["found"], Judged(facts["rows"], tensors["features"])
