@@ -1,21 +1,12 @@
-"""The thinker: retrieval, sentences, moods, chat endpoints, talkers."""
-
-import base64
-import io
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+"""The thinker: retrieval, sentences, moods, talkers."""
 
 import pytest
-import soundfile
 import torch
 
-from livetalk_ref.errors import UserError
 from livetalk_ref.live import think as t
 from livetalk_ref.live.events import RETRIEVAL, Dialogue, Sentence, Turn
-from livetalk_ref.live.systems import LOUD, make_thinker, talker
-from livetalk_ref.live.think import (NOTICE, UNHEARD, Endpoint, Thinker, joined, sentences,
-                                     stream)
+from livetalk_ref.live.systems import LOUD, talker
+from livetalk_ref.live.think import NOTICE, Thinker, joined, sentences, stream
 from livetalk_ref.world import prompts
 from livetalk_ref.world.state import EXPRESSIONS
 
@@ -58,13 +49,6 @@ def test_other_words_for_a_question_and_questions_that_no_passage_answers(questi
     assert (hit.passage.id if hit.is_answer else None) == want
 
 
-def test_a_follow_up_leans_on_the_passage_before():
-    block = next(p for p in TOPIC.passages if p.id == "block")
-    assert not TOPIC.find("how long is it?").is_answer or \
-        TOPIC.find("how long is it?").passage.id != "teacher"
-    assert TOPIC.find("And how many frames are in it?", block).passage.id == "block"
-
-
 def test_retrieval_says_the_passage_word_for_word_and_is_called_so():
     made = list(Thinker(None)(dialogue("What is a block?")))
     block = next(p for p in TOPIC.passages if p.id == "block")
@@ -95,71 +79,6 @@ def test_sentences_come_while_they_are_written(step):
 def test_lines_are_joined_to_turns():
     said = (("avatar", "x"), ("user", "a"), ("avatar", "b"), ("avatar", "c"), ("user", "d"))
     assert joined(said) == [("user", "a"), ("assistant", "b c"), ("user", "d")]
-
-
-class Chat(BaseHTTPRequestHandler):
-    """A chat endpoint that speaks the protocol: it answers with the number of lines it read."""
-
-    asked = []
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.asked.append((self.path, body, self.headers.get("Authorization")))
-        if body["model"] == "deaf":
-            self.send_error(404, "no such model")
-            return
-        self.send_response(200)
-        self.end_headers()
-        pieces = [{"role": "assistant"}, {"content": "I read "},
-                  {"content": f"{len(body['messages'])} lines. And"}, {"content": " you?"}]
-        for delta in pieces:
-            event = json.dumps({"choices": [{"index": 0, "delta": delta}]})
-            self.wfile.write(f"data: {event}\n\n".encode())
-        last = b"{not json" if body["model"] == "broken" else b"[DONE]"
-        self.wfile.write(b": comment\n\ndata: " + last + b"\n\n")
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server():
-    Chat.asked.clear()
-    made = HTTPServer(("127.0.0.1", 0), Chat)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{made.server_port}/v1"
-    made.shutdown()
-    made.server_close()
-
-
-def test_an_endpoint_streams_sentences(server, monkeypatch):
-    monkeypatch.setenv("LIVETALK_API_KEY", "secret")
-    think = make_thinker(server, "some-model")
-    made = list(think(dialogue("Hello", "Hi.", "What is a block?")))
-    assert [s.text for s in made if s] == ["I read 4 lines.", "And you?"] and None in made
-    assert {s.source for s in made if s} == {"some-model"}
-    path, body, key = Chat.asked[0]
-    assert path == "/v1/chat/completions" and key == "Bearer secret" and body["stream"] is True
-    assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user"]
-    assert body["messages"][-1]["content"] == "What is a block?"
-
-
-def test_a_spoken_question_goes_to_an_endpoint_as_sound(server):
-    """What was not recognised, that is; a model that takes no sound costs a sentence."""
-    samples = 0.5 * torch.sin(torch.arange(1_600) * 0.3)
-    asked = Dialogue((("user", ""),), Turn("", 0.0, 0.0, samples))
-    assert [s.text for s in Endpoint(server, "hears")(asked) if s][0] == "I read 2 lines."
-    sound = Chat.asked[0][1]["messages"][-1]["content"][0]["input_audio"]
-    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(sound["data"])), dtype="float32")
-    assert rate == 16_000 and (torch.from_numpy(heard) - samples).abs().max() < 1e-4
-    assert [s.text for s in Endpoint(server, "deaf")(asked)] == [UNHEARD]
-
-
-def test_an_endpoint_that_fails_is_one_sentence(server):
-    for url, name, why in ((server, "deaf", "404"), (server, "broken", "property name"),
-                           ("http://127.0.0.1:9/v1", None, "refused")):
-        with pytest.raises(UserError, match=f"gave no answer: .*{why}"):
-            list(Endpoint(url, name)(dialogue("Hello")))
 
 
 @pytest.mark.speech
