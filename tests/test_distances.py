@@ -37,24 +37,6 @@ def test_frechet_uses_the_full_covariance():
     assert distances.frechet(a, b) == pytest.approx(want.item(), rel=1e-6)
 
 
-def test_kernel_distance_is_the_sum_over_pairs_of_different_clips():
-    a, b = noise(5, 3, 4), 2 + 3 * noise(5, 3, 4, seed=1)
-    size = (b - b.mean((0, 1))).square().mean().sqrt()
-    x, y = (a - b.mean((0, 1))) / size, (b - b.mean((0, 1))) / size
-
-    def k(u, v):
-        return (float(u @ v) / 4 + 1) ** 3
-
-    terms = [k(x[i, m], x[j, n]) + k(y[i, m], y[j, n]) - k(x[i, m], y[j, n]) - k(y[i, m], x[j, n])
-             for i in range(5) for j in range(5) if i != j for m in range(3) for n in range(3)]
-    pairs = distances.kernel_pairs(a, b)
-    assert distances.kernel_distance(pairs) == pytest.approx(sum(terms) / len(terms), rel=1e-4)
-    again = distances.kernel_distance(pairs, torch.tensor([0, 0, 1, 2, 2]))
-    counts = {0: 2, 1: 1, 2: 2}
-    want = sum(counts[i] * counts[j] * pairs[i, j] for i in counts for j in counts if i != j)
-    assert again == pytest.approx(want.item() / 16, rel=1e-6)
-
-
 def test_clip_samples_know_the_order_of_frames():
     features = noise(3, 50, 32).cumsum(1)
     mean, spread, step = distances.clip_samples(features).split(10, dim=2)
@@ -71,7 +53,7 @@ def test_distances_grow_with_the_gap_and_their_floor_is_a_second_set():
     true, second, sample = (noise(40, 24, 32, seed=s) for s in (1, 2, 3))
     rows = [distances.distances(sample + gap, true, draws=40) for gap in (0.0, 0.1, 0.2, 0.4)]
     floor = distances.distances(second, true, draws=40)
-    for name in ("frechet", "kernel", "clip frechet", "clip kernel"):
+    for name in ("frechet", "clip frechet"):
         assert rising([row[name][0] for row in rows]), name
         assert all(low < value < high for value, low, high in (row[name] for row in rows))
         width = floor[name][2] - floor[name][1]

@@ -1,9 +1,8 @@
 """How far a set of clips is from a set of true ones, and how sure a number or a difference is.
 
-Twice two distances, of single frames and of whole clips: the Fréchet distance of two Gaussians and
-the kernel distance, which has no bias by few clips. They are of our own face reader's features,
-so they are no FID, FVD or KID. Intervals are those of the bootstrap over clips (Efron 1979): clips
-are drawn with replacement, many times over. N clips, T frames, M samples a clip, D features.
+Two Fréchet distances, of single frames and of whole clips. They are of our own face reader's
+features, so they are no FID or FVD. Intervals are those of the bootstrap over clips (Efron 1979):
+clips are drawn with replacement, many times over. N clips, T frames, M samples a clip, D features.
 """
 
 from pathlib import Path
@@ -17,8 +16,8 @@ from livetalk_ref.media import to_bytes
 USED = slice(START, None, 4)    # frames that count as samples: neighbours say the same twice
 STRONGEST = 10                  # directions whose course through a clip counts
 DRAWS, DISTANCE_DRAWS = 1000, 200
-COMPARED = ("frechet", "kernel", "clip frechet", "clip kernel", "sharpness", "open correlation",
-            "width correlation", "Sync-C", "Sync-D", "expression right", "identity cosine")
+COMPARED = ("frechet", "clip frechet", "sharpness", "open correlation", "width correlation",
+            "Sync-C", "Sync-D", "expression right", "identity cosine")
 
 
 def clip_samples(features):
@@ -48,33 +47,6 @@ def frechet(a, b):
     cross = torch.linalg.eigvalsh(root @ cb @ root).clamp(min=0).sqrt().sum()
     gap = (a.mean(0) - b.mean(0)).square().sum()
     return (gap + ca.trace() + cb.trace() - 2 * cross).item()
-
-
-def kernel_pairs(a, b):
-    """The terms of the squared maximum mean discrepancy for every pair of clips of a and truth b,
-    (N, M, D) each: (N, N). The kernel is the KID's, (x . y / D + 1)^3 (Binkowski et al. 2018)."""
-    # Centred on the truth and divided by its size, which our features do not have by nature.
-    b, a = b.double(), a.double()
-    centre = b.mean((0, 1))
-    size = (b - centre).square().mean().sqrt()
-    a, b = (a - centre) / size, (b - centre) / size
-
-    def likeness(x, y):
-        """Mean kernel between all samples of two clips: (N, N)."""
-        dots = x.flatten(0, 1) @ y.flatten(0, 1).T / x.shape[-1]        # (N M, N M)
-        return ((dots + 1) ** 3).unflatten(1, y.shape[:2]).mean(2) \
-            .unflatten(0, x.shape[:2]).mean(1)
-
-    cross = likeness(a, b)
-    return likeness(a, a) + likeness(b, b) - cross - cross.T
-
-
-def kernel_distance(pairs, some=slice(None)):
-    """The unbiased mean over pairs (N, N) of different clips (Gretton et al. 2012, eq. 4): clip i
-    of both sets has its condition in common. some: the clips of a bootstrap draw, (N,)."""
-    some = torch.arange(len(pairs))[some]
-    other = some[:, None] != some                                       # (N, N)
-    return (pairs[some][:, some] * other).sum().item() / max(1, other.sum().item())
 
 
 def diversity(features):
@@ -124,10 +96,8 @@ def resampled_distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
     clips, true = clip_samples(features), clip_samples(truth)
     for name, a, b in (("", features[:, USED], truth[:, USED]),
                        ("clip ", in_deviations(clips, true), in_deviations(true, true))):
-        pairs = kernel_pairs(a, b)
         found[f"{name}frechet"] = [frechet(a[some].flatten(0, 1), b[some].flatten(0, 1))
                                    for some in drawn]
-        found[f"{name}kernel"] = [kernel_distance(pairs, some) for some in drawn]
     return {name: centred(*values) for name, values in found.items()}
 
 

@@ -82,13 +82,9 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     "frechet": ("squared features", "lower", "Fréchet distance to the truth as it is rendered, of "
                 "32 features that our face reader takes from a frame; the truth through the codec, "
                 "which no model of its latents can beat, stands beside it; no FID."),
-    "kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth of these "
-               "features, with the cubic kernel; no KID."),
     "clip frechet": ("squared deviations", "lower", "Fréchet distance to the truth of mean, spread "
                      "and step size of the reader's 10 strongest features in a clip, in standard "
                      "deviations of the truth; no FVD."),
-    "clip kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth "
-                    "of these statistics, with the cubic kernel."),
     "diversity": ("features", "close to truth", "Mean distance, frame by frame in the reader's "
                   "features, between clips of one condition and different seeds."),
 }.items()}
