@@ -263,9 +263,9 @@ def bench(options):
 def evaluate(options):
     """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
     from livetalk_ref.files import blame, placed
-    from livetalk_ref.judge import distances as d
     from livetalk_ref.judge import evaluate as e
     from livetalk_ref.judge.benchmarks import export_conditions
+    from livetalk_ref.judge.distances import evaluation_text
 
     if options.export:
         with Progress(f"writing {options.set}: clip", options.clips) as progress:
@@ -276,16 +276,12 @@ def evaluate(options):
     with placed(options.out) if options.out else nullcontext() as temporary:
         made = e.find_video_maker(options.videos, options.set, options.clips, *settings) \
             if options.videos else e.find_maker(options.model, *settings, options.seed)
-        files = {"FID": options.inception, "FVD": options.i3d}
-        detectors = {kind: d.load_detector(path) for kind, path in files.items() if path}
-        ground = e.Ground.make(options.set, options.clips)
-        facts, judged = e.evaluate_maker(made, ground, options.seed, typed(),
-                                         lambda frames, *_: d.look_at_clip(detectors, frames))
-        facts["rows"][0] |= d.detector_distances(detectors, judged.notes, ground.bench)
+        facts, _ = e.evaluate_maker(made, e.Ground.make(options.set, options.clips), options.seed,
+                                    typed())
         if temporary:
             with blame(options.out):
                 temporary.write_text(json.dumps(facts, indent=1) + "\n")
-    tell(options, facts, d.evaluation_text(facts))
+    tell(options, facts, evaluation_text(facts))
 
 
 def tell(options, facts, text):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from test_cli import checkpoints, go, place, refused  # noqa: F401
-from test_distances import write_detectors
 from tiny import random_reader, script_clips, scripted
 
 from livetalk_ref import generate
@@ -73,21 +72,6 @@ def test_evaluate_refuses(go, place, checkpoints):  # noqa: F811
     refused(go("evaluate", "--set", "wild", "--videos", "a", "--model", "b"), "not allowed with")
     refused(go("evaluate", "--set", "wild", "--out", "speech.wav/o.mp4"), "Could not write")
     refused(go("evaluate", "--set", "wild"), "There is no model 'reader'")
-
-
-def test_evaluate_adds_fid_and_fvd(go, small, place):  # noqa: F811
-    paths, rows = write_detectors(place), {}
-    words = ["evaluate", "--set", "held_out", "--clips", "2", "--inception", paths["FID"],
-             "--i3d", paths["FVD"]]
-    for model in ("truth", "codec"):
-        status, out, _ = go(*words, "--model", model, "--json")
-        assert status == 0
-        rows[model] = json.loads(out)["rows"][0]
-    assert rows["truth"]["FID"] == pytest.approx(0, abs=1e-6)
-    assert rows["truth"]["FVD"] == pytest.approx(0, abs=1e-6)
-    assert rows["codec"]["FID"] > 1e-4 and rows["codec"]["FVD"] > 1e-6
-    _, out, _ = go(*words, "--model", "codec")
-    assert f"FID {rows['codec']['FID']:24.3f}  squared" in out
 
 
 def test_bench(go, monkeypatch):  # noqa: F811

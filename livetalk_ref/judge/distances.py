@@ -5,19 +5,16 @@ features, so they are no FID or FVD. Intervals are those of the bootstrap over c
 clips are drawn with replacement, many times over. N clips, T frames, M samples a clip, D features.
 """
 
-from pathlib import Path
-
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge.metrics import DEFINITIONS, ORIGINALS, START
-from livetalk_ref.media import to_bytes
+from livetalk_ref.judge.metrics import DEFINITIONS, START
 
 USED = slice(START, None, 4)    # frames that count as samples: neighbours say the same twice
 STRONGEST = 10                  # directions whose course through a clip counts
 DRAWS, DISTANCE_DRAWS = 1000, 200
-COMPARED = ("frechet", "clip frechet", "sharpness", "open correlation", "width correlation",
-            "Sync-C", "Sync-D", "expression right", "identity cosine")
+COMPARED = ("frechet", "clip frechet", "sharpness", "open correlation", "Sync-C", "Sync-D",
+            "expression right", "identity cosine")
 
 
 def clip_samples(features):
@@ -175,61 +172,16 @@ def evaluation_text(facts):
     settings = "".join(f", {key.replace('_', ' ')} {value}"
                        for key, value in facts["settings"].items())
     lines = [f"{row['name']} on {facts['set']} {facts['version']}: {row['clips']} clips{settings}"]
-    for key, (unit, better, _) in (DEFINITIONS | ORIGINALS).items():
+    for key, (unit, better, _) in DEFINITIONS.items():
         if key in row:
-            edges = row.get(f"{key} 95%")                   # FID and FVD have none
-            span = f"  [{edges[0]:.3f}, {edges[1]:.3f}]" if edges else ""
+            low, high = row[f"{key} 95%"]
             others = "".join(f", {what} {of[key]:.3f}" for what, of in
                              (("codec", ceiling), ("floor", floor)) if key in of)
-            lines.append(f"{key:18} {row[key]:9.3f}{span}  {unit}, {better} is better{others}")
+            lines.append(f"{key:18} {row[key]:9.3f}  [{low:.3f}, {high:.3f}]  {unit}, "
+                         f"{better} is better{others}")
     cost = facts["cost"]
     flops = cost["flops_per_frame"]
     lines.append(f"cost: {cost['evaluations_per_clip']:.0f} evaluations a clip, "
                  f"{cost['seconds_per_frame'] * 1000:.1f} ms a frame"
                  + (f", {flops / 1e9:.2f} GFLOP a frame" if flops else ""))
     return "\n".join(lines)
-
-
-# FID and FVD proper, for those who have the weights: TorchScript files of the common form.
-
-
-def inception_features(detector, frames):
-    """Features (M, D) of every fourth generated frame of (T, 3, H, W), given as bytes."""
-    return detector(to_bytes(frames[1::4]), return_features=True).float()
-
-
-def i3d_features(detector, frames):
-    """The feature (1, D) of a clip (T, 3, H, W) without its first frame, given in 0 .. 255."""
-    clip = to_bytes(frames[1:]).float().transpose(0, 1)[None]           # (1, 3, T - 1, H, W)
-    return detector(clip, rescale=True, resize=True, return_features=True).float()
-
-
-DETECTORS = {"FID": inception_features, "FVD": i3d_features}
-
-
-def load_detector(path):
-    """A TorchScript module. UserError where there is none."""
-    if not Path(path).is_file():
-        raise UserError(f"There is no detector '{path}'.")
-    try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
-    except RuntimeError as error:
-        raise UserError(f"'{path}' is not a TorchScript file of a detector.") from error
-
-
-@torch.inference_mode()
-def look_at_clip(detectors, frames):
-    """What detectors {"FID" or "FVD": module} see in a clip (T, 3, H, W). UserError where one
-    takes pictures in another way."""
-    try:
-        return {kind: DETECTORS[kind](module, frames) for kind, module in detectors.items()}
-    except (RuntimeError, TypeError, torch.jit.Error) as error:
-        raise UserError("The detector does not take the arguments that "
-                        "livetalk_ref/judge/distances.py states.") from error
-
-
-def detector_distances(detectors, seen, bench):
-    """{"FID": value, ..} of what was seen in clips to a benchmark's rendered truth."""
-    true = [look_at_clip(detectors, frames) for frames in bench.film()] if detectors else []
-    return {kind: round(frechet(*(torch.cat([clip[kind] for clip in clips])
-                                  for clips in (seen, true))), 4) for kind in detectors}

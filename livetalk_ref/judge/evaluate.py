@@ -148,12 +148,10 @@ def refuse_options(what, steps, guidance):
 
 @dataclass
 class Judged:
-    """What the judges say of N clips: a row of numbers and what was noted of each, and features
-    (N, T, 32)."""
+    """What the judges say of N clips: a row of numbers of each, and features (N, T, 32)."""
 
     rows: list
     features: torch.Tensor
-    notes: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -190,20 +188,18 @@ class Judges:
                 row |= columns(net, frames, samples)
         return row, reading
 
-    def judge(self, films, bench, truths, watch=None, note=None):
-        """Judge the frames of every clip of a `Benchmark`, lips by the clean sound: `Judged`.
-        note(frames, reading, i) says what else is kept of a clip."""
-        judged, d = Judged([], [], []), bench.data
+    def judge(self, films, bench, truths, watch=None):
+        """Judge the frames of every clip of a `Benchmark`, lips by the clean sound: `Judged`."""
+        rows, features, d = [], [], bench.data
         for i, frames in enumerate(films):
             frames = frames[:d.state.shape[1]]
             row, reading = self.numbers(frames, bench.samples[i], truths[i])
             right = expression_right(reading, d.prompts[i], d.starts[i].tolist())
-            judged.rows.append(row | {"expression right": right})
-            judged.features.append(reading.features)
-            judged.notes.append(note and note(frames, reading, i))
+            rows.append(row | {"expression right": right})
+            features.append(reading.features)
             if watch:
                 watch()
-        return Judged(judged.rows, torch.stack(judged.features), judged.notes)
+        return Judged(rows, torch.stack(features))
 
 
 @dataclass
@@ -283,14 +279,14 @@ class Ground:
                 judged_row("floor: a second set of truth", [], self.truth.second, truth))
 
 
-def judge_clips(made, ground, note=None):
+def judge_clips(made, ground):
     """Judge a maker's clips: `Judged`, and what making them cost."""
     bench, clock = ground.bench, Stopwatch()
     counter = counted_passes(made.model) if made.model else nullcontext([])
     total = ceil(len(bench) / BATCH) * made.ticks + len(bench)
     with Progress(f"{made.name} on {bench.name}: step", total) as progress, counter as seen:
         films = clock.time_each(made.films(ground.given, BATCH, progress))
-        judged = ground.judges.judge(films, bench, ground.truth.truths, progress, note)
+        judged = ground.judges.judge(films, bench, ground.truth.truths, progress)
     frames = bench.data.state.shape[1] - 1                              # frame 0 is given
     flops = count_flops(lambda: next(made.films(ground.given, 1, None))) if made.model else None
     return judged, {"evaluations_per_clip": sum(seen) / len(bench), "seconds": clock.seconds,
@@ -298,10 +294,10 @@ def judge_clips(made, ground, note=None):
                     "flops_per_frame": flops and flops / frames}
 
 
-def evaluate_maker(made, ground, seed=0, command="", note=None):
+def evaluate_maker(made, ground, seed=0, command=""):
     """All figures of a maker: a dict as in data/results, whose rows are the maker's and the
     ground's references, and the `Judged` clips for comparisons."""
-    judged, cost = judge_clips(made, ground, note)
+    judged, cost = judge_clips(made, ground)
     truth = ground.truth.rendered.features
     rows = [judged_row(made.name, judged.rows, judged.features, truth), *ground.references]
     return as_result(command, rows, [seed], cost) | {

@@ -13,11 +13,9 @@ import torch.nn.functional as F
 
 from livetalk_ref.codec import GROUP
 from livetalk_ref.errors import UserError
-from livetalk_ref.generate import count_blocks
 from livetalk_ref.media import is_silent
-from livetalk_ref.stream import frames_of
 from livetalk_ref.world.prompts import parse
-from livetalk_ref.world.state import COL, EXPRESSIONS, FPS, SAMPLES_PER_FRAME
+from livetalk_ref.world.state import COL, EXPRESSIONS, SAMPLES_PER_FRAME
 from livetalk_ref.world.visemes import visemes
 
 START = 8         # frames in which the reference still shows through
@@ -27,7 +25,6 @@ LEVELS = 127.5    # from [-1, 1] to 1/255
 BLACK = 0.05      # of white: a frame whose mean is darker is black
 HELD = 0.2        # of truth's usual movement: a frame that moves less than this is held
 FEW = 0.02        # of the picture: so few still places would say nothing
-MINUTE = 60 * FPS
 CALMEST = 0.01    # (1/255)^2, so that a perfect codec's flicker divides nothing by zero
 LAGS = range(-4, 5)         # frames that a mouth may be late
 SHORTEST = 24               # frames that following needs
@@ -46,8 +43,6 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     # does the mouth follow the sound, the face the prompt?
     "open correlation": ("r", "higher", "Correlation of the mouth opening that the reader sees "
                          "with the true one; clips in which nobody speaks have none."),
-    "width correlation": ("r", "higher", "Correlation of the mouth width that the reader "
-                          "sees with the true one."),
     "Sync-C": ("distance", "higher", "SyncNet's confidence: the median over offsets of -15 .. 15 "
                "frames of the distance between sound and lips, minus its minimum."),
     "Sync-D": ("distance", "lower", "SyncNet's distance between sound and lips at the best "
@@ -59,8 +54,6 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     # is it still this person?
     "identity cosine": ("cosine", "higher", "Mean likeness of all frames to the reference in the "
                         "reader's embedding of identities."),
-    "identity drift": ("cosine / minute", "lower", "What of that likeness is lost in a minute, by "
-                       "the line through all frames."),
     # do the pictures hold?
     "sharpness": ("1/255", "close to truth", "Mean absolute difference of neighbouring pixels."),
     "motion": ("1/255", "close to truth", "Mean absolute difference of a pixel from frame "
@@ -73,8 +66,6 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     "flicker": ("times the codec's", "lower", "Temporal high-frequency energy of still places, "
                 "relative to that of the truth through the codec."),
     "black frames": ("share", "lower", "Frames with a mean under 5 % of white."),
-    "exposure collapse": ("stops", "lower", "Mean distance of a frame's brightness from the "
-                          "reference's; a stop is half or twice as bright."),
     "freeze rate": ("share", "lower", "Frames that are like the one before or four before (a codec "
                     "group) to a fifth of what is usual in the truth, among those in which the "
                     "truth moves."),
@@ -88,14 +79,6 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     "diversity": ("features", "close to truth", "Mean distance, frame by frame in the reader's "
                   "features, between clips of one condition and different seeds."),
 }.items()}
-
-ORIGINALS = {           # of weights that do not ship, see distances.py
-    "FID": Definition("squared features", "lower", "Fréchet distance of your Inception's features "
-                      "of frames to those of the truth."),
-    "FVD": Definition("squared features", "lower", "Fréchet distance of your I3D's features of "
-                      "clips to those of the truth."),
-}
-
 
 def definitions_table():
     """The definitions as a markdown table."""
@@ -129,11 +112,10 @@ def clip_numbers(frames, reading, truth):
 
 def face_numbers(reading, state):
     """What the face reader's `Reading` of a clip says beside the true state (T, S)."""
-    row = {f"{name} correlation": mouth_correlation(
-        reading.column(f"mouth_{name}"), state[:, COL[f"mouth_{name}"]])
-        for name in ("open", "width")}
     alike = reading.identity[1:] @ reading.identity[0]                  # (T - 1,)
-    return row | {"identity cosine": alike.mean().item(), "identity drift": -drift(alike)}
+    return {"open correlation": mouth_correlation(reading.column("mouth_open"),
+                                                  state[:, COL["mouth_open"]]),
+            "identity cosine": alike.mean().item()}
 
 
 def picture_numbers(frames, truth):
@@ -141,7 +123,6 @@ def picture_numbers(frames, truth):
     row = {"sharpness": sharpness(frames[START:]),
            "motion": change(frames[START:]).mean().item(),
            "black frames": (brightness(frames) < BLACK).float().mean().item(),
-           "exposure collapse": exposure(frames).mean().item(),
            "freeze rate": freeze_rate(movement(frames), truth.moves)}
     names = ("colour drift", "colour jump", "unrest", "flicker")
     if truth.codec is None:
@@ -162,13 +143,6 @@ def mouth_correlation(read, truth, start=4):
     """Read against true mouth column, (T,) each, without the first frames; None when silent."""
     read, truth = read[start:].float(), truth[start:].float()
     return correlation(read, truth) if truth.std() > VOICED else None
-
-
-def drift(track):
-    """How much a track (T,) rises in a minute: the slope of its least-squares line."""
-    time = torch.arange(len(track)) / MINUTE
-    time = time - time.mean()
-    return (time @ (track - track.mean()) / (time @ time)).item()
 
 
 def sharpness(frames):
@@ -193,13 +167,6 @@ def freeze_rate(moves, truth):
     least = HELD * truth.median()
     moving = truth > least
     return (moves[moving] < least).float().mean().item() if moving.any() else None
-
-
-def exposure(frames):
-    """How far every frame's brightness is from the reference's, (T,) in stops: one stop is half or
-    twice as bright, black is seven or so away."""
-    level = (brightness(frames) + 1 / 255).log2()                       # (T,)
-    return (level - level[0]).abs()
 
 
 def brightness(frames):
@@ -241,35 +208,22 @@ def restlessness(frames, still):
     return high.square().mean((0, 1)).median().item()
 
 
-def expression_right(reading, prompts, starts):
-    """Share of a clip's prompts whose expression most of their settled frames show."""
-    shown, ends = reading.expression(), [*starts[1:len(prompts)], len(reading.state)]
-    right = []
-    for prompt, start, end in zip(prompts, starts, ends):
-        part = shown[start + SETTLED:end]
+def expressions_right(reading, asked):
+    """Share of asked expressions, [(first frame, end, name)], that most of their settled frames
+    show; None where all are too short to be judged."""
+    shown, right = reading.expression(), []
+    for first, end, name in asked:
+        part = shown[first + SETTLED:end]
         if len(part) >= 4:
-            want = EXPRESSIONS.index(parse(prompt).expression)
-            right.append((part == want).float().mean().item() > 0.5)
+            right.append((part == EXPRESSIONS.index(name)).float().mean().item() > 0.5)
     return sum(right) / len(right) if right else None
 
 
-def block_frames(block):
-    """The video frames of a block as a slice; frame 0, the reference, is given and left out."""
-    return slice(max(1, frames_of(block)), frames_of(block + 1))
-
-
-@torch.inference_mode()
-def block_numbers(frames, reading, state=None):
-    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S),
-    without which there is no "mouth error"."""
-    tracks = {"identity cosine": reading.identity @ reading.identity[0],
-              "exposure": exposure(frames)}                             # (T,) each
-    if state is not None:
-        truth = state[:, COL["mouth_open"]].float()
-        tracks["mouth error"] = (reading.column("mouth_open") - truth).abs()
-    return [{"sharpness": sharpness(frames[part]), "motion": change(frames[part]).mean().item()}
-            | {name: track[part].mean().item() for name, track in tracks.items()}
-            for part in map(block_frames, range(count_blocks(len(frames))))]
+def expression_right(reading, prompts, starts):
+    """`expressions_right` of a clip's prompts, each from its first frame to the next one's."""
+    names = [parse(prompt).expression for prompt in prompts]
+    return expressions_right(reading, zip(starts, [*starts[1:len(prompts)], len(reading.state)],
+                                          names))
 
 
 def loudness(samples, frames):

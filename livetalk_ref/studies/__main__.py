@@ -13,7 +13,6 @@ STUDIES = {
     "teacher": "few steps and many, plain and guided: teacher, guidance, gate, teacher_curve, "
                "scoreboard",
     "judges": "the judges, tried where answers are known: judges",
-    "curation": "damage that is seen, mended, replaced: curation",
     "ode": "how a student of the teacher's paths converges: straightness, ode_*",
     "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",
     "streams": "ten minutes under every cache policy: policies",

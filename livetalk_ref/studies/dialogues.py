@@ -21,7 +21,7 @@ import torch
 from livetalk_ref import DATA, generate
 from livetalk_ref.judge.distances import with_interval
 from livetalk_ref.judge.lips import sync
-from livetalk_ref.judge.metrics import LEVELS, SETTLED, change, mouth_correlation
+from livetalk_ref.judge.metrics import LEVELS, change, expressions_right, mouth_correlation
 from livetalk_ref.live.systems import best_student, streaming
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.loading import load
@@ -29,7 +29,7 @@ from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession
 from livetalk_ref.studies.work import Job, Study, mean_row
 from livetalk_ref.world.speech import say
-from livetalk_ref.world.state import EXPRESSIONS, FPS
+from livetalk_ref.world.state import FPS
 from livetalk_ref.world.visemes import visemes
 
 PAUSE = 2_400       # samples behind a sentence
@@ -223,7 +223,7 @@ def judge_dialogue(film, judges):
     """The numbers of one dialogue: {name in NUMBERS: value}, without those that do not apply."""
     frames, mouth, heard = map(torch.cat, (film.frames, film.mouths, film.heard))
     reading = judges.reader.read(frames)
-    row = {"expression right": lines_right(reading, film.marks),
+    row = {"expression right": expressions_right(reading, film.marks),
            "mouth correlation": mouth_correlation(reading.column("mouth_open"), mouth[:, 0])}
     if judges.syncnet is not None:
         row["Sync-C"] = sync(judges.syncnet, frames, heard).confidence
@@ -245,16 +245,6 @@ def seam_numbers(frames, reading, seams):
                   (pose[:, s] - pose[:, s - 1]).norm(), steps[s - 1] / usual)
         rows.append(dict(zip(NUMBERS, map(float, values))))
     return mean_row(rows)
-
-
-def lines_right(reading, marks):
-    """Share of a film's marks in most of whose settled frames the asked expression is read."""
-    shown, right = reading.expression(), []
-    for first, end, emotion in marks:
-        part = shown[first + SETTLED:end]
-        if len(part) >= 4:
-            right.append((part == EXPRESSIONS.index(emotion)).float().mean().item() > 0.5)
-    return sum(right) / len(right) if right else None
 
 
 def listening_numbers(frames, reading, stretches):
