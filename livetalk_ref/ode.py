@@ -6,17 +6,14 @@ in one pass over all blocks in which no block reads a later one. Letters as in f
 kept besides the end. LiveTalk section 3.1 and table 4, Self Forcing (Huang et al. 2025).
 """
 
-from dataclasses import replace
-
 import torch
 
 from livetalk_ref import parallel
-from livetalk_ref.cache import BLOCK, KVCache, Policy, block_causal_mask
+from livetalk_ref.cache import BLOCK, block_causal_mask
 from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, euler, keep_known, sigma_grid,
                                x0_from_velocity)
 
-ABSOLUTE = Policy(relative=False)
-LEVELS = {"self_forcing": 1, "livetalk": 0, "teacher_forced": 0}    # clean ones, besides the noisy
+LEVELS = {"self_forcing": 1, "livetalk": 0}     # clean ones, besides the noisy
 VARIANT = "self_forcing"    # what a stream reads is clean: "livetalk" never shows that
 
 
@@ -42,24 +39,10 @@ def take(states, index):
     return states.gather(1, index)[:, 0]                                 # (B, F, C, h, w)
 
 
-def behind_noisy(model, x, sigma, clean, cond):
+def behind_noisy(model, x, sigma, cond):
     """Velocities when a block reads the earlier blocks as noisy as they are: one pass."""
     # What the released code trains on, and what diffusion forcing does.
     return model(x, sigma, cond, mask=block_causal_mask(x.shape[1], 1, BLOCK).to(x.device))
-
-
-def behind_clean(model, x, sigma, clean, cond):
-    """Velocities when a block reads the earlier blocks clean (teacher forcing), as in streaming.
-
-    One pass over `clean` fills a cache for all blocks at once; in a second one every noisy
-    block reads what lies before it there, and itself.
-    """
-    mask = block_causal_mask(x.shape[1], 1, BLOCK).to(x.device)
-    own = mask & mask.T                                     # a block's own frames
-    # Positions are absolute here: the cached blocks and the noisy ones stand at the same places.
-    _, new = model(clean, torch.zeros_like(sigma), cond, KVCache(ABSOLUTE), mask)
-    past = replace(KVCache(ABSOLUTE).append(new), now=0)    # the noisy frames start at 0 too
-    return model(x, sigma, cond, past, torch.cat([mask & ~own, own], dim=1))[0]
 
 
 def ode_loss(model, batch, generator, variant=VARIANT):
@@ -67,7 +50,7 @@ def ode_loss(model, batch, generator, variant=VARIANT):
 
     batch: states (B, steps + 1, F, C, h, w) and their Cond, F a multiple of 3. Variants:
     "livetalk", the released code's, all noisy; "self_forcing", where a block may also be clean
-    and then does not count; "teacher_forced", the paper's word, behind clean blocks alone.
+    and then does not count.
     """
     states, cond = batch
     blocks, steps = (len(states), states.shape[2] // BLOCK), states.shape[1] - 1
@@ -77,9 +60,8 @@ def ode_loss(model, batch, generator, variant=VARIANT):
     sigma = sigma_grid(steps).to(states)[index]
     # The state of the teacher's path at that level; the target is where the path ends.
     x, end = take(states, index), states[:, -1]
-    velocity = behind_clean if variant == "teacher_forced" else behind_noisy
     # From any level straight to the end, in one jump: this is what makes four steps enough.
-    x0 = x0_from_velocity(x, sigma, velocity(model, x, sigma, end, cond))
+    x0 = x0_from_velocity(x, sigma, behind_noisy(model, x, sigma, cond))
     error = (x0 - end).square().mean(dim=(2, 3, 4))                      # (B, F)
     # Self Forcing: a block that came clean has nothing to learn.
     counts = sigma > 0

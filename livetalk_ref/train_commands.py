@@ -45,7 +45,7 @@ def add_train(c):
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
                    "(converged); dmd: baseline, curated, converged, aggressive, final or another "
                    "row of recipes.py, or student, which ships (student)")
-    c.add_argument("--variant", choices=("self_forcing", "livetalk", "teacher_forced"),
+    c.add_argument("--variant", choices=("self_forcing", "livetalk"),
                    help="what a block is fed and reads, see ode.py (self_forcing)")
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
                    help="ode: trajectories (2000); dmd: clips whose conditions are used (2048)")

@@ -4,7 +4,7 @@ import pytest
 
 from livetalk_ref import recipes, stages
 from livetalk_ref.errors import UserError
-from livetalk_ref.recipes import BASELINE, FINAL, KNOBS, ROWS, SINGLE, TABLE, Recipe
+from livetalk_ref.recipes import BASELINE, FINAL, KNOBS, ROWS, SINGLE, Recipe
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.like])
@@ -43,10 +43,3 @@ def test_names():
     assert recipes.differences(recipes.recipe("student"), FINAL) == beyond
     with pytest.raises(UserError, match="no recipe 'odd'; choose one of baseline, curated"):
         recipes.recipe("odd")
-
-
-def test_tables_show_what_runs():
-    assert all(len(row) == 5 and all(row.values()) for row in TABLE)
-    ours = {row[""]: row["here"] for row in TABLE}
-    assert ours["learning rate, student"] == "0.0002, baseline 0.0001"
-    assert ours["ODE start, updates"] == "{converged}, baseline {short}".format(**stages.ODE_STEPS)

@@ -112,7 +112,7 @@ def test_errors_are_those_of_one_noise_level(ode_done):
     model = loading.load_module(kept(run, 2), "dit")
     states, cond = held_out.states.float(), held_out.cond()
     sigma = torch.full((2, 21), 5 / 6)
-    x0 = x0_from_velocity(states[:, 2], sigma, behind_noisy(model, states[:, 2], sigma, None, cond))
+    x0 = x0_from_velocity(states[:, 2], sigma, behind_noisy(model, states[:, 2], sigma, cond))
     want = (x0 - states[:, 4]).square().mean().item()
     found = ode_study.level_errors(model, held_out, batch=1)
     assert found["error 0.8333"] == pytest.approx(want, rel=1e-3)

@@ -1,16 +1,12 @@
 """The four benchmarks: fixed lists of clips of 81 frames, the same for every model, 100 of each.
 
-    studio    what the training clips are like, but for voices, sentences, prompts and faces that
-              nothing was trained on (the part of HDTF in the paper)
-    wild      besides: noise and echo in the sound, strong light from one side, and half of the
-              clips spoiled with their reference picture (AVSpeech's part)
-    celeb     as studio, with faces of the shifted distribution (CelebV-HQ's part)
+    studio    as the training clips, but all of it unseen (the part of HDTF in the paper)
+    wild      besides: noise, echo, light from one side, half of the clips spoiled (AVSpeech)
+    celeb     as studio, with faces of the shifted distribution (CelebV-HQ)
     held_out  as studio, with prompts that may change on the way; what is tried while we train
 
-Name and number decide everything in a clip. data/benchmarks.json keeps a fingerprint of every
-clip: a list that changes is another benchmark and gets another VERSION.
-
-    python -m livetalk_ref.judge.benchmarks     # after raising VERSION: writes that file
+Name and number decide everything in a clip. data/benchmarks.json keeps their fingerprints; after
+raising VERSION `python -m livetalk_ref.judge.benchmarks` writes that file.
 """
 
 import hashlib

@@ -8,7 +8,6 @@ counted as two; what is cheap (norms, activations) is left out, as everywhere in
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -33,24 +32,6 @@ def counted_passes(model):
         yield seen
     finally:
         hook.remove()
-
-
-@dataclass
-class Stopwatch:
-    """Seconds that went into making things, apart from what is done with them."""
-
-    seconds: float = 0.0
-
-    def time_each(self, things):
-        """Pass things on, measuring only the time in which each is made."""
-        things, end = iter(things), object()
-        while True:
-            began = time.perf_counter()
-            thing = next(things, end)
-            self.seconds += time.perf_counter() - began
-            if thing is end:
-                return
-            yield thing
 
 
 def reset_peak_memory(device="cpu"):

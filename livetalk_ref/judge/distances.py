@@ -181,7 +181,6 @@ def evaluation_text(facts):
                          f"{better} is better{others}")
     cost = facts["cost"]
     flops = cost["flops_per_frame"]
-    lines.append(f"cost: {cost['evaluations_per_clip']:.0f} evaluations a clip, "
-                 f"{cost['seconds_per_frame'] * 1000:.1f} ms a frame"
+    lines.append(f"cost: {cost['evaluations_per_clip']:.0f} evaluations a clip"
                  + (f", {flops / 1e9:.2f} GFLOP a frame" if flops else ""))
     return "\n".join(lines)

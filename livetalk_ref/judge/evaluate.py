@@ -27,7 +27,7 @@ from livetalk_ref.flow import STUDENT_STEPS, euler
 from livetalk_ref.generate import FRESH, KEPT, PLAIN, frames_in, settle
 from livetalk_ref.judge import benchmarks
 from livetalk_ref.judge.benchmarks import Benchmark, noise_seed
-from livetalk_ref.judge.cost import Stopwatch, count_flops, counted_passes
+from livetalk_ref.judge.cost import count_flops, counted_passes
 from livetalk_ref.judge.distances import judged_row
 from livetalk_ref.judge.lips import lip_numbers
 from livetalk_ref.judge.metrics import Truth, clip_numbers, expression_right
@@ -281,16 +281,15 @@ class Ground:
 
 def judge_clips(made, ground):
     """Judge a maker's clips: `Judged`, and what making them cost."""
-    bench, clock = ground.bench, Stopwatch()
+    bench = ground.bench
     counter = counted_passes(made.model) if made.model else nullcontext([])
     total = ceil(len(bench) / BATCH) * made.ticks + len(bench)
     with Progress(f"{made.name} on {bench.name}: step", total) as progress, counter as seen:
-        films = clock.time_each(made.films(ground.given, BATCH, progress))
+        films = made.films(ground.given, BATCH, progress)
         judged = ground.judges.judge(films, bench, ground.truth.truths, progress)
     frames = bench.data.state.shape[1] - 1                              # frame 0 is given
     flops = count_flops(lambda: next(made.films(ground.given, 1, None))) if made.model else None
-    return judged, {"evaluations_per_clip": sum(seen) / len(bench), "seconds": clock.seconds,
-                    "seconds_per_frame": clock.seconds / len(bench) / frames,
+    return judged, {"evaluations_per_clip": sum(seen) / len(bench),
                     "flops_per_frame": flops and flops / frames}
 
 

@@ -12,11 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.codec import GROUP
-from livetalk_ref.errors import UserError
-from livetalk_ref.media import is_silent
 from livetalk_ref.world.prompts import parse
 from livetalk_ref.world.state import COL, EXPRESSIONS, SAMPLES_PER_FRAME
-from livetalk_ref.world.visemes import visemes
 
 START = 8         # frames in which the reference still shows through
 SETTLED = 16      # frames after a prompt begins, before its expression is judged
@@ -26,8 +23,6 @@ BLACK = 0.05      # of white: a frame whose mean is darker is black
 HELD = 0.2        # of truth's usual movement: a frame that moves less than this is held
 FEW = 0.02        # of the picture: so few still places would say nothing
 CALMEST = 0.01    # (1/255)^2, so that a perfect codec's flicker divides nothing by zero
-LAGS = range(-4, 5)         # frames that a mouth may be late
-SHORTEST = 24               # frames that following needs
 QUIET = 0.02                # of the loudest frame; what is below counts as silence
 
 
@@ -62,7 +57,6 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
                      "truth has gone from the reference's in the clip's second half."),
     "colour jump": ("1/255", "lower", "The largest change of colour from one frame to the next "
                     "that most still places share."),
-    "unrest": ("1/255", "lower", "Usual change from frame to frame of still places."),
     "flicker": ("times the codec's", "lower", "Temporal high-frequency energy of still places, "
                 "relative to that of the truth through the codec."),
     "black frames": ("share", "lower", "Frames with a mean under 5 % of white."),
@@ -124,11 +118,11 @@ def picture_numbers(frames, truth):
            "motion": change(frames[START:]).mean().item(),
            "black frames": (brightness(frames) < BLACK).float().mean().item(),
            "freeze rate": freeze_rate(movement(frames), truth.moves)}
-    names = ("colour drift", "colour jump", "unrest", "flicker")
+    names = ("colour drift", "colour jump", "flicker")
     if truth.codec is None:
         return row | dict.fromkeys(names)
     still = truth.still
-    values = (colour_drift(frames, still), colour_jump(frames, still), unrest(frames, still),
+    values = (colour_drift(frames, still), colour_jump(frames, still),
               restlessness(frames, still) / max(truth.codec, CALMEST))
     return row | dict(zip(names, values))
 
@@ -193,13 +187,6 @@ def colour_jump(frames, still):
     return steps.median(dim=2).values.norm(dim=1).max().item() * LEVELS
 
 
-def unrest(frames, still):
-    """The median over time of each still pixel's change from frame to frame, in 1/255, averaged
-    over the still places: a hand passing by does not count. frames (T, 3, H, W), still (H, W)."""
-    change = frames[1:].float().diff(dim=0).abs().mean(1) * LEVELS       # (T - 2, H, W)
-    return change.median(dim=0).values[still].mean().item()
-
-
 def restlessness(frames, still):
     """Temporal high-frequency energy of still places, in (1/255)^2: a frame's difference from the
     mean of its neighbours, squared, over all time (one jump counts) at the median place."""
@@ -235,29 +222,3 @@ def loudness(samples, frames):
     weight = torch.hann_window(2 * SAMPLES_PER_FRAME)
     rms = (windows.square() @ (weight / weight.sum())).sqrt()               # (T,)
     return (rms + QUIET * rms.max() + 1e-9).log10()
-
-
-def lagged_correlation(mouth, track):
-    """{"r": as it is, "best": the highest, "lag": where, "lags": all} of two tracks (T,)."""
-    # Every lag on the same moments of the track, without the first 4 frames, the reference's.
-    edge = max(LAGS)
-    inside = track[edge:len(track) - edge]
-    lags = {lag: round(correlation(mouth[edge + lag:edge + lag + len(inside)], inside), 4)
-            for lag in LAGS}
-    lag = max(lags, key=lags.get)
-    return {"r": lags[0], "best": lags[lag], "lag": lag, "lags": lags}
-
-
-def follow_speech(frames, samples, reader, phones=None):
-    """How well the mouth in frames (T, 3, 96, 96) follows (N,) samples whose true mouth nobody
-    knows: against the loudness, and where phones [(IPA symbol, start s, end s)] are known against
-    their visemes; a positive lag means a late mouth. UserError for a short video or silence."""
-    if len(frames) < SHORTEST:
-        raise UserError(f"The video has {len(frames)} frames; following needs {SHORTEST}.")
-    if is_silent(samples):
-        raise UserError("The sound is silent: there is nothing to follow.")
-    mouth = reader.read(frames).column("mouth_open")                        # (T,)
-    row = {"loudness": lagged_correlation(mouth, loudness(samples, len(frames)))}
-    if phones:
-        row["visemes"] = lagged_correlation(mouth, visemes(phones, len(frames))[:, 0])
-    return row

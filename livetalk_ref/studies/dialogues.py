@@ -1,12 +1,10 @@
 """Scripted dialogues as three systems perform them, after LiveTalk's table 2: multiturn.
 
-data/scenarios.json holds 100 dialogues of three kinds: follow-ups that need the answer before,
-changes of emotion, interruptions. All systems get the same portrait, words, sound and prompts.
 One stream is ours: one session, one cache, an interruption rolls it back. The restarted student
 begins anew at every turn. The teacher makes a fresh clip for each reply, as large video models
-do, and stands still while the user speaks. Of the paper's nine dimensions four have numbers here:
-coherence across turns, emotional fit, behaviour while listening, lips; the others judge words,
-which all systems share. Means have 95 % intervals over dialogues. T frames of a dialogue.
+do, and stands still while the user speaks. All get the same portrait, words, sound and prompts.
+Of the paper's nine dimensions four have numbers here: coherence across turns, emotional fit,
+behaviour while listening, lips; the others judge words. T frames of a dialogue.
 """
 
 import json

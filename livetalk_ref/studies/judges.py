@@ -1,13 +1,9 @@
 """How good are the judges? What they say where the answers are known.
 
-The clips are the disjoint split "check", unseen by whatever was trained. The reader is tried on
-them as rendered, through the codec and spoilt; the SyncNet on true and shifted sound; and all
-judges on known damage of growing strength.
-
-A corruption takes frames (T, 3, H, W) in [-1, 1], samples (1000 T,), a strength and a
-torch.Generator, and returns new frames and samples. Strength 0 changes nothing, 1 is the worst,
-and with one seed the stronger damage is more of the same. Frame 0 is the given reference and is
-never touched.
+The clips are the disjoint split "check". A corruption takes frames (T, 3, H, W) in [-1, 1],
+samples (1000 T,), a strength and a torch.Generator, and returns new frames and samples. Strength 0
+changes nothing, 1 is the worst, and with one seed the stronger damage is more of the same. Frame 0
+is the given reference and is never touched.
 """
 
 import itertools

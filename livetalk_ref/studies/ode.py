@@ -172,7 +172,7 @@ def level_errors(model, data, batch=8):
         for some in map(data.select, torch.arange(len(data)).split(batch)):
             x, end = some.states[:, level].float(), some.states[:, -1].float()
             at = torch.full(x.shape[:2], sigma)
-            x0 = x0_from_velocity(x, at, behind_noisy(model, x, at, end, some.cond()))
+            x0 = x0_from_velocity(x, at, behind_noisy(model, x, at, some.cond()))
             errors.append((x0 - end).square().mean((1, 2, 3, 4)))
         found[f"error {sigma:.4g}"] = round(torch.cat(errors).mean().item(), 5)
     return found
