@@ -17,7 +17,6 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.loading import load_module
-from livetalk_ref.nets.restorer import spoil
 from livetalk_ref.runs import read, save
 from livetalk_ref.world import clips as clips_of, latents, shards
 from livetalk_ref.world.clips import FRAMES
@@ -218,11 +217,3 @@ def key():
         digest.update(shards.sources_key(weights=weights).encode())
     digest.update(shards.world_key(load_module("codec").state_dict()).encode())
     return digest.hexdigest()[:10]
-
-
-def spoiled(clips, codec, generator):
-    """Clips with damaged references, all of them, and said to be so."""
-    images = pictures(clips.latents[:, 0], codec)
-    references = encoded(spoil(images, generator, clean=0.0)[0], codec)
-    bad = torch.ones(len(clips), dtype=torch.bool)
-    return replace(only_references(clips, references), degraded=bad)

@@ -1,31 +1,7 @@
-"""Drawings: bent paths, mask and cache, a rolling cache; figures in viz.py's style."""
+"""Drawings: mask and cache, and a rolling cache; figures in viz.py's style."""
 
 from livetalk_ref import viz
 from livetalk_ref.cache import block_causal_mask
-
-
-def bends(rows, few=()):
-    """Deviation from the chord and curvature along sigma. -> figure
-
-    rows: as in data/results/straightness.json; one line for every value of "guidance". few: rows
-    of fewer paths, drawn dashed and without bands.
-    """
-    made, axes = viz.figure(12, 3.1, 1, 2)
-    drawn = (("deviation", "sigma", "squared distance of the velocity from the chord's"),
-             ("curvature", "bend", "change of the velocity per unit of sigma"))
-    for ax, (name, place, title) in zip(axes, drawn):
-        for label, colour in zip(dict.fromkeys(row["guidance"] for row in rows), viz.COLOURS):
-            some, live = ([row for row in part if row["guidance"] == label and name in row]
-                          for part in (rows, few))
-            band = list(zip(*(row[f"{name} 95%"] for row in some)))
-            viz.curve(ax, [row[place] for row in some], [row[name] for row in some], label, band,
-                      colour)
-            if live:
-                ax.plot([row[place] for row in live], [row[name] for row in live], "--",
-                        color=colour, linewidth=1.3, label=f"{label}, few paths")
-        ax.set(xlabel="sigma", xlim=(1.01, 0), title=title, ylim=(0, None))
-    axes[0].legend(loc="best")
-    return made
 
 
 def memory(frames, block, policy, at, heights=(3.4, 1.5)):

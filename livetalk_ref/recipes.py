@@ -106,11 +106,3 @@ def recipe(name, seed=0, updates=None):
 def differences(one, other):
     """The names of the fields in which two recipes differ."""
     return {f.name for f in fields(Recipe) if getattr(one, f.name) != getattr(other, f.name)}
-
-
-def rows_table():
-    """The rows of the ablation, their knobs and their recipes, as dicts."""
-    return [{"row": name, "title": row.title, "knob": row.knob, "start": row.recipe.start,
-             "conditions": row.recipe.conditions, "lr": f"{row.recipe.lr:g}",
-             "critic lr": f"{row.recipe.critic_lr:g}", "w": row.recipe.guidance.text,
-             "updates": row.recipe.updates, "seeds": row.seeds} for name, row in ROWS.items()]

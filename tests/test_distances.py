@@ -140,13 +140,3 @@ def test_close_to_truth_compares_distances_from_it_and_none_is_left_out():
     a, b = [1.0, None, 3.0, 9.0], [0.0, 5.0, 1.0, None]
     assert distances.compare_paired(a, b, a, "higher")["difference"] == 1.5
     assert distances.compare_paired([1.0], [None], [1.0], "higher") is None
-
-
-def test_area_under_the_curve():
-    bad = torch.tensor([True, True, False, False])
-    for scores, area in (([3.0, 4.0, 1.0, 2.0], 1), ([1.0, 2.0, 3.0, 4.0], 0),
-                         ([1.0, 1.0, 1.0, 1.0], 0.5), ([3.0, 1.0, 2.0, 0.0], 0.75)):
-        assert distances.area_under_curve(scores, bad) == area
-
-
-# --- rows, and weights that do not ship

@@ -169,10 +169,7 @@ def test_every_number_in_the_results_is_defined(name):
         assert judged and judged <= set(metrics.DEFINITIONS)
 
 
-def test_definitions_are_complete_and_print_as_a_table():
-    lines = metrics.definitions_table().splitlines()
-    assert len(lines) == len(metrics.DEFINITIONS) + 2
-    assert all(line.count("|") == 5 for line in lines)
-    for name, (unit, better, meaning) in (metrics.DEFINITIONS | metrics.ORIGINALS).items():
+def test_definitions_are_complete():
+    for name, (unit, better, meaning) in metrics.DEFINITIONS.items():
         assert unit and meaning.endswith("."), name
         assert better in ("higher", "lower", "close to truth"), name

@@ -54,14 +54,6 @@ def diversity(features):
     return (x[one] - x[other]).norm(dim=-1).mean().item()
 
 
-def area_under_curve(scores, bad):
-    """Chance that a bad one scores higher than a good one, the area under the ROC; ties count
-    half. scores (N,), bad (N,) bool. 0.5 is guessing, 1 is perfect."""
-    scores = torch.as_tensor(scores, dtype=torch.float64)
-    gap = scores[bad][:, None] - scores[~bad]
-    return ((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()).item()
-
-
 def draw_clips(count, draws=DRAWS, seed=0):
     """(draws, count) the clips of every draw, the same ones for whatever is compared."""
     return torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))

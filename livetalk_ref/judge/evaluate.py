@@ -72,14 +72,14 @@ def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1,
 
 
 @torch.no_grad()
-def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, watch=None, exit=None,
+def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, watch=None,
                          steps=STUDENT_STEPS):
     """Latents (batch, frames, C, h, w) of a student: block after block behind its cache; watch is
     called with every `rollout.Block`."""
     for some, dice in batched(bench, batch, seed):
         conds = list(split(trim(some.window(0, 1, frames)[1])))
         made = []
-        for block in islice(rollout(model, conds, dice, KVCache(KEPT), exit, steps), len(conds)):
+        for block in islice(rollout(model, conds, dice, KVCache(KEPT), steps=steps), len(conds)):
             made.append(block.x0)
             if watch:
                 watch(block)
@@ -95,7 +95,7 @@ class ClipMaker:
     model: torch.nn.Module | None = None
     settings: dict = field(default_factory=dict)
     ticks: int = 0              # how often `watch` is called for a batch
-    draws: tuple = ()           # what besides tells its clips from others: seed and exit
+    seed: int = 0               # of its noise
 
 
 WITHOUT_MODEL = {
@@ -104,11 +104,11 @@ WITHOUT_MODEL = {
     "rule": lambda bench, batch, watch: map(benchmarks.film_rule, bench.clips())}
 
 
-def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=None, exit=None):
+def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=None):
     """The `ClipMaker` of a name in WITHOUT_MODEL, or of a shipped DiT or checkpoint file.
 
-    frames: latent frames, WINDOW or LONG; exit: of a student's steps, None for the last. UserError
-    for an unknown model, and for steps or guidance where none are taken.
+    frames: latent frames, WINDOW or LONG. UserError for an unknown model, and for steps or guidance
+    where none are taken.
     """
     if model in WITHOUT_MODEL:
         refuse_options(f"The maker '{model}'", steps, guidance)
@@ -122,13 +122,13 @@ def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=Non
         settings["block"] = BLOCK
 
     def films(bench, batch, watch):
-        made = make_student_latents(avatar.model, bench, seed, frames, batch, watch, exit, steps) \
+        made = make_student_latents(avatar.model, bench, seed, frames, batch, watch, steps) \
             if avatar.is_student else make_teacher_latents(
                 avatar.model, bench, steps, guidance, seed, windows, batch, watch)
         for latents in made:
             yield from bench.decode(latents[:, :frames])
 
-    return ClipMaker(name or str(model), films, avatar.model, settings, ticks, (seed, exit))
+    return ClipMaker(name or str(model), films, avatar.model, settings, ticks, seed)
 
 
 def find_video_maker(folder, name, count, steps=None, guidance=None):
@@ -306,7 +306,7 @@ def evaluate_maker(made, ground, seed=0, command=""):
 def evaluate_once(made, ground):
     """What `evaluate_maker` gives, made once and then read from beside the benchmark's cache."""
     bench = ground.bench
-    facts = json.dumps([made.name, made.settings, made.draws, ground.version])
+    facts = json.dumps([made.name, made.settings, made.seed, ground.version])
     key = ground.judges.key(made.model, bench.codec, facts=facts)
     path = ground.folder / f"clips-{bench.name}-{len(bench)}-{key}.safetensors"
     if not path.exists():

@@ -74,13 +74,6 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
                   "features, between clips of one condition and different seeds."),
 }.items()}
 
-def definitions_table():
-    """The definitions as a markdown table."""
-    lines = ["| number | unit | better | what it is |", "|---|---|---|---|"]
-    return "\n".join(lines + [f"| {name} | {' | '.join(row)} |" for name, row in
-                              DEFINITIONS.items()])
-
-
 @dataclass(frozen=True)
 class Truth:
     """What the numbers of a clip are compared with."""

@@ -2,7 +2,7 @@
 
     straightness    how bent the teacher's paths are along sigma, plain and guided
     ode_training    held-out error, distance and sharpness along training, for several seeds; the
-                    teacher for comparison; blur step by step
+                    teacher for comparison
     ode_variants    training with the released code's loss, which shows no clean past
     ode_benchmarks  short, converged, teacher and truth on three benchmarks, with comparisons
 """
@@ -57,8 +57,6 @@ class OdeStudy(Study):
                 Job("reference", TRAINING, self.reference)]
         for seed in self.seeds:
             made += self.training(f"seed{seed}", TRAINING, count=self.pairs, seed=seed)
-        made += [Job(f"exits-{step}", TRAINING, partial(self.exits, step))
-                 for step in (self.short, self.steps)]
         for seed in self.seeds:
             made += self.training(f"{RIVAL}-seed{seed}", "ode_variants", count=self.pairs,
                                   seed=seed, variant=RIVAL)
@@ -124,12 +122,6 @@ class OdeStudy(Study):
         errors = level_errors(loading.load_module(path, "dit"), self.held_out)
         row = self.row(find_maker(path, name="student"))
         return [options | {"update": step} | errors | row]
-
-    def exits(self, step):
-        """What the student believes after each of its four steps: how much does it blur?"""
-        path = kept(self.folder / f"seed{self.seeds[0]}", step)
-        return [{"update": step, "exit": k + 1} | self.row(find_maker(path, name="exit", exit=k))
-                for k in range(STUDENT_STEPS)]
 
     def reference(self):
         rows = [self.row(find_maker("codec", name="truth through the codec"))]
