@@ -122,11 +122,10 @@ def real_avatar(options, samples):
     """The avatar of released weights for a clip (N,), on the device asked for or the best."""
     from livetalk_ref.cache import BLOCK, TABLE_END
     from livetalk_ref.device import best_device, check_device
-    from livetalk_ref.generate import count_frames
+    from livetalk_ref.generate import count_blocks, count_frames
     from livetalk_ref.loading import load
-    from livetalk_ref.stream import FRAMES, MISSING
 
-    blocks = -(-(count_frames(samples) + MISSING) // FRAMES)
+    blocks = count_blocks(count_frames(samples))
     policy = "released" if BLOCK * blocks <= TABLE_END else "ahis"      # which has no end
     return load(options.model, check_device(options.device or best_device()), options.weights,
                 policy=policy)

@@ -6,6 +6,7 @@ clips are drawn with replacement, many times over. N clips, T frames, M samples 
 """
 
 import torch
+from torchaudio.functional import frechet_distance
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.metrics import DEFINITIONS, START
@@ -37,13 +38,8 @@ def frechet(a, b):
 
     |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), as in the FID (Heusel et al. 2017).
     """
-    a, b = a.double(), b.double()
-    ca, cb = torch.cov(a.T), torch.cov(b.T)
-    values, vectors = torch.linalg.eigh(ca)
-    root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ cb @ root).clamp(min=0).sqrt().sum()
-    gap = (a.mean(0) - b.mean(0)).square().sum()
-    return (gap + ca.trace() + cb.trace() - 2 * cross).item()
+    one, other = ((x.mean(0), torch.cov(x.T)) for x in (a.double(), b.double()))
+    return frechet_distance(*one, *other).item()
 
 
 def diversity(features):
