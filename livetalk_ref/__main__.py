@@ -7,7 +7,6 @@ sentence, Ctrl-C with 130. Commands import what they need when they run, so that
 import json
 import shlex
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import Progress, UserError, run_program, warn
@@ -261,7 +260,6 @@ def bench(options):
 
 def evaluate(options):
     """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
-    from livetalk_ref.files import blame, placed
     from livetalk_ref.judge import evaluate as e
     from livetalk_ref.judge.benchmarks import export_conditions
     from livetalk_ref.judge.distances import evaluation_text
@@ -272,14 +270,10 @@ def evaluate(options):
                                     progress))
         return
     settings = options.steps, guidance_of(options.text_guidance, options.audio_guidance)
-    with placed(options.out) if options.out else nullcontext() as temporary:
-        made = e.find_video_maker(options.videos, options.set, options.clips, *settings) \
-            if options.videos else e.find_maker(options.model, *settings, options.seed)
-        facts, _ = e.evaluate_maker(made, e.Ground.make(options.set, options.clips), options.seed,
-                                    typed())
-        if temporary:
-            with blame(options.out):
-                temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    made = e.find_video_maker(options.videos, options.set, options.clips, *settings) \
+        if options.videos else e.find_maker(options.model, *settings, options.seed)
+    facts, _ = e.evaluate_maker(made, e.Ground.make(options.set, options.clips), options.seed,
+                                typed())
     tell(options, facts, evaluation_text(facts))
 
 

@@ -73,5 +73,4 @@ def add_evaluate(c):
     c.add_argument("--clips", type=number(2, 100), default=100, metavar="N",
                    help="only the first N clips (100)")
     c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
-    c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
     add_json(c)

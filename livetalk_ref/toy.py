@@ -119,29 +119,11 @@ def jump(student, x, sigma=1.0):
 
 
 # Distribution matching in the same plane, by the very functions of dmd.py. A generator turns noise
-# into a point in one step; its critic is exact where that can be written down (`Blob`), else a
-# small network that has to follow (`Critic`).
+# into a point in one step; its critic is a small network that has to follow.
 
 def free(x):
     """A condition for videos (B, 2, ..) that gives nothing: no frame is known."""
     return SimpleNamespace(known=torch.zeros(x.shape[:2], dtype=torch.bool))
-
-
-class Blob(nn.Module):
-    """One round Gaussian, the simplest generator: noise is moved and scaled."""
-
-    def __init__(self, centre=(0.0, 0.0), width=1.0):
-        super().__init__()
-        self.centre = nn.Parameter(torch.tensor(centre))
-        self.log_width = nn.Parameter(torch.tensor(width).log())
-
-    def forward(self, noise):
-        return as_video(self.centre + self.log_width.exp() * noise.flatten(1))
-
-    def velocity(self, x, sigma, cond=None):
-        """The exact critic: the best velocity of what it makes."""
-        spot = Spots(self.centre.detach()[None], self.log_width.exp().item())
-        return spot.velocity(x, sigma)
 
 
 class Generator(nn.Module):
@@ -166,18 +148,12 @@ def draw_points(generator, g, count=POINTS):
     return generator(torch.randn(count, 2, 1, 1, 1, generator=g))
 
 
-def low_sigma(batch, generator):
-    """Little noise only: there the two distributions meet as they are, not blurred together."""
-    return 0.1 + 0.2 * torch.rand(batch, generator=generator)
-
-
-def distil(spots, generator, critic=None, updates=600, lr=5e-3, critic_lr=5e-3, ratio=5,
-           warmup=100, seed=0, levels=score_sigma):
+def distil(spots, generator, critic, updates=600, lr=5e-3, critic_lr=5e-3, ratio=5, warmup=100,
+           seed=0):
     """Move a generator towards the spots, yielding the points of each of its updates.
 
-    critic: a `Critic`, trained `ratio` times an update and `warmup` times before the first; None
-    for the exact one of a `Blob`; or `no_critic`. levels(B, g) draws the noise levels (B,) at
-    which the scores are compared.
+    critic: a `Critic`, trained `ratio` times an update and `warmup` times before the first, or
+    `no_critic`.
     """
     g = torch.Generator().manual_seed(seed)
     student = torch.optim.Adam(generator.parameters(), lr, betas=(0.0, 0.99))
@@ -188,10 +164,8 @@ def distil(spots, generator, critic=None, updates=600, lr=5e-3, critic_lr=5e-3, 
             for _ in range(ratio + (warmup if update == 0 else 0)):
                 follow(generator, critic, follower, g)
         x = draw_points(generator, g)
-        fake = critic or generator.velocity
-        if critic is no_critic:
-            fake = no_critic(x.detach())
-        sigma, noise = levels(len(x), g), torch.randn(x.shape, generator=g)
+        fake = critic if learns else critic(x.detach())
+        sigma, noise = score_sigma(len(x), g), torch.randn(x.shape, generator=g)
         gradient, _, _ = dmd_gradient(x.detach(), spots.velocity, fake, noise, sigma, free(x),
                                       Guidance())
         descend(student, dmd_loss(x, gradient, free(x)))

@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from livetalk_ref import toy
-from livetalk_ref.dmd import score_sigma
 from livetalk_ref.flow import add_noise, sample
 from livetalk_ref.ode import trajectory
 
 PAIR = toy.Spots(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), 0.08)
 RING = toy.Spots(torch.tensor([[1.5, 0.0], [0.0, 1.5], [-1.5, 0.0], [0.0, -1.5]]), 0.1)
-BLOBS = toy.Spots(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), 0.3)
 THREE = toy.Spots(1.5 * torch.tensor([[math.cos(a), math.sin(a)] for a in (0.0, 2.1, 4.2)]), 0.3)
 UPDATES = 300
 
@@ -49,20 +47,6 @@ def test_the_loss_of_an_oracle_is_zero():
         return noise - x0
 
     assert toy.student_loss(oracle, states, dice()) < 1e-10
-
-
-@pytest.mark.parametrize(("start", "spot"), [((0.5, 0.3), 0), ((-0.2, -0.4), 1)])
-def test_little_noise_seeks_the_nearer_mode_and_all_levels_the_middle(start, spot):
-    ends = []
-    for levels in (toy.low_sigma, score_sigma):
-        blob = toy.Blob(start, 0.6)
-        assert len(list(toy.distil(BLOBS, blob, None, 300, lr=1e-2, levels=levels))) == 300
-        ends.append((blob.centre.detach(), blob.log_width.exp().item()))
-    (one, width), (middle, wide) = ends
-    assert (one - BLOBS.centres[spot]).norm() < 0.1 and abs(width - 0.3) < 0.05
-    assert middle.norm() < 0.1
-    spread = math.sqrt(0.3 ** 2 + 1)            # of both spots together, along each axis
-    assert abs(wide - spread) < 0.1
 
 
 def test_a_critic_keeps_points_apart():
