@@ -259,19 +259,12 @@ def bench(options):
 
 
 def evaluate(options):
-    """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
+    """Judge a model on a benchmark."""
     from livetalk_ref.judge import evaluate as e
-    from livetalk_ref.judge.benchmarks import export_conditions
     from livetalk_ref.judge.distances import evaluation_text
 
-    if options.export:
-        with Progress(f"writing {options.set}: clip", options.clips) as progress:
-            print(export_conditions(options.set, options.export, options.clips, options.seed,
-                                    progress))
-        return
     settings = options.steps, guidance_of(options.text_guidance, options.audio_guidance)
-    made = e.find_video_maker(options.videos, options.set, options.clips, *settings) \
-        if options.videos else e.find_maker(options.model, *settings, options.seed)
+    made = e.find_maker(options.model, *settings, options.seed)
     facts, _ = e.evaluate_maker(made, e.Ground.make(options.set, options.clips), options.seed,
                                 typed())
     tell(options, facts, evaluation_text(facts))

@@ -57,14 +57,9 @@ def add_bench(c):
 
 def add_evaluate(c):
     """Options of `evaluate`."""
-    what = c.add_mutually_exclusive_group()
-    what.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
-                      "model, a checkpoint's path, or truth, codec (truth through it), rule "
-                      "(loudness opens the mouth)")
-    what.add_argument("--videos", metavar="DIR",
-                      help="judge the videos there, SET-000.mp4 .. SET-099.mp4, instead")
-    what.add_argument("--export", metavar="DIR", help="only write the set's pictures, sounds and "
-                      "prompts there, from which another program can make such videos")
+    c.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
+                   "model, a checkpoint's path, or truth, codec (truth through it), rule "
+                   "(loudness opens the mouth)")
     c.add_argument("--set", choices=SETS, required=True, help="the benchmark")
     c.add_argument("--steps", type=number(1, 1000), help="Euler steps (48)")
     weight = number(0, 20, float)

@@ -4,14 +4,12 @@ import json
 
 import pytest
 from test_cli import checkpoints, go, place, refused  # noqa: F401
-from tiny import random_reader, script_clips, scripted
+from tiny import random_reader, script_clips
 
 from livetalk_ref import generate
 from livetalk_ref.judge import bench, benchmarks
-from livetalk_ref.media import movie
 from livetalk_ref.nets.reader import ReaderConfig
 from livetalk_ref.runs import save
-from livetalk_ref.world.clips import film
 
 PLAIN = ["--text-guidance", "1", "--audio-guidance", "1"]
 
@@ -46,20 +44,6 @@ def test_evaluate(go, small, place):  # noqa: F811
     assert status == 0 and json.loads(out)["rows"][0]["frechet"] == pytest.approx(0, abs=1e-3)
 
 
-def test_export_and_videos(go, small, place):  # noqa: F811
-    status, out, _ = go("evaluate", "--set", "celeb", "--clips", "2", "--export", "given")
-    assert (status, out) == (0, "given/celeb.json\n")
-    refused(go("evaluate", "--set", "celeb", "--clips", "2", "--videos", "given"),
-            "lacks 2 of 2 videos, such as celeb-000.mp4")
-    for number in range(2):
-        clip = scripted(number)
-        with movie(f"given/celeb-{number:03d}.mp4", clip.samples) as made:
-            made.add(film(clip))
-    status, out, _ = go("evaluate", "--set", "celeb", "--clips", "2", "--videos", "given", "--json")
-    row, _, floor = json.loads(out)["rows"]
-    assert row["name"] == "videos in given" and 0 < row["frechet"] < 0.5 * floor["frechet"]
-
-
 def test_evaluate_refuses(go, place, checkpoints):  # noqa: F811
     (checkpoints / "reader.safetensors").unlink(missing_ok=True)
     refused(go("evaluate"), "--set")
@@ -67,7 +51,6 @@ def test_evaluate_refuses(go, place, checkpoints):  # noqa: F811
     refused(go("evaluate", "--set", "wild", "--model", "nobody"), "There is no model 'nobody'")
     refused(go("evaluate", "--set", "wild", "--model", "codec", "--steps", "4"), "takes no steps")
     refused(go("evaluate", "--set", "wild", "--clips", "101"), "'101' is not a number from 2 to")
-    refused(go("evaluate", "--set", "wild", "--videos", "a", "--model", "b"), "not allowed with")
     refused(go("evaluate", "--set", "wild"), "There is no model 'reader'")
 
 

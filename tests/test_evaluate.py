@@ -100,8 +100,6 @@ def test_bad_input_is_refused_before_any_work():
         evaluate.find_maker("truth", steps=4)
     with pytest.raises(UserError, match="There is no model 'nobody'"):
         evaluate.find_maker("nobody")
-    with pytest.raises(UserError, match="A folder of videos takes no steps and no guidance"):
-        evaluate.find_video_maker("somewhere", "studio", 2, guidance=Guidance(2, 2))
     with pytest.raises(UserError, match="leave steps and weights out"):
         evaluate.find_maker("student_ode", steps=48)
 

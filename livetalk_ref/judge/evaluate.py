@@ -1,9 +1,9 @@
 """Clips of a model on a benchmark's conditions, judged beside the truth: one road for all makers.
 
-A maker is a DiT, the rule, the truth, the truth through the codec, or another program's folder of
-videos. Whoever made the clips, the same judges see them, and distances are to the truth as it is
-rendered. The truth of a benchmark is judged once for each set of weights and kept beside its
-cache. N clips, T video frames, F latent frames, C latent channels.
+A maker is a DiT, the rule, the truth, or the truth through the codec. Whoever made the clips, the
+same judges see them, and distances are to the truth as it is rendered. The truth of a benchmark is
+judged once for each set of weights and kept beside its cache. N clips, T video frames, F latent
+frames, C latent channels.
 """
 
 import hashlib
@@ -111,7 +111,8 @@ def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=Non
     where none are taken.
     """
     if model in WITHOUT_MODEL:
-        refuse_options(f"The maker '{model}'", steps, guidance)
+        if steps or guidance:
+            raise UserError(f"The maker '{model}' takes no steps and no guidance; leave them out.")
         return ClipMaker(name or model, WITHOUT_MODEL[model])
     avatar = loading.load(str(model))
     steps, guidance = settle(avatar, steps, guidance)
@@ -129,21 +130,6 @@ def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=Non
             yield from bench.decode(latents[:, :frames])
 
     return ClipMaker(name or str(model), films, avatar.model, settings, ticks, seed)
-
-
-def find_video_maker(folder, name, count, steps=None, guidance=None):
-    """The `ClipMaker` of the clips of a benchmark that another program wrote into a folder.
-    UserError as `benchmarks.find_videos`, and for steps or guidance."""
-    refuse_options("A folder of videos", steps, guidance)
-    paths = benchmarks.find_videos(folder, name, count)
-    return ClipMaker(f"videos in {folder}",
-                     lambda bench, batch, watch: benchmarks.read_videos(paths))
-
-
-def refuse_options(what, steps, guidance):
-    """UserError for what only a DiT takes."""
-    if steps or guidance:
-        raise UserError(f"{what} takes no steps and no guidance; leave them out.")
 
 
 @dataclass
