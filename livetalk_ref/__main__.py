@@ -102,7 +102,8 @@ def generate(options):
                                guidance_of(options.text_weight, options.audio_weight,
                                            avatar.guidance))
     scale = options.scale or (1 if real else g.SCALE)
-    ticks = g.count_ticks(avatar, g.count_frames(samples), steps)
+    frames = g.count_frames(samples)
+    ticks = g.count_blocks(frames) if avatar.is_student else g.count_windows(frames) * steps
     with Progress("block" if avatar.is_student else "denoising step", ticks) as progress:
         facts = g.make_video(avatar, picture, samples, prompt, options.out, options.seed,
                              steps, guidance, scale, progress)

@@ -128,7 +128,7 @@ def curate(clips, codec, restorer, reader):
     UserError if no reference is good enough to stand in for others.
     """
     seen = pictures(clips.latents[:, 0], codec)
-    mended, doubt, damage, remains = restorer.mend(seen)
+    mended, doubt, _, remains = restorer.mend(seen)
     did = decide(doubt, remains)
     good = torch.tensor([word == KEPT for word in did])
     if not good.any():
@@ -142,8 +142,6 @@ def curate(clips, codec, restorer, reader):
         g = torch.Generator().manual_seed(i)
         prompts.append([rewrite(prompt, g) for prompt in clips.prompts[i]])
         record.append({"did": word, "doubt": round(doubt[i].item(), 4),
-                       "damage": round(damage[i].item(), 2),
-                       "remains": round(remains[i].item(), 2),
                        "by": other[i].item() if word == REPLACED else None,
                        "prompts": clips.prompts[i], "rewritten": prompts[i]})
     return references, prompts, record

@@ -4,7 +4,7 @@ from livetalk_ref import viz
 from livetalk_ref.cache import block_causal_mask
 
 
-def memory(frames, block, policy, at, heights=(3.4, 1.5)):
+def memory(frames, block, policy, at):
     """The mask of one pass beside the cache while it fills. -> figure
 
     frames: latent frames in all; at: the number of the block under work. Left: which frame may
@@ -12,8 +12,7 @@ def memory(frames, block, policy, at, heights=(3.4, 1.5)):
     """
     mask = block_causal_mask(frames, 1, block, policy)
     here, kept = at * block, [f for f in range(at * block) if policy.keeps(f, at * block)]
-    made, (left, right) = viz.figure(12, sum(heights), 1, 2,
-                                     gridspec_kw={"width_ratios": (1, 2.1)})
+    made, (left, right) = viz.figure(12, 4.9, 1, 2, width_ratios=(1, 2.1))
     left.imshow(mask, cmap="Greys", vmin=0, vmax=2.2)
     left.grid(False)
     left.set(title=f"the mask: row {here} .. {here + block - 1} reads", xlabel="is read",

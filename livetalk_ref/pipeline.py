@@ -1,7 +1,5 @@
 """Pipeline: an `AvatarSession` in which a block is decoded while the next one is denoised.
 
-    push -> [sound] -> denoising -> decoding -> iteration
-
 Two threads; on CUDA the decoder also has a stream of its own. One block at most is made ahead of
 who iterates. The pictures are those of the plain session bit for bit. LiveTalk section 4.
 """

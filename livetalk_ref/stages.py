@@ -96,9 +96,8 @@ def decoder_stage(count=1536):
 @torch.inference_mode()
 def through(codec, data, count):
     """The first `count` snippets as the codec shows them, again in 8 bits."""
-    shown = torch.cat([codec.decode(codec.encode(data.pictures(slice(i, i + 1))))
+    shown = torch.cat([to_bytes(codec.decode(codec.encode(data.pictures(slice(i, i + 1)))))
                        for i in range(count)])
-    shown = ((shown + 1) * 127.5).round().to(torch.uint8)
     return replace(data, frames=shown, state=data.state[:count], box=data.box[:count],
                    identity=data.identity[:count], degraded=data.degraded[:count])
 

@@ -3,9 +3,8 @@
 Every shard of the latent cache gives one shard of trajectories, which holds its conditions,
 seeds and guidance too. Shards appear when they are complete, so a killed build continues where
 it was and a longer one adds to it. They live in runs/trajectories/KEY/, where KEY names the
-latent cache, the teacher's weights, the guidance and the precision. Conditions are clean here:
-no picture is spoiled, since a student has nothing to learn from a teacher that draws what is
-spoiled.
+latent cache, the teacher's weights, the guidance and the precision. Conditions are clean: from a
+teacher that draws what is spoiled a student has nothing to learn.
 
     python -m livetalk_ref trajectories --sample    # the few that ship in data/trajectories
 """

@@ -84,7 +84,7 @@ def test_mixture_has_the_stated_shares():
 def test_damage_is_seen_mended_and_good_references_stay(clips, kinds, codec):
     """The shipped restorer on faces that it never saw."""
     made = kinds["curated"]
-    doubt = [row["doubt"] for row in made.record]
+    doubt = torch.tensor([row["doubt"] for row in made.record])
     above = doubt[clips.degraded][:, None] > doubt[~clips.degraded]     # the area under the curve
     assert above.float().mean() > 0.85
     did = [row["did"] for row in made.record]

@@ -12,7 +12,6 @@ from livetalk_ref import generate, loading, rollout
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.judge import evaluate
-from livetalk_ref.judge.benchmarks import noise_seed
 from livetalk_ref.judge.distances import evaluation_text, judged_row
 from livetalk_ref.judge.evaluate import ClipMaker, JudgedTruth, Judges
 from livetalk_ref.judge.metrics import DEFINITIONS
@@ -74,7 +73,7 @@ def test_a_clip_does_not_depend_on_those_beside_it(bench):
                                                         watch=ticks.append)))
     for i in range(3):
         cond = bench.data.select([i]).window(0, 1)[1]
-        alone = rollout.sample(student, cond, torch.Generator().manual_seed(noise_seed(5, i)))
+        alone = rollout.sample(student, cond, torch.Generator().manual_seed(5_000_015 + i))
         assert (both[i] - alone[0]).abs().max() < 1e-4 * alone.abs().max()
     assert len(ticks) == evaluate.find_maker("student_ode").ticks * 2 == 14
 
@@ -88,7 +87,7 @@ def test_long_windows_are_those_of_generate(long):
     avatar = Avatar(model, long.codec, "tiny")
     for i in range(2):
         made = list(generate.stream(avatar, film(long.clip(i))[0], long.heard[i],
-                                    long.data.prompts[i][0], noise_seed(3, i), 2, generate.PLAIN))
+                                    long.data.prompts[i][0], 3_000_009 + i, 2, generate.PLAIN))
         whole = torch.cat([made[0].latents, *(w.latents[:, 4:] for w in made[1:])], dim=1)
         assert (latents[i] - whole[0]).abs().max() < 0.05 * whole.abs().max()    # fp16 cache
     first = next(evaluate.make_teacher_latents(model, long, 2, seed=3))

@@ -226,10 +226,5 @@ def open_by_loudness(clip):
     return state
 
 
-def noise_seed(seed, number):
-    """The seed of clip `number`'s noise, so that a clip does not depend on those beside it."""
-    return seed * 1_000_003 + number
-
-
 if __name__ == "__main__":
     run_program(freeze_lists)

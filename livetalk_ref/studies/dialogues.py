@@ -38,8 +38,7 @@ CLOSED = 0.15       # of the mouth's opening
 OURS, RESTARTED, CLIPS = "one stream", "restarted each turn", "teacher, a clip each turn"
 WAIT = "seconds to a reply's first picture"
 NUMBERS = ("identity across turns", "colour step", "pose step", "step over usual",
-           "expression right", "listening motion", "mouth closed listening", "mouth correlation",
-           "Sync-C")
+           "expression right", "mouth closed listening", "mouth correlation", "Sync-C")
 
 
 def read_scenarios():
@@ -226,7 +225,7 @@ def judge_dialogue(film, judges):
     if judges.syncnet is not None:
         row["Sync-C"] = sync(judges.syncnet, frames, heard).confidence
     return row | seam_numbers(frames, reading, film.seams[1:]) \
-        | listening_numbers(frames, reading, film.listening)
+        | mouth_closed(reading, film.listening)
 
 
 def seam_numbers(frames, reading, seams):
@@ -245,10 +244,9 @@ def seam_numbers(frames, reading, seams):
     return mean_row(rows)
 
 
-def listening_numbers(frames, reading, stretches):
-    """Motion, in 1/255 a frame, and the share of frames with a closed mouth while the user speaks;
-    the first half second, in which an answer may fade, does not count."""
+def mouth_closed(reading, stretches):
+    """The share of frames with a closed mouth while the user speaks; the first half second, in
+    which an answer may fade, does not count."""
     closed = (reading.column("mouth_open") < CLOSED).float()
-    return mean_row([{"listening motion": change(frames[first + EDGE:end]).mean().item(),
-                      "mouth closed listening": closed[first + EDGE:end].mean().item()}
+    return mean_row([{"mouth closed listening": closed[first + EDGE:end].mean().item()}
                      for first, end in stretches if end - first > EDGE + 1])

@@ -125,11 +125,10 @@ class OdeStudy(Study):
 
     def reference(self):
         rows = [self.row(find_maker("codec", name="truth through the codec"))]
-        for label, guidance in (("plain", PLAIN), ("guided", GUIDANCE)):
-            for steps in (STUDENT_STEPS, TEACHER_STEPS):
-                yield
-                rows.append(self.row(find_maker("teacher", steps, guidance,
-                                                name=f"teacher, {label}, {steps} steps")))
+        for steps in (STUDENT_STEPS, TEACHER_STEPS):
+            yield
+            rows.append(self.row(find_maker("teacher", steps, GUIDANCE,
+                                            name=f"teacher, guided, {steps} steps")))
         return rows
 
     def judge(self, name, model):
