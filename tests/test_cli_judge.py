@@ -10,6 +10,7 @@ from tiny import random_reader, script_clips, scripted
 
 from livetalk_ref import generate
 from livetalk_ref.judge import bench, benchmarks
+from livetalk_ref.judge.distances import evaluation_text
 from livetalk_ref.media import movie
 from livetalk_ref.nets.reader import ReaderConfig
 from livetalk_ref.runs import save
@@ -41,12 +42,8 @@ def test_evaluate(go, small, place):  # noqa: F811
     assert "warning: 2 of 2 clips of 'wild', such as 0, are not those of version" in err
 
     status, out, _ = go(*words)
-    assert status == 0
+    assert status == 0 and out.splitlines()[:-1] == evaluation_text(facts).splitlines()[:-1]
     assert out.startswith(f"teacher on wild {benchmarks.VERSION}+: 2 clips, steps 1")
-    assert f"{facts['rows'][0]['sharpness']:.3f}" in out
-
-    status, out, _ = go("evaluate", "--set", "wild", "--clips", "2", "--model", "truth", "--json")
-    assert status == 0 and json.loads(out)["rows"][0]["frechet"] == pytest.approx(0, abs=1e-3)
 
 
 def test_export_and_videos(go, small, place):  # noqa: F811
@@ -67,12 +64,13 @@ def test_evaluate_refuses(go, place, checkpoints):  # noqa: F811
     (checkpoints / "reader.safetensors").unlink(missing_ok=True)
     refused(go("evaluate"), "--set")
     refused(go("evaluate", "--set", "all"), "invalid choice: 'all'")
-    refused(go("evaluate", "--set", "wild", "--model", "nobody"), "There is no model 'nobody'")
-    refused(go("evaluate", "--set", "wild", "--model", "codec", "--steps", "4"), "takes no steps")
-    refused(go("evaluate", "--set", "wild", "--clips", "101"), "'101' is not a number from 2 to")
-    refused(go("evaluate", "--set", "wild", "--videos", "a", "--model", "b"), "not allowed with")
-    refused(go("evaluate", "--set", "wild", "--out", "speech.wav/o.mp4"), "Could not write")
-    refused(go("evaluate", "--set", "wild"), "There is no model 'reader'")
+    for words, said in ((("--model", "nobody"), "There is no model 'nobody'"),
+                        (("--model", "codec", "--steps", "4"), "takes no steps"),
+                        (("--clips", "101"), "'101' is not a number from 2 to"),
+                        (("--videos", "a", "--model", "b"), "not allowed with"),
+                        (("--out", "speech.wav/o.mp4"), "Could not write"),
+                        ((), "There is no model 'reader'")):
+        refused(go("evaluate", "--set", "wild", *words), said)
 
 
 def test_evaluate_adds_fid_and_fvd(go, small, place):  # noqa: F811
@@ -83,11 +81,10 @@ def test_evaluate_adds_fid_and_fvd(go, small, place):  # noqa: F811
         status, out, _ = go(*words, "--model", model, "--json")
         assert status == 0
         rows[model] = json.loads(out)["rows"][0]
-    assert rows["truth"]["FID"] == pytest.approx(0, abs=1e-6)
-    assert rows["truth"]["FVD"] == pytest.approx(0, abs=1e-6)
     assert rows["codec"]["FID"] > 1e-4 and rows["codec"]["FVD"] > 1e-6
-    _, out, _ = go(*words, "--model", "codec")
-    assert f"FID {rows['codec']['FID']:24.3f}  squared" in out
+    for name in ("FID", "FVD", "frechet"):
+        assert rows["truth"][name] == pytest.approx(0, abs=1e-3 if name == "frechet" else 1e-6)
+    assert "FID" in evaluation_text(json.loads(out))
 
 
 def test_bench(go, monkeypatch):  # noqa: F811

@@ -3,11 +3,12 @@
 How all judges answer to growing damage is asserted in notebook 09.
 """
 
+import itertools
 import math
 
 import pytest
 import torch
-from tiny import scripted
+from tiny import dice, noise, scripted
 
 from livetalk_ref.judge import metrics
 from livetalk_ref.loading import load_module
@@ -26,7 +27,7 @@ NOTICED = {"dropped frames": ("freeze rate", 1), "freeze": ("freeze rate", 1),
 def filmed():
     """A clip, its pictures, and another face's."""
     clip = scripted(0, FRAMES)
-    return clip, clips.film(clip), trial.another_face(clip, torch.Generator().manual_seed(1))
+    return clip, clips.film(clip), trial.another_face(clip, dice(1))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -35,7 +36,7 @@ def test_damage_grows_from_none_and_the_reference_is_never_touched(filmed, name)
     damage = trial.corruptions(other)[name]
 
     def at(strength):
-        return damage(frames, clip.samples, strength, torch.Generator().manual_seed(3))
+        return damage(frames, clip.samples, strength, dice(3))
 
     same, sound = at(0.0)
     assert torch.allclose(same, frames, atol=1e-6) and torch.equal(sound, clip.samples)
@@ -54,42 +55,36 @@ def test_damage_grows_from_none_and_the_reference_is_never_touched(filmed, name)
 def test_shuffled_audio_is_the_same_half_seconds_elsewhere():
     sound = torch.arange(81_000.0)
     for strength, moved in ((0.2, 2), (0.5, 5), (1.0, 10)):
-        _, shuffled = trial.shuffled_audio(None, sound, strength, torch.Generator().manual_seed(0))
+        _, shuffled = trial.shuffled_audio(None, sound, strength, dice())
         assert torch.equal(shuffled.sort().values, sound)
         assert (shuffled != sound).sum() == 8000 * moved
 
 
 def test_share_explained_is_one_for_the_truth_and_zero_for_its_mean():
-    truth = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(trial.share_explained(truth, truth), torch.ones(2))
-    assert torch.allclose(trial.share_explained(truth.mean(0).expand(200, 2), truth),
-                          torch.zeros(2), atol=1e-6)
-    noisy = truth + 0.5 * torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
-    assert (trial.share_explained(noisy, truth) - 0.75).abs().max() < 0.1
+    truth = noise(200, 2)
+    for read, share, off in ((truth, 1, 1e-6), (truth.mean(0).expand(200, 2), 0, 1e-6),
+                             (truth + 0.5 * noise(200, 2, seed=1), 0.75, 0.1)):
+        assert (trial.share_explained(read, truth) - share).abs().max() <= off
     assert math.isnan(trial.share_explained(truth, torch.zeros(200, 2))[0])
 
 
-@pytest.mark.parametrize("factor", ("skin_tone", "glasses"))
-def test_pairs_differ_in_one_factor_by_the_step(factor):
-    for step in trial.STEPS:
+def test_pairs_differ_in_one_factor_by_the_step():
+    for step, factor in itertools.product(trial.STEPS, ("skin_tone", "glasses")):
         a, b = trial.face_pairs(factor, step, 16)
-        moved, chosen = b.continuous - a.continuous, b.categorical != a.categorical
-        if factor in CONTINUOUS:
-            column, (low, high) = list(CONTINUOUS).index(factor), CONTINUOUS[factor]
-            assert torch.allclose(moved[:, column], torch.full((16,), step * (high - low)),
-                                  atol=1e-4)
-            moved[:, column] = 0
+        moved = dict(zip(CONTINUOUS, (b.continuous - a.continuous).T)) | dict(
+            zip(CATEGORICAL, (b.categorical != a.categorical).T))
+        own = moved.pop(factor)
+        assert not any(other.any() for other in moved.values())
+        if factor == "glasses":
+            assert own.all() == (step > 0)
         else:
-            column = list(CATEGORICAL).index(factor)
-            assert chosen[:, column].all() == (step > 0)
-            chosen[:, column] = False
-        assert not moved.any() and not chosen.any()
+            low, high = CONTINUOUS[factor]
+            assert torch.allclose(own, torch.full((16,), step * (high - low)), atol=1e-4)
 
 
 def test_the_embedding_moves_more_the_more_a_face_changes():
     rows = trial.identity_rows(load_module("reader"), 12, ("skin_tone", "glasses"))
-    skin = [row for row in rows if row["factor"] == "skin_tone"]
+    skin, glasses = ([row for row in rows if row["factor"] == factor]
+                     for factor in ("skin_tone", "glasses"))
     assert all(a["drift"] < b["drift"] for a, b in zip(skin, skin[1:]))
-    assert skin[0]["verified"] == 0.5 and skin[-1]["verified"] > 0.8
-    glasses = [row for row in rows if row["factor"] == "glasses"]
-    assert glasses[1]["verified"] > 0.8
+    assert skin[0]["verified"] == 0.5 and min(skin[-1]["verified"], glasses[1]["verified"]) > 0.8

@@ -46,14 +46,11 @@ def test_a_taken_port_is_one_sentence():
     assert err.startswith(f"error: Port {port} cannot be used")
 
 
-def test_an_unknown_thinker_is_one_sentence():
-    with pytest.raises(UserError, match="choose embedded, retrieval, or the http address"):
-        make_thinker("nobody")
-
-
-def test_the_best_student_that_ships_performs(tmp_path, monkeypatch):
+def test_the_best_student_that_ships_performs_and_a_thinker_must_be_known(tmp_path, monkeypatch):
     monkeypatch.setattr(ear, "CHECKPOINTS", tmp_path)
     write_checkpoints(tmp_path)
     assert best_student() == "teacher"
     write_student(tmp_path)
     assert best_student() == "student_ode"
+    with pytest.raises(UserError, match="choose embedded, retrieval, or the http address"):
+        make_thinker("nobody")

@@ -18,14 +18,10 @@ def noise(seconds, seed=0):
     return 1e-3 * torch.randn(int(16_000 * seconds), generator=g)
 
 
-def clip():
-    """1 s of quiet, 4 s of a natural voice, 1.5 s of quiet."""
-    return torch.cat([noise(1), load_spoken(4).samples[:64_000], noise(1.5, 1)])
-
-
 @pytest.mark.parametrize("size", [100, 512, 5_000])
 def test_a_turn_begins_and_ends_where_the_voice_does(size):
-    heard = list(Listener()(clip().split(size)))
+    sound = torch.cat([noise(1), load_spoken(4).samples[:64_000], noise(1.5, 1)])
+    heard = list(Listener()(sound.split(size)))
     assert [type(h) for h in heard] == [Onset, Turn]
     seconds = len(heard[1].samples) / 16_000
     assert 4.0 < seconds < 5.0 and heard[1].text == ""
@@ -33,13 +29,10 @@ def test_a_turn_begins_and_ends_where_the_voice_does(size):
     assert 0.4 < waited < 1.5
 
 
-def test_quiet_and_a_click_are_no_turn():
+def test_quiet_and_a_click_are_no_turn_and_endless_speech_is_cut(monkeypatch):
     sound = noise(4)
     sound[20_000:20_020] = 0.9
     assert not list(Listener()(sound.split(CHUNK)))
-
-
-def test_endless_speech_is_cut(monkeypatch):
     monkeypatch.setattr(turns, "LONGEST", 1.5)
     sound = torch.cat([load_spoken(n).samples for n in (4, 9)])
     found = [h for h in Listener()(sound.split(CHUNK)) if isinstance(h, Turn)]

@@ -1,39 +1,30 @@
 """nets/syncnet.py and judge/lips.py: towers against single windows, the curve against known
 offsets, whether a SyncNet learns; then the shipped one on unseen faces, voices and sentences."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from recite import recite
-from tiny import shake
+from tiny import act, dice, noise, shake
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge import lips
-from livetalk_ref.loading import CHECKPOINTS, load_module
+from livetalk_ref.loading import load_module
 from livetalk_ref.nets import syncnet as s
-from tiny import act
 from livetalk_ref.studies.judges import sync_rows
 from livetalk_ref.runs import save
 from livetalk_ref.train import TrainConfig, train
 from livetalk_ref.world import audio, clips
-from livetalk_ref.world.face import mouth_box, render_clip
+from livetalk_ref.world.face import mouth_box
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.speech import list_spoken, load_spoken
+from livetalk_ref.world.speech import load_spoken
 
-needs_sync = pytest.mark.skipif(not (CHECKPOINTS / "sync.safetensors").exists(),
-                                reason="there are no weights of the SyncNet yet")
 SMALL = s.SyncConfig(seen=(8, 8, 8), heard=(8, 8, 8), hidden=16, embedding=8)
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def hisses(frames, seed):
     """A face of one grey value for each frame and a hiss as loud: (T, 3, 96, 96), samples."""
-    g = torch.Generator().manual_seed(seed)
+    g = dice(seed)
     level = torch.rand(frames + 4, generator=g).unfold(0, 5, 1).amax(-1) ** 4
     between = torch.nn.functional.interpolate(level[None, None], scale_factor=1000, mode="linear",
                                               align_corners=False)[0, 0].roll(-500)
@@ -41,7 +32,7 @@ def hisses(frames, seed):
     return (2 * level - 1)[:, None, None, None].expand(-1, 3, 96, 96), samples
 
 
-def test_spectra_are_centred_where_they_say():
+def test_spectra_are_centred_where_they_say_and_loudness_does_not_matter():
     click = torch.zeros(20_000)
     click[1000 * 7 + 250] = 1
     mel = s.log_mel(click)
@@ -50,12 +41,9 @@ def test_spectra_are_centred_where_they_say():
     gain = min(audio.TARGET / (1 / 1000 ** 0.5), audio.LOUDEST_GAIN)
     power = np.abs(np.fft.rfft(gain * around)) ** 2 @ s.bank().numpy()
     assert torch.allclose(mel[31], torch.from_numpy(audio.scaled_log(power)), atol=1e-4)
-
-
-def test_loudness_does_not_matter():
     samples = load_spoken(3).samples[:40_000]
-    assert torch.allclose(s.log_mel(samples), s.log_mel(0.25 * samples), atol=0.3)
-    assert (s.log_mel(samples) - s.log_mel(0.25 * samples)).abs().mean() < 0.03
+    change = (s.log_mel(samples) - s.log_mel(0.25 * samples)).abs()
+    assert change.max() < 0.3 and change.mean() < 0.03
 
 
 def test_each_window_is_judged_by_itself():
@@ -115,36 +103,29 @@ def test_a_net_learns_what_goes_together():
     assert other.confidence < 0.7 * reading.confidence and other.distance > reading.distance
 
 
-def test_where_nothing_is_said_nothing_is_judged():
-    net, frames = shake(s.SyncNet(SMALL), 3), torch.zeros(80, 3, 96, 96)
+def test_speech_is_judged_and_where_nothing_is_said_nothing_is():
+    net, frames, g = shake(s.SyncNet(SMALL), 3), torch.zeros(80, 3, 96, 96), dice(1)
     hum = 0.01 * torch.sin(torch.arange(80_000) * 0.1)
     for quiet in (torch.zeros(80_000), 0.02 * noise(80_000), hum,
-                  0.02 * audio.coloured_noise(80_000, 1.0, torch.Generator().manual_seed(1))):
+                  0.02 * audio.coloured_noise(80_000, 1.0, g)):
         assert lips.sync(net, frames, quiet) == lips.SyncReading(None, None, None, None)
     said = torch.zeros(80_000)
     said[20_000:50_000] = load_spoken(3).samples[:30_000]
     assert lips.sync(net, frames, said).offset is not None
-
-
-@pytest.mark.parametrize("which", range(0, 24, 3))
-def test_speech_is_heard_without_pauses_and_in_noise(which):
-    samples = load_spoken(which).samples
-    samples = samples[:len(samples) // 1000 * 1000]
-    g = torch.Generator().manual_seed(which)
-    loud = samples.square().mean().sqrt()
-    noisy = samples + loud * 10 ** (-5 / 20) * audio.coloured_noise(len(samples), 0.5, g)
-    for sound in (samples, noisy):
-        assert s.speech(s.log_mel(sound)).float().mean() > 0.4
+    for which in range(0, 24, 3):                   # without pauses, and in noise
+        samples = load_spoken(which).samples
+        samples = samples[:len(samples) // 1000 * 1000]
+        loud = samples.square().mean().sqrt() * 10 ** (-5 / 20)
+        for sound in (samples, samples + loud * audio.coloured_noise(len(samples), 0.5, g)):
+            assert s.speech(s.log_mel(sound)).float().mean() > 0.4
 
 
 def test_bad_input_is_one_sentence():
-    net, frames = s.SyncNet(SMALL), torch.zeros(60, 3, 96, 96)
-    with pytest.raises(UserError, match="resize them"):
-        lips.sync(net, torch.zeros(60, 3, 64, 64), torch.zeros(60_000))
-    with pytest.raises(UserError, match="at least 36 frames, not 20"):
-        lips.sync(net, frames[:20], torch.zeros(20_000))
-    with pytest.raises(UserError, match="60 frames need 60000 samples"):
-        lips.sync(net, frames, torch.zeros(59_000))
+    for shape, samples, words in (((60, 3, 64, 64), 60_000, "resize them"),
+                                  ((20, 3, 96, 96), 20_000, "at least 36 frames, not 20"),
+                                  ((60, 3, 96, 96), 59_000, "60 frames need 60000 samples")):
+        with pytest.raises(UserError, match=words):
+            lips.sync(s.SyncNet(SMALL), torch.zeros(shape), torch.zeros(samples))
 
 
 def test_training_rows_are_the_clips_own(monkeypatch):
@@ -160,24 +141,21 @@ def test_training_rows_are_the_clips_own(monkeypatch):
 def test_the_crop_holds_the_mouth():
     spoken = [load_spoken(i) for i in range(4)]
     for seed, shifted in ((1, False), (2, True), (3, False), (4, True)):
-        g = torch.Generator().manual_seed(seed)
+        g = dice(seed)
         state = act(spoken[seed % 4], "energetic, turning and nodding", g)
         low = 96 * mouth_box(sample_identities(1, g, shifted), state)    # x0, y0, x1, y1
         assert low[:, 0].min() >= s.LEFT - 1 and low[:, 2].max() <= s.RIGHT + 1
         assert low[:, 1].min() >= s.TOP - 1 and low[:, 3].max() <= s.BOTTOM + 1
 
 
-def test_batches_keep_picture_and_sound_together():
+def test_batches_keep_picture_and_sound_together_and_leave_silence_out(tmp_path):
     crops = torch.arange(5, dtype=torch.uint8)[:, None, None, None, None].expand(5, 65, 3, 48, 80)
     data = s.SyncClips(50 * crops, torch.arange(5.0)[:, None, None].expand(5, 260, 32))
-    x, mel = data.batch(20, torch.Generator().manual_seed(0))
+    x, mel = data.batch(20, dice(0))
     assert x.shape == (20, 65, 3, 48, 80) and mel.shape == (20, 260, 32)
     for i in range(5):
         of = x[mel[:, 0, 0] == i]
         assert len(of) and (of - (50 * i / 127.5 - 1)).abs().max() < 0.36
-
-
-def test_silent_clips_are_left_out_of_training(tmp_path):
     said = torch.zeros(65_000)
     said[9_000:39_000] = load_spoken(3).samples[:30_000]
     rows = [s.log_mel(torch.zeros(65_000)), s.log_mel(said)]
@@ -187,48 +165,11 @@ def test_silent_clips_are_left_out_of_training(tmp_path):
     assert len(data) == 1 and torch.equal(data.mel[0], rows[1].half())
 
 
-@pytest.fixture(scope="module")
-def held_out():
-    """Spoken clips of held-out voices and sentences, acted by faces nobody has seen."""
-    made = []
-    for i, entry in enumerate(list_spoken()):
-        if entry["split"] == "held_out":
-            g, spoken = torch.Generator().manual_seed(500 + i), load_spoken(i)
-            frames = int(16 * spoken.seconds) + 16      # and a second of silence
-            state = act(spoken, "a person smiles and nods while speaking", g, frames)
-            samples = torch.zeros(1000 * frames)
-            samples[:len(spoken.samples)] = spoken.samples
-            made.append((render_clip(sample_identities(1, g), state), samples))
-    return made
-
-
-@needs_sync
-def test_shipped_net_finds_the_offset_of_truth(held_out):
-    net, found = load_module("sync"), []
-    for i, (frames, samples) in enumerate(held_out):
-        for late in (0, 4 + i % 5, -3):
-            first, last = max(0, -late), len(frames) - max(0, late)
-            picture = frames[first:last]
-            sound = samples[1000 * max(0, late):1000 * (len(frames) + min(0, late))]
-            reading = lips.sync(net, picture, sound)
-            found.append(reading.offset == late)
-    assert len(found) == 36 and sum(found) >= 0.9 * len(found)
-
-
-@needs_sync
-def test_shipped_net_is_not_content_with_other_words(held_out):
-    net = load_module("sync")
-    for (frames, samples), (_, other) in zip(held_out, held_out[1:]):
-        count = min(len(frames), len(other) // 1000)
-        own = lips.sync(net, frames[:count], samples[:1000 * count])
-        strange = lips.sync(net, frames[:count], other[:1000 * count])
-        assert own.confidence > strange.confidence and own.distance < strange.distance
-
-
-@needs_sync
-def test_check_counts_what_is_found(monkeypatch):
+def test_shipped_net_finds_the_offset_of_truth_and_is_not_content_with_other_words(monkeypatch):
+    """On faces, voices and sentences that it never met."""
     monkeypatch.setattr(clips, "say", recite)
     row, = sync_rows(load_module("sync"), 12)
-    assert row["found"] >= 0.95 and row["shift found"] == 1 == row["found within 1"]
+    assert row["clips"] >= 8 and row["found"] >= 0.95
+    assert row["shift found"] == 1 == row["found within 1"]
     assert row["confidence"] > 2 * row["confidence with other sound"]
-    assert math.isfinite(row["distance"])
+    assert row["distance"] < row["distance with other sound"]

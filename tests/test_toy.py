@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tiny import dice, noise
 
 from livetalk_ref import toy
 from livetalk_ref.dmd import score_sigma
@@ -18,12 +19,8 @@ THREE = toy.Spots(1.5 * torch.tensor([[math.cos(a), math.sin(a)] for a in (0.0, 
 UPDATES = 300
 
 
-def dice(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def noises(count, seed=0):
-    return torch.randn(count, 2, 1, 1, 1, generator=dice(seed))
+    return noise(count, 2, 1, 1, 1, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -51,28 +48,24 @@ def test_the_best_velocity_is_the_mean_over_data_that_fit(level):
     x0 = (-far).softmax(1) @ videos
     got = RING.velocity(toy.as_video(x), sigma).flatten(1)
     assert torch.allclose(got, (x - x0) / level, atol=0.02 / level)
-
-
-def test_frame_2_knows_which_frame_1_it_follows():
-    first = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1, 1)
+    first = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1, 1)               # which frame 2 follows
     x = torch.zeros(2, 1, 1, 1, 1)
     v = PAIR.second_velocity(first)(x, torch.ones(2, 1)).flatten()
     assert torch.allclose(v, torch.tensor([-1.0, 1.0]), atol=1e-4)      # v = noise - x0
 
 
 def test_paths_are_those_of_the_real_thing():
-    noise = noises(50)
-    states = toy.paths(RING, noise, "bidirectional")
-    whole = trajectory(RING.velocity, noise, noise[:, :0], None, toy.Guidance(), kept=48)
+    start = noises(50)
+    states = toy.paths(RING, start, "bidirectional")
+    whole = trajectory(RING.velocity, start, start[:, :0], None, toy.Guidance(), kept=48)
     assert torch.equal(states, whole[:, ::12]) and states.shape == (50, 5, 2, 1, 1, 1)
     for whose in ("bidirectional", "causal"):
-        ends = toy.paths(RING, noise, whose)[:, -1]
+        ends = toy.paths(RING, start, whose)[:, -1]
         assert RING.distance(ends).median() < 2                         # both draw data
 
 
 def test_only_a_bidirectional_teachers_first_frame_depends_on_the_second_ones_noise(walked):
-    noise = noises(2048)
-    other = torch.cat([noise[:, :1], noises(2048, 1)[:, 1:]], dim=1)
+    other = torch.cat([noises(2048)[:, :1], noises(2048, 1)[:, 1:]], dim=1)
     moved = {whose: (toy.paths(PAIR, other, whose) - states)[:, -1, 0].abs().max().item()
              for whose, states in walked.items()}
     assert moved["causal"] == 0.0 and moved["bidirectional"] > 1
@@ -80,7 +73,8 @@ def test_only_a_bidirectional_teachers_first_frame_depends_on_the_second_ones_no
 
 
 def test_a_causal_student_regresses_to_the_conditional_mean(students):
-    """Trained against written down: E[sign(n1 + n2) | n1] = erf(n1 / sqrt 2), or sign(n1)."""
+    """Trained against written down: E[sign(n1 + n2) | n1] = erf(n1 / sqrt 2), or sign(n1). So its
+    streamed videos are no data where the map was not injective."""
     level = torch.linspace(-2, 2, 41)
     x = toy.as_video(torch.stack([level, torch.zeros(41)], dim=1))
     believed = {whose: toy.jump(student, x)[:, 0].flatten() for whose, student in students.items()}
@@ -89,30 +83,24 @@ def test_a_causal_student_regresses_to_the_conditional_mean(students):
     far = level.abs() > 0.5
     assert (believed["causal"] - level.sign()).abs()[far].mean() < 0.15
     assert (believed["bidirectional"] - level.sign()).abs()[far].mean() > 0.15
-
-
-def test_streamed_videos_are_no_data_where_the_map_was_not_injective(students):
     wrong = {whose: (PAIR.distance(toy.roll(student, 1000, dice(3))) > 4).float().mean().item()
              for whose, student in students.items()}
     assert wrong["bidirectional"] > 1.5 * wrong["causal"]
 
 
-def test_the_loss_of_an_oracle_is_zero():
+def test_the_loss_of_an_oracle_is_zero_and_a_student_is_causal():
     """One noise level a frame; frame 2 sees frame 1 as noisy as that is."""
-    x0, noise = RING.draw(64, dice()), noises(64, 1)
-    states = torch.stack([add_noise(x0, noise, s.expand(64, 2)) for s in toy.sigma_grid(4).float()],
+    x0, added = RING.draw(64, dice()), noises(64, 1)
+    states = torch.stack([add_noise(x0, added, s.expand(64, 2)) for s in toy.sigma_grid(4).float()],
                          dim=1)
 
     def oracle(x, sigma, before, before_sigma):
         assert torch.equal(before, x[:, :1]) and torch.equal(before_sigma, sigma[:, :1])
         assert (sigma[:, 0] != sigma[:, 1]).any()
-        return noise - x0
+        return added - x0
 
     assert toy.student_loss(oracle, states, dice()) < 1e-10
-
-
-def test_causal_students_do_not_look_ahead():
-    student, x = toy.Causal(), noises(4)
+    student, x = toy.Causal(), noises(4)                                # which does not look ahead
     changed = torch.cat([x[:, :1], x[:, 1:] + 1], dim=1)
     one = torch.ones(4, 2)
     after, before = (student(y, one, x[:, :1], one[:, :1]) for y in (changed, x))
