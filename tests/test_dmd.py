@@ -102,27 +102,27 @@ def test_loss_has_the_gradient_it_is_told_and_none_on_the_reference():
 
 def test_updates_follow_the_recipe_and_three_models_stay_three():
     """Critic updates for each of the student's, warm-up first, and an average that starts late;
-    the teacher never moves."""
-    asked, counts = [], []
+    the teacher, who may be larger than its critic as OmniAvatar-14B is, never moves."""
+    asked, counts, large = [], [], shake(WanDiT(replace(SMALL, dim=96, layers=6)), 1)
 
     def batch(g):
         asked.append(1)
         return condition(seed=int(torch.randint(99, (), generator=g)))
 
-    d = distiller(updates=4, ratio=2, warmup=3, ema_from=0.5, ema=0.9)
-    three = (d.student, d.teacher, d.critic)
-    assert len({p.data_ptr() for m in three for p in m.parameters()}) == 3 * len(
-        list(d.student.parameters()))
+    student, critic, _ = three = (*models(2), large)
+    d = Distiller(student, large, critic, Recipe(updates=4, ratio=2, warmup=3, ema_from=0.5,
+                                                 ema=0.9))
+    assert (d.student, d.critic, d.teacher) == three
     before = [[p.detach().clone() for p in m.parameters()] for m in three]
-    assert all(torch.equal(a, b) for a, b in zip(before[1], before[2]))      # critic's start
     for state in distill(d, batch):
         counts.append(len(asked))
         same = all(torch.equal(v, d.average[k]) for k, v in d.student.state_dict().items())
-        assert same == (state.step <= 2)
+        assert same == (state.step <= 2) and state.gradient > 0.01
     assert counts == [6, 9, 12, 15]
     moved = [max((a - b).abs().max().item() for a, b in zip(old, m.parameters()))
              for old, m in zip(before, three)]
-    assert moved[1] == 0 and moved[0] > 1e-5 and moved[2] > 1e-5
+    assert min(moved[:2]) > 1e-5 and moved[2] == 0
+    assert all(p.grad is None for p in large.parameters())
 
 
 @pytest.mark.parametrize("anchor", [0.0, 100.0])
@@ -160,9 +160,11 @@ def test_student_learns_through_its_rollout(monkeypatch):
 
 
 def test_the_exit_is_any_of_the_steps_equally_often():
-    g = torch.Generator().manual_seed(0)
-    drawn = [draw_exit(g) for _ in range(4000)]
-    assert [drawn.count(step) / 4000 for step in range(4)] == pytest.approx([0.25] * 4, abs=0.03)
+    for steps in (4, 2, 1):
+        g = torch.Generator().manual_seed(0)
+        drawn = [draw_exit(g, steps) for _ in range(4000)]
+        assert [drawn.count(step) / 4000 for step in range(steps)] == pytest.approx(
+            [1 / steps] * steps, abs=0.03)
 
 
 def test_the_critic_follows_rollouts_of_every_exit_at_the_scores_noise_levels():
@@ -188,16 +190,6 @@ def test_the_critic_follows_rollouts_of_every_exit_at_the_scores_noise_levels():
     assert max(levels) == pytest.approx(0.98)
 
 
-def test_the_teacher_may_be_larger_than_the_critic():
-    """As OmniAvatar-14B beside a critic of 1.3B: the real score is the larger model's."""
-    large = shake(WanDiT(replace(SMALL, dim=96, layers=6)), 1)
-    student, critic, _ = models()
-    d = Distiller(student, large, critic, Recipe(updates=1, ratio=1, warmup=0))
-    state, = distill(d, lambda g: condition())
-    assert state.gradient > 0.01 and d.critic is critic and d.critic.config == SMALL
-    assert all(p.grad is None for p in large.parameters())
-
-
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_student_of_fewer_steps(steps, monkeypatch):
     """Its rollouts, in the losses of student and critic, and its anchor have so many."""
@@ -209,8 +201,6 @@ def test_a_student_of_fewer_steps(steps, monkeypatch):
     state, = distill(d, lambda g: cond, lambda g: paths)
     assert [k["steps"] for k in seen] == [steps] * 3 and all(k["exit"] < steps for k in seen)
     assert state.grad_norm > 0
-    g = torch.Generator().manual_seed(0)
-    assert {draw_exit(g, steps) for _ in range(50)} == set(range(steps))
 
 
 @pytest.mark.parametrize("part", ["critic", "student", "teacher"])
@@ -234,7 +224,7 @@ def test_a_run_stops_before_it_learns_what_is_no_number(part):
     assert ("critic" in moved) == (part != "critic")
 
 
-def test_few_values_that_are_no_numbers_are_zeros_and_counted():
+def test_few_values_that_are_no_numbers_are_zeros():
     cond, g = condition(clips=4), torch.Generator().manual_seed(3)
     x, noise = (torch.randn(4, 6, 4, 4, 4, generator=g) for _ in range(2))
     sigma, real, fake = torch.full((4,), 0.5), Gaussian(0.5, 0.8), Gaussian(-0.3, 1.4)

@@ -12,7 +12,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.judge import evaluate
 from livetalk_ref.judge.benchmarks import noise_seed
-from livetalk_ref.judge.distances import evaluation_text, judged_row
+from livetalk_ref.judge.distances import judged_row
 from livetalk_ref.judge.evaluate import ClipMaker, JudgedTruth, Judges
 from livetalk_ref.judge.metrics import DEFINITIONS
 from livetalk_ref.generate import Avatar
@@ -21,7 +21,7 @@ from livetalk_ref.runs import save
 from livetalk_ref.wan import WanDiT
 from livetalk_ref.world.clips import film
 
-PLAIN = {"steps": 2, "guidance": Guidance(1, 1)}
+PLAIN, GUIDED = {"steps": 2, "guidance": Guidance(1, 1)}, Guidance(2, 3)
 LENGTH = generate.frames_in(evaluate.LONG_WINDOWS)
 
 
@@ -101,15 +101,20 @@ def test_bad_input_is_refused_before_any_work():
         with pytest.raises(UserError, match=said):
             evaluate.find_maker(*words, **options)
     with pytest.raises(UserError, match="A folder of videos takes no steps and no guidance"):
-        evaluate.find_video_maker("somewhere", "studio", 2, guidance=Guidance(2, 2))
+        evaluate.find_video_maker("somewhere", "studio", 2, guidance=GUIDED)
 
 
 # --- judging
 
-def test_the_same_seed_gives_the_same_rows(ground):
-    one, two, other = (evaluate.evaluate_maker(evaluate.find_maker("teacher", seed=s, **PLAIN),
-                                               ground, s)[0] for s in (5, 5, 6))
-    assert json.dumps(one["rows"]) == json.dumps(two["rows"]) != json.dumps(other["rows"])
+def test_the_same_seed_gives_the_same_rows_and_each_maker_and_judge_judges_once(
+        ground, monkeypatch):
+    def maker(seed):
+        return evaluate.find_maker("teacher", seed=seed, **PLAIN)
+
+    def once(seed):
+        return evaluate.evaluate_once(maker(seed), ground, lambda frames, reading, i: [{"clip": i}])
+
+    one, _ = evaluate.evaluate_maker(maker(5), ground, 5)
     assert one["seeds"] == [5] and one["settings"]["steps"] == 2
     row, ceiling, floor = one["rows"]
     assert row["clips"] == 3 and row["frechet"] > floor["frechet"] > 0
@@ -119,16 +124,26 @@ def test_the_same_seed_gives_the_same_rows(ground):
     for key in set(row) & set(DEFINITIONS):
         low, high = row[f"{key} 95%"]
         assert low <= row[key] + 1e-4 and row[key] <= high + 1e-4, key
-    text = evaluation_text(one)
-    assert "teacher on studio 1: 3 clips, steps 2" in text and ", floor " in text
+
+    found, judged = once(5)
+    assert json.dumps(found["rows"]) == json.dumps(one["rows"])
+    assert [note[0]["clip"] for note in judged.notes] == [0, 1, 2]
+    calls, true = [], evaluate.evaluate_maker
+    monkeypatch.setattr(evaluate, "evaluate_maker", lambda *given, **more: calls.append(1)
+                        or true(*given, **more))
+    again, known = once(5)
+    assert again == found and known.rows == judged.rows and not calls
+    assert torch.equal(known.features, judged.features)
+    assert once(1)[1].rows != judged.rows and len(calls) == 1
+    other = Judges(random_reader(), None)
+    assert len({ground.judges.key(), other.key(), other.key(facts="x")}) == 3
 
 
 def test_costs_are_those_of_the_samplers(ground):
-    for guidance in (Guidance(1, 1), Guidance(2, 3)):
-        (_, cost), (_, more) = (evaluate.judge_clips(evaluate.find_maker("teacher", n, guidance),
-                                                     ground) for n in (2, 4))
-        assert cost["evaluations_per_clip"] == generate.evaluations(1, 2, guidance)
-        assert 1 < more["flops_per_frame"] / cost["flops_per_frame"] < 2    # decoding is the rest
+    (_, cost), (_, more) = (evaluate.judge_clips(evaluate.find_maker("teacher", n, GUIDED), ground)
+                            for n in (2, 4))
+    assert cost["evaluations_per_clip"] == generate.evaluations(1, 2, GUIDED)
+    assert 1 < more["flops_per_frame"] / cost["flops_per_frame"] < 2        # decoding is the rest
     facts, _ = evaluate.evaluate_maker(evaluate.find_maker("student_ode", seed=3), ground, 3)
     assert facts["settings"] == {"steps": 4, "text_guidance": 1.0, "audio_guidance": 1.0,
                                  "block": 3}
@@ -150,24 +165,6 @@ def test_truth_and_codec_are_what_was_measured_of_them(ground):
     judged, _ = evaluate.judge_clips(evaluate.find_maker("rule"), ground)   # it moves the mouth
     for row, true in zip(judged.rows, ground.truth.rendered.rows):
         assert row["motion"] < true["motion"] and row["freeze rate"] > true["freeze rate"]
-
-
-def test_clips_are_judged_once_for_each_maker_and_judge(ground, monkeypatch):
-    def once(**options):
-        return evaluate.evaluate_once(evaluate.find_maker("teacher", **PLAIN, **options), ground,
-                                      lambda frames, reading, i: [{"clip": i}])
-
-    found, judged = once()
-    assert [note[0]["clip"] for note in judged.notes] == [0, 1, 2]
-    calls, true = [], evaluate.evaluate_maker
-    monkeypatch.setattr(evaluate, "evaluate_maker", lambda *given, **more: calls.append(1)
-                        or true(*given, **more))
-    again, known = once()
-    assert again == found and known.rows == judged.rows and not calls
-    assert torch.equal(known.features, judged.features)
-    assert once(seed=1)[1].rows != judged.rows and len(calls) == 1
-    other = Judges(random_reader(), None)
-    assert len({ground.judges.key(), other.key(), other.key(facts="x")}) == 3
 
 
 def test_judges_add_their_columns(ground, monkeypatch):

@@ -1,24 +1,30 @@
-"""The thinker: retrieval, sentences, moods, chat endpoints, talkers, a small language model."""
+"""The thinker: retrieval, sentences, moods, chat endpoints, talkers, a small language model; and
+the listener's turns."""
 
 import base64
 import io
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 
 import pytest
 import soundfile
 import torch
+from tiny import noise
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.live import language
+from livetalk_ref.live import language, turns
 from livetalk_ref.live import think as t
-from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Dialogue, Sentence, Turn
+from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Dialogue, Onset, Sentence, Turn
 from livetalk_ref.live.systems import LOUD, make_thinker, talker
-from livetalk_ref.live.think import NOTICE, UNHEARD, Endpoint, Thinker, joined, sentences, stream
+from livetalk_ref.live.think import NOTICE, UNHEARD, Endpoint, Thinker, sentences, stream
+from livetalk_ref.live.turns import CHUNK, Listener
 from livetalk_ref.world import prompts
+from livetalk_ref.world.speech import load_spoken, say
 from livetalk_ref.world.state import EXPRESSIONS
 
+needs_ear = pytest.mark.skipif(find_spec("silero_vad") is None, reason="needs silero-vad")
 TOPIC = t.shipped()
 BLOCK = next(p for p in TOPIC.passages if p.id == "block")
 
@@ -89,11 +95,6 @@ def test_sentences_come_while_they_are_written(step):
     assert list(stream(["", "no end"])) == ["", None, "no end."] and not list(stream([]))
 
 
-def test_lines_are_joined_to_turns():
-    said = (("avatar", "x"), ("user", "a"), ("avatar", "b"), ("avatar", "c"), ("user", "d"))
-    assert joined(said) == [("user", "a"), ("assistant", "b c"), ("user", "d")]
-
-
 class Chat(BaseHTTPRequestHandler):
     """A chat endpoint that speaks the protocol: it answers with the number of lines it read."""
 
@@ -130,13 +131,16 @@ def server():
 def test_an_endpoint_streams_sentences(server, monkeypatch):
     monkeypatch.setenv("LIVETALK_API_KEY", "secret")
     think = make_thinker(server, "some-model")
-    made = list(think(dialogue("Hello", "Hi.", "What is a block?")))
+    said = (("avatar", "x"), ("user", "Hello"), ("avatar", "Hi."), ("avatar", "How are you?"),
+            ("user", "What is a block?"))
+    made = list(think(Dialogue(said, Turn("What is a block?", 0.0, 0.0))))
     assert [s.text for s in made if s] == ["I read 4 lines.", "And you?"] and None in made
     assert {s.source for s in made if s} == {"some-model"}
     path, body, key = Chat.asked[0]
     assert path == "/v1/chat/completions" and key == "Bearer secret" and body["stream"] is True
     assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user"]
-    assert body["messages"][-1]["content"] == "What is a block?"
+    assert [m["content"] for m in body["messages"]][1:] == [        # lines are joined to turns
+        "Hello", "Hi. How are you?", "What is a block?"]
 
 
 def test_a_spoken_question_goes_to_an_endpoint_as_sound(server):
@@ -237,3 +241,53 @@ def test_a_language_model_that_cannot_be_loaded_is_one_sentence(model, tmp_path,
     (language.cache_folder() / "model.safetensors").write_bytes(b"cut off")
     with pytest.raises(UserError, match="holds no language model"):
         make_thinker("embedded")
+
+
+# --- turns: where they begin and end, and what was asked
+
+def quiet(seconds, seed=0):
+    return 1e-3 * noise(int(16_000 * seconds), seed=seed)
+
+
+@needs_ear
+@pytest.mark.parametrize("size", [100, 512, 5_000])
+def test_a_turn_begins_and_ends_where_the_voice_does(size):
+    sound = torch.cat([quiet(1), load_spoken(4).samples[:64_000], quiet(1.5, 1)])
+    heard = list(Listener()(sound.split(size)))
+    assert [type(h) for h in heard] == [Onset, Turn]
+    seconds = len(heard[1].samples) / 16_000
+    assert 4.0 < seconds < 5.0 and heard[1].text == ""
+    waited = heard[1].ended - heard[1].voiced
+    assert 0.4 < waited < 1.5
+
+
+@needs_ear
+def test_quiet_and_a_click_are_no_turn_and_endless_speech_is_cut(monkeypatch):
+    sound = quiet(4)
+    sound[20_000:20_020] = 0.9
+    assert not list(Listener()(sound.split(CHUNK)))
+    monkeypatch.setattr(turns, "LONGEST", 1.5)
+    sound = torch.cat([load_spoken(n).samples for n in (4, 9)])
+    found = [h for h in Listener()(sound.split(CHUNK)) if isinstance(h, Turn)]
+    assert len(found) >= 3 and max(len(turn.samples) for turn in found) <= 1.6 * 16_000
+
+
+@needs_ear
+@pytest.mark.speech
+def test_known_questions_are_recognised_and_end_their_turn_sooner():
+    """Other speech is not, and waits for the whole silence."""
+    deaf, listen = Listener(), Listener(turns.Recogniser())
+
+    def turn(listen, text, voice):
+        sound = torch.cat([quiet(0.6), say(text, voice).samples, quiet(1)])
+        (found,) = [h for h in listen(sound.split(CHUNK)) if isinstance(h, Turn)]
+        return found
+
+    for text, voice, known in (("What is the cache?", "us", True),
+                               ("The farmer drove his tractor through the mud.", "us", False),
+                               ("Can I interrupt you?", "us-f2", True)):
+        found = turn(listen, text, voice)
+        saved = len(turn(deaf, text, voice).samples) - len(found.samples)
+        assert found.text == (text if known else "")
+        assert saved >= 4 * CHUNK if known else saved == 0
+    assert listen.recogniser.so_far() == ""             # nothing is left of a turn

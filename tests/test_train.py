@@ -169,12 +169,23 @@ def test_fp16_scales_gradients_for_muon_too_and_an_overflow_skips_the_update(mon
     assert states[0].grad_norm < 10 and states[-1].loss < 0.5 * states[0].loss
 
 
+def steps_of(out, stop, resume=False, wide=1, facts=None, **options):
+    """The steps that a small run makes until it is stopped."""
+    config = TrainConfig(**{"steps": 9, "lr": 0.1, "save_every": 0, "keep": (2,)} | options)
+    states = train(nn.Linear(wide, 1), lambda m, g: m(torch.ones(wide)).square().sum(), config, out,
+                   resume, facts)
+    return [state.step for _, state in zip(range(stop), states)]
+
+
 def test_a_failed_write_leaves_the_old_file_and_bad_files_are_said_in_a_sentence(
         tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     save(path, {"w": torch.ones(3)}, config={"a": 1})
     with pytest.raises(UserError, match="Could not write .*model"):
         save(path / "a.safetensors", {"w": torch.ones(1)})
+    for out in (path, path / "run"):
+        with pytest.raises(UserError, match="Could not make the folder .*model"):
+            steps_of(out, 1)
     monkeypatch.setattr("livetalk_ref.runs.save_file",
                         lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="No space left"):
@@ -188,14 +199,6 @@ def test_a_failed_write_leaves_the_old_file_and_bad_files_are_said_in_a_sentence
             read(tmp_path / f"{name}.safetensors")
 
 
-def steps_of(out, stop, resume=False, wide=1, facts=None, **options):
-    """The steps that a small run makes until it is stopped."""
-    config = TrainConfig(**{"steps": 9, "lr": 0.1, "save_every": 0, "keep": (2,)} | options)
-    states = train(nn.Linear(wide, 1), lambda m, g: m(torch.ones(wide)).square().sum(), config, out,
-                   resume, facts)
-    return [state.step for _, state in zip(range(stop), states)]
-
-
 def test_a_new_run_leaves_nothing_of_an_older_one(tmp_path):
     """Stopped before it saves and then resumed, it begins again: the older one is gone."""
     steps_of(tmp_path, 5)
@@ -203,13 +206,6 @@ def test_a_new_run_leaves_nothing_of_an_older_one(tmp_path):
     steps_of(tmp_path, 1, save_every=99)
     assert os.listdir(tmp_path) == ["metrics.jsonl"]
     assert steps_of(tmp_path, 2, resume=True) == [1, 2]
-
-
-def test_a_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path):
-    (tmp_path / "file").write_text("")
-    for out in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match="Could not make the folder .*file"):
-            steps_of(out, 1)
 
 
 def test_a_run_with_other_facts_is_refused_and_one_with_fewer_continued(tmp_path):
