@@ -11,9 +11,7 @@ from tiny import PROMPTS, SMALL, dice, scripted, shake, small_benchmark
 from livetalk_ref import generate, options
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
-from livetalk_ref.judge import benchmarks, metrics
-from livetalk_ref.judge.evaluate import make_teacher_latents
-from livetalk_ref.generate import Avatar
+from livetalk_ref.judge import benchmarks, evaluate, metrics
 from livetalk_ref.media import load_audio, movie
 from livetalk_ref.portrait import load_portrait
 from livetalk_ref.wan import WanDiT
@@ -170,8 +168,8 @@ def test_generate_makes_what_evaluate_judges(exported, tmp_path):
     assert index.name == "studio.json" and facts["frames"] == 81 and len(facts["clips"]) == 2
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         [f"studio-00{n}.{end}" for n in (0, 1) for end in ("png", "txt", "wav")] + [index.name])
-    avatar = Avatar(shake(WanDiT(SMALL), 1), bench.codec, "tiny")
-    latents = next(make_teacher_latents(avatar.model, bench, 2, Guidance(2, 2), seed=3))
+    avatar = generate.Avatar(shake(WanDiT(SMALL), 1), bench.codec, "tiny")
+    latents = next(evaluate.make_teacher_latents(avatar.model, bench, 2, Guidance(2, 2), seed=3))
     for number, row in enumerate(facts["clips"]):
         clip, picture = scripted(number), load_portrait(folder / row["image"])
         sound = load_audio(folder / row["audio"])

@@ -9,8 +9,7 @@ from test_distances import write_detectors
 from tiny import random_reader, script_clips, scripted
 
 from livetalk_ref import generate
-from livetalk_ref.judge import bench, benchmarks
-from livetalk_ref.judge.distances import evaluation_text
+from livetalk_ref.judge import bench, benchmarks, distances
 from livetalk_ref.media import movie
 from livetalk_ref.nets.reader import ReaderConfig
 from livetalk_ref.runs import save
@@ -42,7 +41,8 @@ def test_evaluate(go, small, place):  # noqa: F811
     assert "warning: 2 of 2 clips of 'wild', such as 0, are not those of version" in err
 
     status, out, _ = go(*words)
-    assert status == 0 and out.splitlines()[:-1] == evaluation_text(facts).splitlines()[:-1]
+    text = distances.evaluation_text(facts)
+    assert status == 0 and out.splitlines()[:-1] == text.splitlines()[:-1]      # but for its cost
     assert out.startswith(f"teacher on wild {benchmarks.VERSION}+: 2 clips, steps 1")
 
 
@@ -84,7 +84,7 @@ def test_evaluate_adds_fid_and_fvd(go, small, place):  # noqa: F811
     assert rows["codec"]["FID"] > 1e-4 and rows["codec"]["FVD"] > 1e-6
     for name in ("FID", "FVD", "frechet"):
         assert rows["truth"][name] == pytest.approx(0, abs=1e-3 if name == "frechet" else 1e-6)
-    assert "FID" in evaluation_text(json.loads(out))
+    assert "FID" in distances.evaluation_text(json.loads(out))
 
 
 def test_bench(go, monkeypatch):  # noqa: F811

@@ -10,12 +10,7 @@ from tiny import SMALL, dice, random_reader, shake, small_benchmark, write_check
 from livetalk_ref import generate, loading, rollout
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
-from livetalk_ref.judge import evaluate
-from livetalk_ref.judge.benchmarks import noise_seed
-from livetalk_ref.judge.distances import judged_row
-from livetalk_ref.judge.evaluate import ClipMaker, JudgedTruth, Judges
-from livetalk_ref.judge.metrics import DEFINITIONS
-from livetalk_ref.generate import Avatar
+from livetalk_ref.judge import benchmarks, distances, evaluate, metrics
 from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
 from livetalk_ref.runs import save
 from livetalk_ref.wan import WanDiT
@@ -45,8 +40,9 @@ def bench(folder):
 @pytest.fixture(scope="module")
 def ground(bench, folder):
     net = shake(SyncNet(SyncConfig(seen=(8, 8, 8), heard=(8, 8, 8), hidden=16, embedding=8)), 3)
-    judges, second = Judges(random_reader(), net), small_benchmark(folder / "cache", 3, second=True)
-    truth = JudgedTruth.measure(judges, bench, second)
+    judges = evaluate.Judges(random_reader(), net)
+    second = small_benchmark(folder / "cache", 3, second=True)
+    truth = evaluate.JudgedTruth.measure(judges, bench, second)
     return evaluate.Ground(bench, judges, truth, "1", bench, folder)
 
 
@@ -73,7 +69,7 @@ def test_a_clip_does_not_depend_on_those_beside_it(bench):
                                                         watch=ticks.append)))
     for i in range(3):
         cond = bench.data.select([i]).window(0, 1)[1]
-        alone = rollout.sample(student, cond, dice(noise_seed(5, i)))
+        alone = rollout.sample(student, cond, dice(benchmarks.noise_seed(5, i)))
         assert (both[i] - alone[0]).abs().max() < 1e-4 * alone.abs().max()
     assert len(ticks) == evaluate.find_maker("student_ode").ticks * 2 == 14
 
@@ -84,10 +80,11 @@ def test_long_windows_are_those_of_generate(long):
     model = shake(WanDiT(SMALL), 1).requires_grad_(False)
     latents = next(evaluate.make_teacher_latents(model, long, 2, seed=3, windows=4))
     assert latents.shape[:2] == (2, 72)
-    avatar = Avatar(model, long.codec, "tiny")
+    avatar = generate.Avatar(model, long.codec, "tiny")
     for i in range(2):
-        made = list(generate.stream(avatar, film(long.clip(i))[0], long.heard[i],
-                                    long.data.prompts[i][0], noise_seed(3, i), 2, generate.PLAIN))
+        seed, prompt = benchmarks.noise_seed(3, i), long.data.prompts[i][0]
+        made = list(generate.stream(avatar, film(long.clip(i))[0], long.heard[i], prompt, seed, 2,
+                                    generate.PLAIN))
         whole = torch.cat([made[0].latents, *(w.latents[:, 4:] for w in made[1:])], dim=1)
         assert (latents[i] - whole[0]).abs().max() < 0.05 * whole.abs().max()    # fp16 cache
     first = next(evaluate.make_teacher_latents(model, long, 2, seed=3))
@@ -119,9 +116,9 @@ def test_the_same_seed_gives_the_same_rows_and_each_maker_and_judge_judges_once(
     row, ceiling, floor = one["rows"]
     assert row["clips"] == 3 and row["frechet"] > floor["frechet"] > 0
     assert ceiling["name"] == "truth through the codec"
-    assert set(row) - {"name", "clips"} <= {f"{key}{end}" for key in DEFINITIONS
+    assert set(row) - {"name", "clips"} <= {f"{key}{end}" for key in metrics.DEFINITIONS
                                             for end in ("", " 95%")}
-    for key in set(row) & set(DEFINITIONS):
+    for key in set(row) & set(metrics.DEFINITIONS):
         low, high = row[f"{key} 95%"]
         assert low <= row[key] + 1e-4 and row[key] <= high + 1e-4, key
 
@@ -135,7 +132,7 @@ def test_the_same_seed_gives_the_same_rows_and_each_maker_and_judge_judges_once(
     assert again == found and known.rows == judged.rows and not calls
     assert torch.equal(known.features, judged.features)
     assert once(1)[1].rows != judged.rows and len(calls) == 1
-    other = Judges(random_reader(), None)
+    other = evaluate.Judges(random_reader(), None)
     assert len({ground.judges.key(), other.key(), other.key(facts="x")}) == 3
 
 
@@ -159,11 +156,11 @@ def test_truth_and_codec_are_what_was_measured_of_them(ground):
     facts, _ = evaluate.evaluate_maker(evaluate.find_maker("codec"), ground)
     row, ceiling, _ = facts["rows"]
     assert ceiling == row | {"name": ceiling["name"]}
-    found = judged_row("truth", ground.truth.rendered.rows, ground.truth.rendered.features,
-                       ground.truth.rendered.features)
+    truth = ground.truth.rendered
+    found = distances.judged_row("truth", truth.rows, truth.features, truth.features)
     assert found["frechet"] == pytest.approx(0, abs=1e-3) and row["frechet"] > 0.01
     judged, _ = evaluate.judge_clips(evaluate.find_maker("rule"), ground)   # it moves the mouth
-    for row, true in zip(judged.rows, ground.truth.rendered.rows):
+    for row, true in zip(judged.rows, truth.rows):
         assert row["motion"] < true["motion"] and row["freeze rate"] > true["freeze rate"]
 
 
@@ -171,9 +168,9 @@ def test_judges_add_their_columns(ground, monkeypatch):
     """Without a SyncNet there are none of its own, and any judge of frames may join."""
     frames = [torch.zeros(81, 3, 96, 96)]
     with_it, without = (judges.judge(frames, ground.bench, ground.truth.truths).rows[0] for judges
-                        in (ground.judges, Judges(ground.judges.reader, None)))
+                        in (ground.judges, evaluate.Judges(ground.judges.reader, None)))
     assert with_it.keys() - without.keys() == {"Sync-C", "Sync-D", "Sync offset"}
-    assert with_it.keys() <= DEFINITIONS.keys()
+    assert with_it.keys() <= metrics.DEFINITIONS.keys()
     monkeypatch.setitem(evaluate.FRAME_JUDGES, "reader", ("reader", lambda net, frames, samples: {
         "diversity": float(len(frames)) if net is ground.judges.reader else None}))
     found, _ = evaluate.evaluate_maker(evaluate.find_maker("codec"), ground)
@@ -182,7 +179,7 @@ def test_judges_add_their_columns(ground, monkeypatch):
 
 def test_clips_that_are_too_long_are_judged_as_far_as_the_truth(ground):
     """A teacher's last window ends behind what is judged."""
-    longer = ClipMaker("x", lambda bench, batch, watch: (
+    longer = evaluate.ClipMaker("x", lambda bench, batch, watch: (
         torch.cat([frames, frames]) for frames in bench.film()))
     judged, _ = evaluate.judge_clips(longer, ground)
     assert judged.rows == ground.truth.rendered.rows

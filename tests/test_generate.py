@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import SMALL, dice, shake, write_checkpoints, write_student
+from tiny import SMALL, dice, noise, shake, write_checkpoints, write_student
 
 from livetalk_ref import generate, loading, rollout
 from livetalk_ref.errors import UserError
@@ -52,8 +52,7 @@ def picture():
 
 
 def sound(frames, extra=0):
-    g = dice(5)
-    return 0.1 * torch.randn(300_000, generator=g)[:frames * 1000 + extra]
+    return 0.1 * noise(300_000, seed=5)[:frames * 1000 + extra]
 
 
 @pytest.fixture(scope="module")
@@ -93,19 +92,13 @@ def test_seed_prompt_and_sound_matter(avatar, picture, long_run):
         assert (base - other).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("samples, frames, windows", [
-    (1, 1, 1), (1000, 1, 1), (1001, 2, 1), (81_000, 81, 1), (81_001, 82, 2), (149_000, 149, 2),
-    (149_001, 150, 3), (57_600_000, 57_600, 847)])
-def test_counts(samples, frames, windows):
-    assert count_frames(torch.empty(samples)) == frames
-    assert count_windows(frames) == windows
-
-
-@pytest.mark.parametrize("frames, extra", [(30, 0), (81, 0), (99, 1), (150, 700)])
-def test_sound_in_windows_is_the_whole_sound_cut(frames, extra):
+@pytest.mark.parametrize("frames, extra, windows", [
+    (30, 0, 1), (81, 0, 1), (81, 1, 2), (149, 0, 2), (149, 700, 3)])
+def test_sound_in_windows_is_the_whole_sound_cut(frames, extra, windows):
     """Two roads: streamed window by window, and all rows at once."""
     samples = sound(frames, extra)
     parts = list(audio_windows(samples))
+    assert len(parts) == windows == count_windows(count_frames(samples))
     latent_frames = WINDOW + (len(parts) - 1) * (WINDOW - OVERLAP)
     rows = AudioFeatures().rows(samples, frames=4 * latent_frames - 3)
     whole = group_audio(rows[None])
@@ -151,7 +144,9 @@ def test_a_notebook_can_train_after_generating(avatar, picture):
 # --- students
 
 def test_the_file_says_what_it_is(folder, student):
-    assert student.is_student and not loading.load("teacher").is_student
+    assert student.is_student and settle(student, 4) == (4, Guidance())
+    teacher = loading.load("teacher")
+    assert not teacher.is_student and settle(teacher) == (48, generate.GUIDANCE)
     assert loading.sampler(folder / "student_ode.safetensors") == "rollout"
     save(folder / "odd.safetensors", shake(WanDiT(TINY), 1).state_dict(), config=TINY,
          sampler="heun")
@@ -193,15 +188,6 @@ def test_kept_frames_are_those_of_training():
         assert len(kept) == min(start, 18) and kept[:3] == list(range(min(3, start)))
 
 
-def test_a_student_takes_neither_steps_nor_weights(student):
-    assert settle(student) == (4, Guidance())
-    assert settle(student, 4, Guidance(1, 1)) == (4, Guidance())
-    for wrong in ({"steps": 48}, {"guidance": Guidance(2, 2)}):
-        with pytest.raises(UserError, match="student_ode is a student: it always makes 4 steps"):
-            settle(student, **wrong)
-    assert settle(loading.load("teacher")) == (48, generate.GUIDANCE)
-
-
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_generate_takes_as_much_memory_late_as_early(tmp_path, folder, picture):
     """A minute of pictures would be 106 MB; it may grow by no more than a twentieth of that."""
@@ -212,8 +198,7 @@ def test_generate_takes_as_much_memory_late_as_early(tmp_path, folder, picture):
             peaks.append(peak_memory())
             reset_peak_memory()
 
-    samples = 0.1 * torch.randn(960_000, generator=dice())
-    facts = generate.make_video(avatar, picture, samples, "a happy person",
+    facts = generate.make_video(avatar, picture, 0.1 * noise(960_000), "a happy person",
                                 tmp_path / "o.mp4", scale=1, watch=watch)
     assert facts["frames"] == 960
     early, late = peaks

@@ -56,8 +56,8 @@ def ours(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=label)
 def test_a_module_imports_what_its_place_allows(path):
-    """Files before it in the house; pictures in `viz` alone; a study by no one but what all of
-    them share. And no pickle: it runs code when it is opened."""
+    """Files before it in the house, for the method torch and lower levels alone; pictures in `viz`
+    alone; of studies what all of them share. No pickle: it runs code when it is opened."""
     found, named = imports(path), ours(path)
     tops, rooms = ({name.split(".")[0] for name in names} for names in (found, named))
     ring = {name: number for number, names in enumerate(RINGS) for name in names}
@@ -66,6 +66,10 @@ def test_a_module_imports_what_its_place_allows(path):
     if own in BASE:
         more = {"runs": {"files", "parallel"}, "muon": {"parallel"}}.get(own, set())
         assert rooms <= {"errors", "DATA"} | more
+    if path in INNER:
+        assert tops <= {"torch", "livetalk_ref", *sys.stdlib_module_names}, tops
+        for name in rooms - BASE:           # the model comes as an argument
+            assert LEVEL[name] < LEVEL[own] and name not in MODELS, f"{own} imports {name}"
     assert own == "viz" or not PICTURES & tops
     studies = {name.split(".")[1] for name in named if name.startswith("studies.")}
     assert studies <= ({"work"} if own == "studies" else set())
@@ -84,18 +88,6 @@ def test_the_house_does_not_grow():
     found = {"package": lines(MODULES), "files": len(MODULES), "page": lines(page),
              "tests": lines((ROOT / "tests").glob("*.py"))}
     assert all(found[name] <= cap for name, cap in CAPS.items()), found
-
-
-@pytest.mark.parametrize("path", INNER, ids=label)
-def test_inner_ring_imports_torch_and_lower_levels_only(path):
-    allowed = {"torch", "livetalk_ref", *sys.stdlib_module_names}
-    foreign = {name for name in imports(path) if name.split(".")[0] not in allowed}
-    assert not foreign, f"{label(path)} may import torch and the standard library, not {foreign}"
-
-    for name in {name.split(".")[0] for name in ours(path)} - BASE:
-        assert name in LEVEL, f"{label(path)} imports {name} of the outer ring"
-        assert LEVEL[name] < LEVEL[path.stem], f"{label(path)} must not import {name}"
-        assert name not in MODELS, f"{label(path)} gets its model as an argument, not from {name}"
 
 
 def test_the_method_is_an_hours_reading_with_its_steps_commented():

@@ -7,8 +7,7 @@ import pytest
 import soundfile
 import torch
 from browser import PATIENCE, chromium, opened, require
-from recital import LISTEN, RECITED, maker, small
-from served import Served
+from recital import LISTEN, RECITED, Served, maker, small
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.world.prompts import list_words, parse

@@ -9,8 +9,7 @@ from contextlib import suppress
 
 import pytest
 import torch
-from recital import maker, small
-from served import Served
+from recital import Served, maker, small
 from tornado import httpclient, websocket
 
 from livetalk_ref.errors import UserError

@@ -43,7 +43,7 @@ def parsed(text):
 
 @each_notebook
 def test_opening_cells(path):
-    title, learn = (source(cell) for cell in cells_of(path)[:2])
+    title, learn, setup = (source(cell) for cell in cells_of(path)[:3])
     assert re.match(rf"# {path.name[:2]} - \S", title), "cell 0 starts with '# NN - Title'"
     badge = f"https://colab.research.google.com/github/{SLUG}/blob/main/notebooks/{path.name}"
     assert badge in title, "cell 0 has the Colab badge of this notebook"
@@ -52,20 +52,15 @@ def test_opening_cells(path):
         assert re.search(rf"^\|.*\b{word}", title, re.M | re.I), f"cell 0's table tells: {word}"
     assert "you will learn" in learn.lower()
     assert len(re.findall(r"^\s*[-*] \S", learn, re.M)) == 3, "cell 1 has three bullets"
-
-
-@each_notebook
-def test_setup_cell_is_the_colab_guard_and_nothing_else(path):
-    cell = cells_of(path)[SETUP]
-    assert cell["cell_type"] == "code" and '"google.colab" in sys.modules' in source(cell)
-    assert len(source(cell).splitlines()) <= SETUP_LINES
-    assert not re.search(r"\btorch\b", source(cell)), "an installed torch is left alone"
+    assert '"google.colab" in sys.modules' in setup, "cell 2 is the Colab guard and nothing else"
+    assert len(setup.splitlines()) <= SETUP_LINES and SETUP == code_cells(path)[0][0]
+    assert not re.search(r"\btorch\b", setup), "an installed torch is left alone"
 
 
 @each_notebook
 def test_cells_are_thin_and_stay_in_python(path):
     """Notebook tests do not notice a shell command that fails."""
-    asserting = 0
+    asserting, imported = 0, {}
     for index, text, cell in code_cells(path):
         outside = SHELL.search(text) or re.search(r"\b(os\.system|subprocess|get_ipython)\b", text)
         assert index == SETUP or not outside, f"cell {index} leaves Python"
@@ -76,21 +71,14 @@ def test_cells_are_thin_and_stay_in_python(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = node.end_lineno - node.lineno + 1
                 assert lines <= FUNCTION_LINES, f"cell {index}: {node.name} has {lines} lines"
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "livetalk_ref":
+                imported.setdefault(index, []).extend(node.names)
         names = {getattr(node, "id", getattr(node, "attr", "")) for node in nodes}
         if any(name.startswith("interact") for name in names):
             assert "nbval-ignore-output" in cell["metadata"].get("tags", []), f"tag cell {index}"
         asserting += any(isinstance(node, ast.Assert) for node in nodes)
     assert asserting >= 3, f"only {asserting} cells assert something"
-
-
-@each_notebook
-def test_one_cell_imports_few_names_of_ours(path):
-    imported = {}
-    for index, text, _ in code_cells(path):
-        for node in ast.walk(parsed(text)):
-            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "livetalk_ref":
-                imported.setdefault(index, []).extend(alias.name for alias in node.names)
-    names, = imported.values()
+    names, = imported.values()              # one cell imports what is ours
     assert len(names) <= IMPORTED_NAMES, f"{len(names)} names: import a module instead"
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_wan import SMALL, example, shake, worst
+from test_wan import SMALL, example, shake
 from tiny import dice
 
 from livetalk_ref.cache import EMPTY, FULL, KVCache, Policy
@@ -36,13 +36,6 @@ class Spy:
         return [sigma[0, 0].item() for _, sigma, _, _ in self.calls]
 
 
-def oracle(x0, sign=1):
-    """The exact velocity of one known block, or its opposite; it keeps nothing."""
-    def model(x, sigma, cond, cache):
-        return sign * (x - x0) / per_frame(sigma.clamp(min=1e-9), x), []
-    return model
-
-
 @pytest.mark.parametrize("config, size, frames", [(SMALL, 4, 9), (TINY, 6, 21)],
                          ids=["small", "tiny"])
 @pytest.mark.parametrize("policy", [FULL, Policy(sinks=3, window=3)], ids=["full", "sinks"])
@@ -69,16 +62,6 @@ def test_the_schedule_is_four_steps_and_a_clean_pass():
         sample(spy, cond, dice())
     assert len(spy.calls) == 3 * 5 - 1                # nobody would read the last clean pass
     assert [len(cache.frames) for _, _, cache, _ in spy.calls] == [0] * 5 + [3] * 5 + [6] * 4
-
-
-@pytest.mark.parametrize("exit", range(4))
-def test_an_oracle_is_believed_with_the_right_sign_only(exit):
-    _, cond = setting(frames=3)
-    x0 = torch.randn(2, 3, *cond.ref.shape[1:], generator=dice(5))
-    x0[:, 0] = cond.ref
-    noise = draw(cond, dice())
-    assert worst(denoise(oracle(x0), noise, cond, EMPTY, exit), x0) < 1e-6
-    assert worst(denoise(oracle(x0, sign=-1), noise, cond, EMPTY, exit), x0) > 0.3
 
 
 @torch.no_grad()
