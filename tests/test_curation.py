@@ -74,9 +74,9 @@ def test_mixture_has_the_stated_shares():
     degraded = torch.tensor([True] + [False] * 9).repeat(10)
     vague = torch.tensor([True] * 10 + [False] * 90)
     weights = curation.mixture(degraded, vague)
-    assert weights.sum() == pytest.approx(1, abs=1e-6)
-    assert weights[degraded].sum() == pytest.approx(curation.DEGRADED, abs=1e-5)
-    assert weights[vague].sum() == pytest.approx(curation.VAGUE, abs=1e-5)
+    for found, want in ((weights.sum(), 1), (weights[degraded].sum(), curation.DEGRADED),
+                        (weights[vague].sum(), curation.VAGUE)):
+        assert found == pytest.approx(want, abs=1e-5)
     none = torch.zeros(100, dtype=torch.bool)
     assert torch.allclose(curation.mixture(none, none), torch.full((100,), 0.01))
 
@@ -119,17 +119,14 @@ def test_kinds_are_drawn_alike_and_differ_in_references_and_prompts_only(clips, 
     assert torch.equal(batch.ref, clips.latents[index, 0].float())
 
 
-def test_the_damaged_alone_can_be_drawn(clips, kinds):
+def test_the_damaged_alone_can_be_drawn_and_a_probe_has_both(clips, kinds):
     """Among them as often as before; everything else is as collected."""
     raw, damaged = kinds["raw"], kinds["damaged"]
     drawn = damaged.draw(200, torch.Generator().manual_seed(0))
     assert clips.degraded[drawn].all() and not damaged.weights[~clips.degraded].any()
     assert torch.equal(damaged.weights[clips.degraded], raw.weights[clips.degraded])
     assert torch.equal(damaged.clips.latents, raw.clips.latents)
-
-
-def test_a_probe_has_damaged_and_good_references(clips, kinds):
-    probe = kinds["raw"].probe(6, 9)
+    probe = raw.probe(6, 9)
     assert torch.equal(probe.ref, clips.latents[[1, 3, 5, 0, 2, 4], 0].float())
 
 
@@ -152,30 +149,25 @@ def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
     assert curation.trim(later) is later
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_start_is_a_clip_without_its_video(codec, number, recited):
-    start, asked = curation.encode_start(codec, "train", number)
-    whole, prompts = encode_clip(codec, {"frames": 81}, "train", number)
-    assert asked == prompts and start.keys() == whole.keys()
-    latent, video = start.pop("latents"), whole.pop("latents")
-    assert len(latent) == 1
-    if not whole["degraded"]:               # the same noise does not fall on fewer pictures
-        assert (latent[0] - video[0]).abs().max() < 1e-2 * video[0].abs().max()
-    assert all(torch.equal(start[name], whole[name]) for name in whole)
+def test_a_start_is_a_clip_without_its_video(codec, recited):
+    for number in (1, 2):
+        start, asked = curation.encode_start(codec, "train", number)
+        whole, prompts = encode_clip(codec, {"frames": 81}, "train", number)
+        assert asked == prompts and start.keys() == whole.keys()
+        latent, video = start.pop("latents"), whole.pop("latents")
+        assert len(latent) == 1
+        if not whole["degraded"]:           # the same noise does not fall on fewer pictures
+            assert (latent[0] - video[0]).abs().max() < 1e-2 * video[0].abs().max()
+        assert all(torch.equal(start[name], whole[name]) for name in whole)
 
 
 def test_conditions_are_kept(clips, monkeypatch, tmp_path):
-    asked = []
     monkeypatch.setattr(curation, "cached_clips", lambda count: clips)
     first = curation.conditions("curated", COUNT, tmp_path)
-    monkeypatch.setattr(curation, "make", lambda *words: asked.append(words))
-    again = curation.conditions("curated", COUNT, tmp_path)
-    assert not asked and again.record == first.record
-    assert again.clips.prompts == first.clips.prompts
-    assert torch.equal(again.clips.latents, first.clips.latents)
-    assert torch.equal(again.weights, first.weights)
-
-
-def test_bad_input(clips):
     with pytest.raises(UserError, match="no conditions 'odd'; choose one of raw, damaged"):
         curation.make("odd", clips)
+    monkeypatch.setattr(curation, "make", lambda *words: pytest.fail("it is made again"))
+    again = curation.conditions("curated", COUNT, tmp_path)
+    assert again.record == first.record and again.clips.prompts == first.clips.prompts
+    assert torch.equal(again.clips.latents, first.clips.latents)
+    assert torch.equal(again.weights, first.weights)

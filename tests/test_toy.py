@@ -5,23 +5,19 @@ import math
 
 import pytest
 import torch
+from tiny import dice, noise
 
 from livetalk_ref import toy
 from livetalk_ref.flow import add_noise, sample
 from livetalk_ref.ode import trajectory
 
-PAIR = toy.Spots(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), 0.08)
 RING = toy.Spots(torch.tensor([[1.5, 0.0], [0.0, 1.5], [-1.5, 0.0], [0.0, -1.5]]), 0.1)
 THREE = toy.Spots(1.5 * torch.tensor([[math.cos(a), math.sin(a)] for a in (0.0, 2.1, 4.2)]), 0.3)
 UPDATES = 300
 
 
-def dice(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def noises(count, seed=0):
-    return torch.randn(count, 2, 1, 1, 1, generator=dice(seed))
+    return noise(count, 2, 1, 1, 1, seed=seed)
 
 
 @pytest.mark.parametrize("level", [0.3, 0.8, 1.0])
@@ -38,13 +34,13 @@ def test_the_best_velocity_is_the_mean_over_data_that_fit(level):
 
 def test_the_loss_of_an_oracle_is_zero():
     """One noise level a frame."""
-    x0, noise = RING.draw(64, dice()), noises(64, 1)
-    states = torch.stack([add_noise(x0, noise, s.expand(64, 2)) for s in toy.sigma_grid(4).float()],
+    x0, added = RING.draw(64, dice()), noises(64, 1)
+    states = torch.stack([add_noise(x0, added, s.expand(64, 2)) for s in toy.sigma_grid(4).float()],
                          dim=1)
 
     def oracle(x, sigma):
         assert (sigma[:, 0] != sigma[:, 1]).any()
-        return noise - x0
+        return added - x0
 
     assert toy.student_loss(oracle, states, dice()) < 1e-10
 

@@ -24,9 +24,17 @@ PROMPTS = ("a happy person nods", "a sad woman", "an angry man shakes the head")
 CODEC = CodecConfig(TINY.latent_channels, widths=(16, 32, 32))
 
 
+def dice(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=dice(seed))
+
+
 def shake(model, seed):
     """Random weights everywhere: a fresh model's zero head would hide what goes into it."""
-    g = torch.Generator().manual_seed(seed)
+    g = dice(seed)
     with torch.no_grad():
         for p in model.parameters():
             fan = max(1, p[0].numel()) if p.ndim else 1
@@ -56,14 +64,14 @@ def act(spoken, prompt, generator, frames=None):
 
 def random_reader():
     """A reader of random weights, its features random directions."""
-    reader, g = shake(Reader(), 2), torch.Generator().manual_seed(0)
-    reader.basis.copy_(torch.linalg.qr(torch.randn(192, 32, generator=g))[0])
+    reader = shake(Reader(), 2)
+    reader.basis.copy_(torch.linalg.qr(noise(192, 32))[0])
     return reader
 
 
 def scripted(number, frames=FRAMES):
     """A clip of shipped speech."""
-    g, spoken = torch.Generator().manual_seed(number), load_spoken(12 + number % 12)
+    g, spoken = dice(number), load_spoken(12 + number % 12)
     prompt = PROMPTS[number % len(PROMPTS)]
     samples = torch.nn.functional.pad(spoken.samples, (0, frames * 1000))[:frames * 1000]
     samples = benchmarks.sixteen_bits(samples) / benchmarks.FULL_SCALE
