@@ -147,11 +147,19 @@ def test_a_camera_turned_by_a_quarter(tmp_path):
     assert x[:, :, 60:].mean() < -0.9 and x[:, :, :36].mean() > 0.9      # dark on the right
 
 
-def test_deep_grey_is_one_sentence(tmp_path):
-    for kind in (np.uint16, np.int32, np.float32):
-        Image.fromarray(np.full((64, 64), 7, kind)).save(tmp_path / "a.tif")
-        with pytest.raises(UserError, match="more than 8 bits of grey"):
-            read_image(tmp_path / "a.tif")
+@pytest.mark.parametrize("kind, scale", [(np.uint16, 257), (np.int32, 1), (np.int32, 257),
+                                         (np.uint32, 0x01010101), (np.float32, 1 / 255),
+                                         (np.float32, 1), (np.float32, 257)])
+def test_grey_of_any_depth_is_the_picture(tmp_path, kind, scale):
+    """As the same picture in 8 bits; the file does not say which value is white."""
+    grey = np.arange(256).repeat(16).reshape(64, 64)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "a.png")
+    deep = (grey * scale).astype(kind)
+    Image.fromarray(deep.view(np.int32) if kind is np.uint32 else deep).save(tmp_path / "a.tif")
+    assert torch.equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "a.png"))
+    if kind is np.uint16:
+        Image.fromarray(deep).save(tmp_path / "b.png")
+        assert torch.equal(read_image(tmp_path / "b.png"), read_image(tmp_path / "a.png"))
 
 
 def test_a_picture_of_nothing_is_noticed():
