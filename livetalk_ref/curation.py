@@ -1,11 +1,12 @@
-"""The conditions of a distillation: as collected, or curated.
+"""The conditions of a distillation: as collected, curated, or with references drawn again.
 
 A distillation needs no video, only reference pictures, sound and prompts. As collected, in the
 mixture `DEGRADED` and `VAGUE`, references are damaged and prompts ask for nothing. Curation keeps
 good references, mends what can be mended, replaces the others by the good reference that is most
-alike, and rewrites vague prompts into ones that ask for motion; sound stays as it is. Both are
-drawn in the same order, so nothing else differs. "damaged" draws raw ones alone whose references
-are damaged, to look for the worst. LiveTalk section 3.3. N clips.
+alike, and rewrites vague prompts into ones that ask for motion; sound stays as it is. The oracle
+draws damaged references again from the world's truth. All are drawn in the same order, so nothing
+else differs. "damaged" draws raw ones alone whose references are damaged, to look for the worst.
+LiveTalk section 3.3. N clips.
 """
 
 import hashlib
@@ -20,8 +21,10 @@ from livetalk_ref.loading import load_module
 from livetalk_ref.runs import read, save
 from livetalk_ref.world import clips as clips_of, latents, shards
 from livetalk_ref.world.clips import FRAMES
+from livetalk_ref.world.face import render
 from livetalk_ref.world.latents import WINDOW, LatentClips
 from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, sample_prompt
+from livetalk_ref.world.state import SIZE
 from livetalk_ref.world.text import TEXT_ROWS
 
 VERSION = 1                     # of what curation does: raise it when that changes
@@ -29,7 +32,7 @@ COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
 DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
 AS_COLLECTED = ("raw", "damaged")
-KINDS = (*AS_COLLECTED, "curated")
+KINDS = (*AS_COLLECTED, "curated", "oracle")
 KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
 
 
@@ -147,6 +150,15 @@ def curate(clips, codec, restorer, reader):
     return references, prompts, record
 
 
+def redraw(clips, codec):
+    """References (N, C, h, w), the damaged ones drawn again from the world's truth."""
+    references, bad = clips.latents[:, 0].clone(), clips.degraded
+    if bad.any():
+        truth = render(clips.identity[bad], clips.state[bad, 0].float(), SIZE)
+        references[bad] = encoded(truth, codec)
+    return references
+
+
 def make(kind, clips):
     """`Conditions` of a kind from cached clips. UserError for another kind."""
     if kind not in KINDS:
@@ -159,6 +171,8 @@ def make(kind, clips):
     codec = load_module("codec")
     references, prompts, record = curate(clips, codec, load_module("restorer"),
                                          load_module("reader"))
+    if kind == "oracle":
+        references = redraw(clips, codec)
     return Conditions(replace(only_references(clips, references), prompts=prompts), weights, record)
 
 

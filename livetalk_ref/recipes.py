@@ -23,7 +23,7 @@ class Recipe:
     """One row of the paper's table 3: only these knobs differ between runs."""
 
     start: str = "student_ode"          # or "student_ode_short": how converged the ODE start is
-    conditions: str = "curated"         # or "raw": degraded references, vague prompts
+    conditions: str = "curated"         # or "raw": degraded references, vague prompts; "oracle"
     lr: float = 2e-4                    # of the student
     critic_lr: float = 4e-5
     guidance: Guidance = Guidance(8 / 3, 8 / 3)     # of the real score
@@ -80,6 +80,8 @@ ROWS = {
                          "baseline", "updates"),
     "quick-critic": Row("final with a quick critic", QUICK, "final", "critic"),
     "anchored": Row("+ an anchor", ANCHORED, "quick-critic", "anchor"),
+    "oracle": Row("final with re-rendered references", replace(FINAL, conditions="oracle"),
+                  "final", "conditions"),
     "only-converged": Row("only the converged ODE start", replace(BASELINE, start="student_ode"),
                           "baseline", "start"),
     "only-aggressive": Row("only the aggressive learning rates",
