@@ -76,10 +76,14 @@ def test_restlessness_is_the_energy_of_what_changes_fastest_and_lost_detail_is_n
     assert metrics.colour_drift(pattern, everywhere) == pytest.approx(10, rel=1e-3)
 
 
-def test_a_dark_frame_is_black():
+def test_black_and_exposure_in_stops():
     frames = grey([0.8, 0.8, 0.4, 0.2, 0.02])
     row = metrics.picture_numbers(frames, metrics.Truth.of(torch.zeros(5, S), frames, frames))
     assert row["black frames"] == pytest.approx(0.2)
+    stops = [math.log2((v + 1 / 255) / (0.8 + 1 / 255)) for v in (0.8, 0.8, 0.4, 0.2, 0.02)]
+    assert row["exposure collapse"] == pytest.approx(-sum(stops) / 5, rel=1e-4)
+    brighter, darker = (metrics.exposure(grey(levels))[1] for levels in ([0.2, 0.8], [0.8, 0.2]))
+    assert brighter.item() == pytest.approx(darker.item(), rel=1e-4)
 
 
 def test_freeze_counts_where_the_truth_moves_and_a_loop_of_four_frames_is_no_movement():

@@ -14,8 +14,8 @@ from livetalk_ref.judge.metrics import DEFINITIONS, START
 USED = slice(START, None, 4)    # frames that count as samples: neighbours say the same twice
 STRONGEST = 10                  # directions whose course through a clip counts
 DRAWS, DISTANCE_DRAWS = 1000, 200
-COMPARED = ("frechet", "clip frechet", "sharpness", "open correlation", "Sync-C", "Sync-D",
-            "expression right", "identity cosine")
+COMPARED = ("frechet", "clip frechet", "sharpness", "open correlation", "width correlation",
+            "Sync-C", "Sync-D", "expression right", "identity cosine")
 
 
 def clip_samples(features):

@@ -38,6 +38,8 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     # does the mouth follow the sound, the face the prompt?
     "open correlation": ("r", "higher", "Correlation of the mouth opening that the reader sees "
                          "with the true one; clips in which nobody speaks have none."),
+    "width correlation": ("r", "higher", "Correlation of the mouth width that the reader "
+                          "sees with the true one."),
     "Sync-C": ("distance", "higher", "SyncNet's confidence: the median over offsets of -15 .. 15 "
                "frames of the distance between sound and lips, minus its minimum."),
     "Sync-D": ("distance", "lower", "SyncNet's distance between sound and lips at the best "
@@ -60,6 +62,8 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     "flicker": ("times the codec's", "lower", "Temporal high-frequency energy of still places, "
                 "relative to that of the truth through the codec."),
     "black frames": ("share", "lower", "Frames with a mean under 5 % of white."),
+    "exposure collapse": ("stops", "lower", "Mean distance of a frame's brightness from the "
+                          "reference's; a stop is half or twice as bright."),
     "freeze rate": ("share", "lower", "Frames that are like the one before or four before (a codec "
                     "group) to a fifth of what is usual in the truth, among those in which the "
                     "truth moves."),
@@ -73,6 +77,7 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     "diversity": ("features", "close to truth", "Mean distance, frame by frame in the reader's "
                   "features, between clips of one condition and different seeds."),
 }.items()}
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -99,10 +104,11 @@ def clip_numbers(frames, reading, truth):
 
 def face_numbers(reading, state):
     """What the face reader's `Reading` of a clip says beside the true state (T, S)."""
+    row = {f"{name} correlation": mouth_correlation(
+        reading.column(f"mouth_{name}"), state[:, COL[f"mouth_{name}"]])
+        for name in ("open", "width")}
     alike = reading.identity[1:] @ reading.identity[0]                  # (T - 1,)
-    return {"open correlation": mouth_correlation(reading.column("mouth_open"),
-                                                  state[:, COL["mouth_open"]]),
-            "identity cosine": alike.mean().item()}
+    return row | {"identity cosine": alike.mean().item()}
 
 
 def picture_numbers(frames, truth):
@@ -110,6 +116,7 @@ def picture_numbers(frames, truth):
     row = {"sharpness": sharpness(frames[START:]),
            "motion": change(frames[START:]).mean().item(),
            "black frames": (brightness(frames) < BLACK).float().mean().item(),
+           "exposure collapse": exposure(frames).mean().item(),
            "freeze rate": freeze_rate(movement(frames), truth.moves)}
     names = ("colour drift", "colour jump", "flicker")
     if truth.codec is None:
@@ -154,6 +161,13 @@ def freeze_rate(moves, truth):
     least = HELD * truth.median()
     moving = truth > least
     return (moves[moving] < least).float().mean().item() if moving.any() else None
+
+
+def exposure(frames):
+    """How far every frame's brightness is from the reference's, (T,) in stops: one stop is half or
+    twice as bright, black is seven or so away."""
+    level = (brightness(frames) + 1 / 255).log2()                       # (T,)
+    return (level - level[0]).abs()
 
 
 def brightness(frames):
