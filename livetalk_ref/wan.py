@@ -66,7 +66,7 @@ def frequencies(dim, device):
 @lru_cache(maxsize=16)         # streams with a window come back to the same few
 @torch.inference_mode(False)
 def rope_table(frames, height, width, head_dim, device=None):
-    """Rotations of every token of a video, complex64 (F h w, head_dim / 2), on a device.
+    """Cosine and sine of every token of a video, float32 (F h w, head_dim / 2, 2), on a device.
 
     frames: how many, or a tuple of where each of them stands in time. The channels of a head
     are split over time, height and width; each axis rotates adjacent pairs with its own
@@ -84,14 +84,19 @@ def rope_table(frames, height, width, head_dim, device=None):
         shape[axis] = len(places)
         axes.append(angle.view(shape).expand(len(times), height, width, -1))
     angle = torch.cat(axes, dim=-1).flatten(0, 2)
-    return torch.polar(torch.ones_like(angle), angle).to(device, torch.complex64)
+    return torch.stack([angle.cos(), angle.sin()], dim=-1).to(device, torch.float32)
 
 
 def rotate(x, table):
-    """Apply RoPE to queries or keys (B, H, N, d) by a table (N, d / 2)."""
+    """Apply RoPE to queries or keys (B, H, N, d) by a table (N, d / 2, 2)."""
     # A pair of neighbouring channels is a complex number, and its place in the video an angle.
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
+    pairs = x.float().unflatten(-1, (-1, 2))                             # (B, H, N, d / 2, 2)
+    if torch.compiler.is_compiling():       # which fuses real products alone
+        (a, b), (cos, sin) = pairs.unbind(-1), table.unbind(-1)
+        turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    else:                                   # one product in place of six passes over memory
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(table))
+    return turned.flatten(-2).to(x.dtype)
 
 
 def per_token(mask, frames, tokens):
