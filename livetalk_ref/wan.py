@@ -139,14 +139,14 @@ class Attention(nn.Module):
     def forward(self, x, new, rope=None, mask=None, past=None):
         """x (B, N, D) reads the keys and values `new`, and before them cached ones, `past`.
 
-        rope and mask (.., N, P + M) bool, True = may read, count the P cached tokens too.
+        rope is the table of `new`, whose keys arrive unrotated; cached ones are at their places.
+        mask (.., N, P + M) bool, True = may read, counts the P cached tokens too.
         """
-        # Keys arrive unrotated, cached and new ones alike, and get their places here together.
         q, (k, v) = self.split(self.norm_q(self.q(x))), new
-        if past is not None:
-            k, v = (torch.cat(both, dim=2) for both in zip(past, new))   # (B, H, P + M, d)
         if rope is not None:
-            q, k = rotate(q, rope[-q.shape[2]:]), rotate(k, rope)
+            q, k = rotate(q, rope), rotate(k, rope)
+        if past is not None:
+            k, v = (torch.cat(both, dim=2) for both in zip(past, (k, v)))    # (B, H, P + M, d)
         y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask)
         return self.o(y.transpose(1, 2).flatten(2))                      # (B, N, D)
 
@@ -271,9 +271,7 @@ class WanDiT(nn.Module):
         # Keys that were made beforehand, or every block reads the text itself.
         text = cond.text_keys or [self.text_embedding(cond.text)] * len(self.blocks)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)
-        # Behind a cache the frames of x stand after the cached ones (section 4).
-        places = frames if cache is None else cache.positions(frames)
-        rope = rope_table(places, height, width, self.config.dim // self.config.heads, x.device)
+        rope, past = self.look_back(cache, frames, height, width, x.device)
         mask = per_token(mask, frames, height * width)
         text_mask = cond.text_mask
         if text_mask is not None:                                        # (B, 1, N, L)
@@ -286,12 +284,20 @@ class WanDiT(nn.Module):
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
                 tokens = tokens + inject(audio)[:, :, None]
             # These frames read the cached ones, and give keys and values of their own back.
-            past = None if cache is None else cache.read(i)
-            tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past)
+            tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past[i])
             if cache is not None:                                        # (B, H, F, S, d)
                 added.append([t.unflatten(2, (frames, -1)) for t in new])
         v = self.unpatchify(self.head(tokens, time), height, width)
         return v if cache is None else (v, added)
+
+    def look_back(self, cache, frames, height, width, device):
+        """The rotations of new frames behind a cache, and for every block what it reads of it."""
+        # Behind a cache the frames of x stand after the cached ones (section 4).
+        places = frames if cache is None else cache.positions(frames)
+        rope = rope_table(places, height, width, self.config.dim // self.config.heads, device)
+        rope, own = rope.tensor_split([len(rope) - frames * height * width])
+        return own, [cache and cache.read(layer, lambda keys: rotate(keys, rope))
+                     for layer in range(len(self.blocks))]
 
     def read_text(self, text):
         """For every block the keys and values of a text (B, L, text_dim): `Cond.text_keys`."""
