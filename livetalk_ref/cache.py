@@ -3,9 +3,8 @@
 `KVCache` is a value: nothing is ever written into it. Appending makes a new one and the old one
 stays as it was, so whoever keeps an old cache can go back to it. It knows no model, only a key
 and a value for every layer, head and token. Keys are stored before RoPE; where a cached frame
-stands in time is decided when it is read, and kept until the cache is appended to. Letters: B
-batch, H heads, n cached latent frames, F new ones, S tokens a frame, d channels of a head.
-LiveTalk section 4 (identity sinks), 3.1.
+stands in time is decided when it is read. Letters: B batch, H heads, n cached latent frames,
+F new ones, S tokens a frame, d channels of a head. LiveTalk section 4 (identity sinks), 3.1.
 """
 
 from dataclasses import dataclass, field
@@ -67,8 +66,7 @@ class KVCache:
     layers: tuple = ()      # for every layer (keys, values), each (B, H, n, S, d)
     frames: tuple = ()      # the numbers of the n frames
     now: int = 0            # the number of the next frame
-    rotated: dict = field(default_factory=dict, init=False, compare=False, repr=False)
-    # {layer: its keys behind RoPE}: no part of the value, but what is known of it so far.
+    rotated: dict = field(default_factory=dict, init=False, compare=False)  # of each layer, once
 
     def append(self, new):
         """A cache that holds F more frames and has let go of what its policy drops.

@@ -6,16 +6,15 @@ import torch
 from torch import nn
 
 from livetalk_ref.cache import KVCache
+from livetalk_ref.wan import rope_table, rotate
 
 
 def capture(run, pool):
-    """A CUDA graph of run(), after two runs in which libraries set themselves up -> its replay,
-    and what run returned, which every replay writes anew."""
+    """The replay of run() as a CUDA graph, and what run returned, which each replay writes anew."""
     side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(2):
-            run()
+    with torch.cuda.stream(side):               # libraries set themselves up outside
+        run(), run()
     torch.cuda.current_stream().wait_stream(side)
     with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         made = run()
@@ -28,7 +27,7 @@ class Captured:
     def __init__(self, model, x, sigma, cond, cache, pool):
         keys = cond.text_keys and tuple(tuple(t.clone() for t in pair) for pair in cond.text_keys)
         self.cond, self.read = replace(cond.map(torch.clone), text_keys=keys), cond.text_keys
-        self.x, self.sigma, self.model = x.clone(), sigma.float().clone(), model
+        self.x, self.sigma, self.config = x.clone(), sigma.float().clone(), model.config
         # A pass reads rotated keys and values alone: the cache's other keys have no copy here.
         self.past, self.last = [[t.clone() for t in pair] for pair in self.look_back(cache)], cache
         layers = tuple((v.unflatten(2, (len(cache.frames), -1)),) * 2 for _, v in self.past)
@@ -39,9 +38,11 @@ class Captured:
 
     def look_back(self, cache):
         """For every layer the keys, at their places, and values of a cache; none if it is empty."""
-        p, (_, frames, _, h, w) = self.model.config.patch, self.x.shape
-        past = self.model.look_back(cache, frames, h // p, w // p, self.x.device)[1]
-        return past if cache.layers else []
+        c, (_, frames, _, h, w) = self.config, self.x.shape
+        rope = rope_table(cache.positions(frames), h // c.patch, w // c.patch, c.dim // c.heads,
+                          self.x.device)
+        return [cache.read(layer, lambda keys: rotate(keys, rope[:keys.shape[2]]))
+                for layer in range(len(cache.layers))]
 
     def __call__(self, x, sigma, cond, cache):
         pairs = [(self.x, x), (self.sigma, sigma)]
@@ -61,8 +62,8 @@ class Captured:
 class Graphed(nn.Module):
     """A `WanDiT` that runs as CUDA graphs behind a cache with relative positions, and else plainly.
 
-    Two shapes of pass are captured, in one pool of memory: a stream's first block, and those behind
-    a full cache. The blocks between come once in a stream. The numbers are the model's.
+    Two shapes of pass are captured: a stream's first block, and those behind a full cache, for the
+    blocks between come once. The numbers are the model's.
     """
 
     def __init__(self, model):
@@ -78,7 +79,6 @@ class Graphed(nn.Module):
             return self.model(x, sigma, cond, cache=cache, mask=mask)
         key = x.shape, held, cond.text.shape, cond.text_keys is None
         if key not in self.made:
-            # One pool: what a graph computes in passing takes the place of the others' such.
-            self.pool = self.pool or torch.cuda.graph_pool_handle()
+            self.pool = self.pool or torch.cuda.graph_pool_handle()         # of both
             self.made[key] = Captured(self.model, x, sigma, cond, cache, self.pool)
         return self.made[key](x, sigma, cond, cache)

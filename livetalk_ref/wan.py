@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from livetalk_ref.cache import block_causal_mask as block_causal_mask
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import ROWS_PER_LATENT
 
@@ -139,8 +138,8 @@ class Attention(nn.Module):
     def forward(self, x, new, rope=None, mask=None, past=None):
         """x (B, N, D) reads the keys and values `new`, and before them cached ones, `past`.
 
-        rope is the table of `new`, whose keys arrive unrotated; cached ones are at their places.
-        mask (.., N, P + M) bool, True = may read, counts the P cached tokens too.
+        rope is the table of x and `new`; past ones are rotated. mask (.., N, P + M) bool, True =
+        may read, counts the P cached tokens too.
         """
         q, (k, v) = self.split(self.norm_q(self.q(x))), new
         if rope is not None:
@@ -258,7 +257,7 @@ class WanDiT(nn.Module):
         nn.init.zeros_(self.head.head.bias)
 
     def forward(self, x, sigma, cond, cache=None, mask=None):
-        """mask bool limits self-attention, None shows all, see `block_causal_mask`: over
+        """mask bool limits self-attention, None shows all, see `cache.block_causal_mask`: over
         latent frames (F, M), M counting the cached ones too, or over tokens (N, S M)."""
         check_cond(x, cond, self.config)
         frames, (height, width) = x.shape[1], (n // self.config.patch for n in x.shape[3:])
@@ -271,10 +270,12 @@ class WanDiT(nn.Module):
         # Keys that were made beforehand, or every block reads the text itself.
         text = cond.text_keys or [self.text_embedding(cond.text)] * len(self.blocks)
         audio = self.audio_proj(cond.audio)                              # (B, F, 32)
-        rope, past = self.look_back(cache, frames, height, width, x.device)
+        # Behind a cache the frames of x stand after the cached ones (section 4).
+        places = frames if cache is None else cache.positions(frames)
+        rope = rope_table(places, height, width, self.config.dim // self.config.heads, x.device)
+        before, rope = rope.tensor_split([len(rope) - frames * height * width])
         mask = per_token(mask, frames, height * width)
-        text_mask = cond.text_mask
-        if text_mask is not None:                                        # (B, 1, N, L)
+        if (text_mask := cond.text_mask) is not None:                    # (B, 1, N, L)
             text_mask = text_mask.repeat_interleave(height * width, dim=1)[:, None]
         # Audio is added to the tokens in front of blocks 2 .. layers / 2, all of a frame alike
         # (OmniAvatar); there is no cross-attention to it.
@@ -284,20 +285,12 @@ class WanDiT(nn.Module):
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
                 tokens = tokens + inject(audio)[:, :, None]
             # These frames read the cached ones, and give keys and values of their own back.
-            tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past[i])
+            past = None if cache is None else cache.read(i, lambda keys: rotate(keys, before))
+            tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past)
             if cache is not None:                                        # (B, H, F, S, d)
                 added.append([t.unflatten(2, (frames, -1)) for t in new])
         v = self.unpatchify(self.head(tokens, time), height, width)
         return v if cache is None else (v, added)
-
-    def look_back(self, cache, frames, height, width, device):
-        """The rotations of new frames behind a cache, and for every block what it reads of it."""
-        # Behind a cache the frames of x stand after the cached ones (section 4).
-        places = frames if cache is None else cache.positions(frames)
-        rope = rope_table(places, height, width, self.config.dim // self.config.heads, device)
-        rope, own = rope.tensor_split([len(rope) - frames * height * width])
-        return own, [cache and cache.read(layer, lambda keys: rotate(keys, rope))
-                     for layer in range(len(self.blocks))]
 
     def read_text(self, text):
         """For every block the keys and values of a text (B, L, text_dim): `Cond.text_keys`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from livetalk_ref.cache import block_causal_mask
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, group_audio
 from livetalk_ref.wan import (
@@ -14,7 +15,6 @@ from livetalk_ref.wan import (
     TINY,
     Config,
     WanDiT,
-    block_causal_mask,
     rope_table,
     rotate,
 )
