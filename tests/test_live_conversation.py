@@ -232,7 +232,7 @@ def test_a_backend_that_fails_costs_its_answer_and_no_more(where, capsys):
 
 
 def test_a_performer_that_fails_ends_the_conversation_with_one_sentence(monkeypatch):
-    monkeypatch.setattr(AvatarSession, "decode", lambda *_: 1 / 0)
+    monkeypatch.setattr(AvatarSession, "decode_parts", lambda *_: 1 / 0)
     asked = talk()
     last = list(asked.events())[-1]
     assert isinstance(last, Error) and last.fatal and "ZeroDivisionError" in last.sentence
@@ -275,12 +275,12 @@ def test_a_lost_gpu_ends_the_conversation_with_one_sentence(monkeypatch):
     """In mid-stream; what PyTorch adds in further lines is left out."""
     asked, count = talk(), iter(range(100))
 
-    def decode(block, decode=asked.performer.session.decode):
+    def decode(block, decode=asked.performer.session.decode_parts):
         if next(count) > 1:
             raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might")
         return decode(block)
 
-    monkeypatch.setattr(asked.performer.session, "decode", decode)
+    monkeypatch.setattr(asked.performer.session, "decode_parts", decode)
     with pytest.raises(UserError, match=r"^The GPU is lost \(CUDA error: .* failure\): end this "
                                         r"program and start it again.$"):
         hold(asked, ["first"])
