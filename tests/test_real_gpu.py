@@ -100,3 +100,9 @@ def test_the_readme_says_what_was_measured_and_computed():
             line, = (line for line in text.splitlines() if line.startswith(f"| {row['card']} "))
             assert line.endswith(f"| {row['dtype']} | {row['total']:.1f} of {row['GiB']:.1f} GiB | "
                                  f"{row['undo']} |")
+    rows = read_result("real_speed")["rows"]
+    for what, unit in (("decoding", "GB"), ("all passes, eager", "GB"),
+                       ("from the last sound to the first picture", "TFLOP"),
+                       ("decoding, light decoder", "TFLOP")):
+        row, = (row for row in rows if (row["what"], row["unit"]) == (what, unit))
+        assert f"{row['after']:g} {unit} in place of {row['before']:g}" in text
