@@ -174,7 +174,7 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=5440, data=None, size="tiny"):
+def teacher_stage(count=5440, data=None, size="tiny", batch=16):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike.
 
     size: one of `wan.SIZES`; UserError where it reads other numbers than the data hold.
@@ -186,7 +186,7 @@ def teacher_stage(count=5440, data=None, size="tiny"):
     weight = focus(data.latents.shape[-1])
 
     def loss(model, g):
-        x0, cond = parallel.mine(*data.batch(16, g))
+        x0, cond = parallel.mine(*data.batch(batch, g))
         noise = parallel.randn(x0.shape, g)
         x0, noise, sigma, cond, places = on(model, x0, noise, draw_sigma(len(x0), g), cond, weight)
         return flow_loss(model, x0, noise, sigma, cond.known, cond, places)

@@ -2,17 +2,22 @@
 
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from tiny import script_clips, scripted
 
 from livetalk_ref import own_clips
 from livetalk_ref.errors import UserError
 from livetalk_ref.loading import load
 from livetalk_ref.media import movie, to_bytes
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.studies.own_clips import RUNS, OwnClips
+from livetalk_ref.world import clips, shards
+from livetalk_ref.world.clips import LONG_FRAMES
 from livetalk_ref.world.speech import load_spoken
 
 SECONDS = 7
@@ -160,3 +165,16 @@ def test_pictures_follow_their_time_stamps(tmp_path):
     pictures = next(own_clips.read_pictures(tmp_path / "ramp.mp4"))
     seen = torch.tensor([float(p.mean()) for p in pictures]) / 127.5 - 1
     assert len(pictures) == 105 and (seen - frames[:105, 0, 0, 0]).abs().max() < 0.05
+
+
+def test_the_study_trains_on_videos_and_on_the_world_alike(tmp_path, monkeypatch):
+    """The quick one: pairs begin alike, and what an encoder loses is small."""
+    script_clips(monkeypatch)
+    monkeypatch.setattr(shards, "run", lambda job, items, workers: map(job, items))
+    monkeypatch.setattr(clips, "script", lambda split, number, **_: scripted(number, LONG_FRAMES))
+    monkeypatch.chdir(tmp_path)
+    lines = list(OwnClips(quick=True).run())
+    *rows, found = json.loads(Path(lines[-1]).read_text())["rows"]
+    assert [(row["data"], row["seed"]) for row in rows] == [*RUNS]
+    assert max(map(abs, found["pairs"])) < 0.01
+    assert 0 < found["latents lost"] < 0.1 and 0 < found["sound lost"] < 0.3
