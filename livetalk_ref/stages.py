@@ -224,17 +224,22 @@ def causal_stage(count=1280):
 
 
 def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirectional", seed=0,
-              keep=None, causal=trajectories.CAUSAL, student_steps=STUDENT_STEPS):
+              keep=None, causal=trajectories.CAUSAL, student_steps=STUDENT_STEPS, data=None):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 
-    The rate is constant, as in the paper, so that the short recipe is the converged one's first
-    fifth, weight for weight, and averaged weights are kept all along.
+    data: clips of one's own, whose trajectories are made first, instead of the world's. The rate
+    is constant, as in the paper, so that the short recipe is the converged one's first fifth,
+    weight for weight, and averaged weights are kept all along.
     """
     if recipe not in ODE_STEPS:
         raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
     student_sigmas(student_steps)           # refuses others than 1, 2, 4
-    paths = list(trajectories.from_shipped(count, teacher=teacher, run=causal))
-    data = trajectories.Trajectories.load(paths).select(torch.arange(count))
+    if data is None:
+        paths = list(trajectories.from_shipped(count, teacher=teacher, run=causal))
+        data = trajectories.Trajectories.load(paths).select(torch.arange(count))
+    else:
+        count = min(count, len(data))
+        data = trajectories.from_clips(data.select(torch.arange(count)), teacher)
     model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
 
     def loss(model, g):

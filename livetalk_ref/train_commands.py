@@ -16,9 +16,9 @@ QUICK_CLIPS = 128                                   # of `weights --quick`
 QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "restorer": 100,
          "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
 SIZES = ("tiny", "livetalk-1.3b", "omniavatar-14b")
-OWN = {"teacher": ("data", "size", "weights"),
-       "ode": ("recipe", "variant", "count", "teacher", "seed"),
-       "dmd": ("recipe", "count", "seed", "real")}      # options that these stages take
+OWN = {"teacher": ("data", "size", "weights"),          # options that these stages take
+       "ode": ("data", "weights", "recipe", "variant", "count", "teacher", "seed"),
+       "dmd": ("data", "weights", "recipe", "count", "seed", "real")}
 
 
 def add_train(c):
@@ -36,11 +36,11 @@ def add_train(c):
                    "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
     add_device(c, "cuda where there is one")
-    c.add_argument("--data", metavar="SHARDS", help="teacher: clips of your own that 'prepare "
-                   "--clips' made, instead of the world's")
+    c.add_argument("--data", metavar="SHARDS", help="teacher, ode, dmd: clips of your own that "
+                   "'prepare --clips' made, instead of the world's")
     c.add_argument("--size", choices=SIZES, help="teacher: of the model (tiny)")
-    c.add_argument("--weights", metavar="DIR", help="teacher of released size: the folder with "
-                   "text.safetensors, the prompts' embeddings, see 'prepare --prompt'")
+    c.add_argument("--weights", metavar="DIR", help="with --data of released size: the folder "
+                   "with text.safetensors, the prompts' embeddings, see 'prepare --prompt'")
     add_scale(c)
     c = c.add_argument_group("of the stages ode and dmd")
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
@@ -50,8 +50,8 @@ def add_train(c):
                    help="what a block is fed and reads, see ode.py (self_forcing)")
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
                    help="ode: trajectories (2000); dmd: clips whose conditions are used (2048)")
-    c.add_argument("--teacher", choices=("bidirectional", "causal"),
-                   help="whose trajectories (bidirectional)")
+    c.add_argument("--teacher", metavar="M", help="ode: whose trajectories, and where the student "
+                   "begins: bidirectional, causal or a checkpoint's path (bidirectional)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
     c.add_argument("--real", metavar="M", help="dmd: the frozen real score, a model of any size "
                    "that reads what the student reads (teacher)")

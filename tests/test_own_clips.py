@@ -1,6 +1,8 @@
 """Videos of one's own become training clips; what cannot be used is named with its reason."""
 
 import json
+import tarfile
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,13 +10,18 @@ import av
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as to_safetensors
 from tiny import script_clips, scripted
 
-from livetalk_ref import own_clips
+from livetalk_ref import distillation, ode, own_clips, recipes, stages, trajectories
 from livetalk_ref.errors import UserError
-from livetalk_ref.loading import load
+from livetalk_ref.loading import load, load_start
 from livetalk_ref.media import movie, to_bytes
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.real import avatar as real_avatar
+from livetalk_ref.real.standin import PROMPTS, SMALL, random_text, write_random
+from livetalk_ref.real.text import save_text
+from livetalk_ref.runs import read
 from livetalk_ref.studies.own_clips import RUNS, OwnClips
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.clips import LONG_FRAMES
@@ -178,3 +185,41 @@ def test_the_study_trains_on_videos_and_on_the_world_alike(tmp_path, monkeypatch
     assert [(row["data"], row["seed"]) for row in rows] == [*RUNS]
     assert max(map(abs, found["pairs"])) < 0.01
     assert 0 < found["latents lost"] < 0.1 and 0 < found["sound lost"] < 0.3
+
+
+@pytest.fixture
+def released(tmp_path, monkeypatch):
+    """A folder with shards, prompts and a teacher of the released layout, small and random."""
+    monkeypatch.chdir(tmp_path)
+    g = torch.Generator().manual_seed(0)
+    write_random(tmp_path / "big.safetensors", SMALL, torch.float32)
+    save_text(tmp_path / "text.safetensors", random_text(SMALL.text_dim), PROMPTS)
+    with tarfile.open(tmp_path / "clips-00000.tar", "w") as tar:
+        for key in range(6):
+            tensors = {"latents": torch.randn(27, 16, 4, 4, generator=g).half(),
+                       "audio": torch.randn(105, SMALL.audio_dim, generator=g).half()}
+            own_clips.add(tar, f"{key}.safetensors", to_safetensors(tensors))
+            own_clips.add(tar, f"{key}.json", json.dumps({"prompt": PROMPTS[key % 2]}).encode())
+    return tmp_path
+
+
+def test_the_released_layout_learns_its_teachers_paths_and_by_self_forcing(released, monkeypatch):
+    """On clips of one's own: no model, condition or path of the miniature's has a part in it."""
+    monkeypatch.setattr(ode, "TEACHER_STEPS", 4)
+    monkeypatch.setattr(trajectories, "best_precision", lambda device: "fp32")
+    data, big = own_clips.read_clips(released, released), str(released / "big.safetensors")
+    *_, last = stages.run_stage("ode", "ode", 2, data=data, teacher=big)
+    found = trajectories.from_clips(data, big)          # read again
+    assert last.step == 2 and len(found) == 6 and len(list(Path("runs").rglob("*.saf*"))) == 2
+    assert torch.equal(found.states[:, -1, 0], data.latents[:, 0])
+    alone = trajectories.make(load_start(big), data.select([5]), 5, real_avatar.GUIDANCE)
+    assert (found.states[5] - alone.states[0]).abs().max() < 0.02
+    small = replace(recipes.SHIPPED, updates=2, ratio=1, warmup=1, batch=2)
+    monkeypatch.setattr(recipes, "SHIPPED", small)      # with an anchor, on the same paths
+    *_, last = stages.run_stage("dmd", "dmd", start="ode/ema.safetensors", data=data, real=big)
+    weights, facts = read(Path("dmd/ema.safetensors"))
+    assert last.step == 2 and facts["config"]["dim"] == SMALL.dim and facts["real"] == big
+    known = read(distillation.probed("dmd", 0))[0]["x"][:, 0]
+    assert torch.equal(known, data.latents[:, 0]) and len(list(Path("runs").rglob("*.saf*"))) == 2
+    with pytest.raises(UserError, match="The teacher does not fit the data: it reads 64 text"):
+        trajectories.from_clips(data)
