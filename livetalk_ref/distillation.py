@@ -55,7 +55,7 @@ def probed(out, update):
     return Path(out) / f"probe-{update:06d}.safetensors"
 
 
-def paths_of(recipe, count=PATHS, data=None, teacher="bidirectional"):
+def paths_of(recipe, count=PATHS, data=None, teacher="teacher"):
     """batch(generator) of a teacher's paths for a recipe with an anchor, else None.
 
     count: training clips whose paths are used, at most PATHS; whole shards of them. data: clips
@@ -133,10 +133,11 @@ class Distillation:
         r = recipes.recipe(self.recipe, self.seed, steps)
         r = replace(r, lr=rate * r.lr, critic_lr=rate * r.critic_lr,
                     student_steps=self.student_steps or r.student_steps)
-        made = curation.conditions(r.conditions, self.count) if self.data is None else \
-            curation.Conditions(self.data, torch.ones(len(self.data)), [])
+        data = self.data and self.data.select(torch.arange(min(self.count, len(self.data))))
+        made = curation.Conditions(data, torch.ones(len(data)), []) if data else \
+            curation.conditions(r.conditions, self.count)
         yield from run(r, partial(made.batch, r.batch, r.frames),
                        out or folder_of(self.recipe, self.seed), resume, start,
                        probe=made.probe(PROBES, r.frames), compiled=compiled,
-                       paths=paths_of(r, self.count, self.data, self.real or "bidirectional"),
+                       paths=paths_of(r, self.count, data, self.real or "teacher"),
                        device=device, real=self.real)

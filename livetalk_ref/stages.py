@@ -224,12 +224,14 @@ def causal_stage(count=1280):
 
 
 def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirectional", seed=0,
-              keep=None, causal=trajectories.CAUSAL, student_steps=STUDENT_STEPS, data=None):
+              keep=None, causal=trajectories.CAUSAL, student_steps=STUDENT_STEPS, data=None,
+              real="teacher"):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 
-    data: clips of one's own, whose trajectories are made first, instead of the world's. The rate
-    is constant, as in the paper, so that the short recipe is the converged one's first fifth,
-    weight for weight, and averaged weights are kept all along.
+    data: clips of one's own instead of the world's: real, a teacher's checkpoint, first makes its
+    trajectories of them, and is where the student begins. The rate is constant, as in the paper,
+    so that the short recipe is the converged one's first fifth, weight for weight, and averaged
+    weights are kept all along.
     """
     if recipe not in ODE_STEPS:
         raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
@@ -237,10 +239,11 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
     if data is None:
         paths = list(trajectories.from_shipped(count, teacher=teacher, run=causal))
         data = trajectories.Trajectories.load(paths).select(torch.arange(count))
+        model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
     else:
-        count = min(count, len(data))
-        data = trajectories.from_clips(data.select(torch.arange(count)), teacher)
-    model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
+        count, teacher = min(count, len(data)), real
+        data = trajectories.from_clips(data.select(torch.arange(count)), real)
+        model = load_start(real).requires_grad_(True)
 
     def loss(model, g):
         batch = parallel.mine(*data.batch(8, g, student_steps))

@@ -120,11 +120,11 @@ def count_shards(count):
 
 
 def load_teacher(kind="bidirectional", device="cpu", run=CAUSAL):
-    """The teacher whose trajectories are wanted: the shipped one, the autoregressive one that
-    `train teacher_causal` made, in a folder run, or one by a checkpoint's path. UserError for
-    another kind, and where it was not trained yet."""
+    """The teacher whose trajectories are wanted: the shipped one, or the autoregressive one that
+    `train teacher_causal` made, in a folder run. UserError for another kind, and where it was not
+    trained yet."""
     if kind not in WALKS:
-        return load_start(kind, device)
+        raise UserError(f"There is no teacher '{kind}'; choose {' or '.join(WALKS)}.")
     if kind == "bidirectional":
         return load_module("teacher", device=device)
     weights = Path(run, "ema.safetensors")
@@ -145,32 +145,8 @@ def from_shipped(count, split="train", teacher="bidirectional", watch=None, run=
     shards of 32), yielding shard paths. `watch` as for `build`, run as for `load_teacher`."""
     device = best_device()
     model = load_teacher(teacher, device, run)
-    yield from build(model, clean_clips(split, count), walk=WALKS.get(teacher, trajectory),
-                     watch=watch, precision=best_precision(device))
-
-
-def from_clips(data, teacher="bidirectional", folder="runs/trajectories"):
-    """`Trajectories` of a teacher for clips of one's own, made once; teacher as for `load_teacher`.
-    Several processes that see the folder share the work."""
-    device = best_device()
-    model, precision = load_teacher(teacher, device), best_precision(device)
-    check_channels("The teacher", model.config, *data.channels())
-    guidance = GUIDANCE if data.encode is text.encode else REAL_GUIDANCE
-    words = torch.frombuffer(bytearray(json.dumps(data.prompts).encode()), dtype=torch.uint8)
-    key = shards.sources_key(weights=model.state_dict() | {
-        "data.latents": data.latents, "data.audio": data.audio, "data.prompts": words})
-    paths = [Path(folder) / f"own-{key}-{precision}" / f"{first:06d}.safetensors"
-             for first in range(0, len(data), FEW)]
-    begin = len(paths) * parallel.rank() // parallel.ranks()
-    for path in paths[begin:] + paths[:begin]:
-        if not path.exists():
-            first = int(path.stem)
-            some = data.select(torch.arange(len(data))[first:first + FEW])
-            with torch.no_grad(), autocast(device, precision):
-                made = make(model, some, first, guidance, WALKS.get(teacher, trajectory))
-            made.save(path, guidance=guidance, precision=precision)
-    found = Trajectories.load(paths)
-    return replace(found, clips=replace(found.clips, encode=data.encode))
+    yield from build(model, clean_clips(split, count), walk=WALKS[teacher], watch=watch,
+                     precision=best_precision(device))
 
 
 def write_sample(path=None, watch=None):
@@ -187,6 +163,32 @@ def bytes_each(clips):
     """Bytes that one trajectory of such clips takes, generously."""
     x, rows, state = clips.latents[0, :WINDOW], clips.audio[0, :FRAMES], clips.state[0, :FRAMES]
     return 2 * (6 * x.numel() + rows.numel() + state.numel()) + 4096
+
+
+def from_clips(data, teacher="teacher", folder="runs/trajectories"):
+    """`Trajectories` of a teacher, a checkpoint's name or path, for clips of one's own, made once.
+
+    Several processes that see the folder share the work: each begins at another shard.
+    """
+    device = best_device()
+    model, precision = load_start(teacher, device), best_precision(device)
+    check_channels("The teacher", model.config, *data.channels())
+    guidance = GUIDANCE if data.encode is text.encode else REAL_GUIDANCE
+    words = torch.frombuffer(bytearray(json.dumps(data.prompts).encode()), dtype=torch.uint8)
+    key = shards.sources_key(weights=model.state_dict() | {
+        "data.latents": data.latents, "data.audio": data.audio, "data.prompts": words})
+    paths = [Path(folder) / f"own-{key}-{precision}" / f"{first:06d}.safetensors"
+             for first in range(0, len(data), FEW)]
+    begin = len(paths) * parallel.rank() // parallel.ranks()
+    for path in paths[begin:] + paths[:begin]:
+        if not path.exists():
+            first = int(path.stem)
+            some = data.select(torch.arange(len(data))[first:first + FEW])
+            with torch.no_grad(), autocast(device, precision):
+                made = make(model, some, first, guidance)
+            made.save(path, guidance=guidance, precision=precision)
+    found = Trajectories.load(paths)
+    return replace(found, clips=replace(found.clips, encode=data.encode))
 
 
 def straightness(states):

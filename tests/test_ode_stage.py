@@ -120,7 +120,7 @@ def test_both_students_ship_and_are_students(small_world, tmp_path, monkeypatch)
 def test_an_autoregressive_teacher_walks_and_teaches(small_world, tmp_path):
     with pytest.raises(UserError, match="train teacher_causal' first"):
         trajectories.load_teacher("causal")
-    with pytest.raises(UserError, match="There is no model 'odd'"):
+    with pytest.raises(UserError, match="There is no teacher 'odd'; choose bidirectional or"):
         trajectories.load_teacher("odd")
     losses = [s.loss for s in stages.run_stage("teacher_causal", steps=2, count=2)]
     assert len(losses) == 2

@@ -14,6 +14,7 @@ from safetensors.torch import save as to_safetensors
 from tiny import script_clips, scripted
 
 from livetalk_ref import distillation, ode, own_clips, recipes, stages, trajectories
+from livetalk_ref.__main__ import main
 from livetalk_ref.errors import UserError
 from livetalk_ref.loading import load, load_start
 from livetalk_ref.media import movie, to_bytes
@@ -187,6 +188,20 @@ def test_the_study_trains_on_videos_and_on_the_world_alike(tmp_path, monkeypatch
     assert 0 < found["latents lost"] < 0.1 and 0 < found["sound lost"] < 0.3
 
 
+def test_reading_is_timed_of_shards_and_of_the_world(made, tmp_path, monkeypatch, capsys):
+    script_clips(monkeypatch)
+    monkeypatch.setattr(clips, "script", lambda split, number, **_: scripted(number, LONG_FRAMES))
+    monkeypatch.setattr(own_clips, "MADE", 1)
+    monkeypatch.chdir(tmp_path)
+    for source, count in ((made[0], 6), ("world", 2)):
+        monkeypatch.setattr("sys.argv", ["livetalk", "bench", "--data", str(source), "--json"])
+        main()
+        facts = json.loads(capsys.readouterr().out)
+        each = facts["latent_frames_per_second"] / facts["clips_per_second"]
+        assert facts["clips"] == count and each == pytest.approx(21)
+    assert facts["clips_made_per_second"] > 0 and facts["seconds_to_open"] > 0
+
+
 @pytest.fixture
 def released(tmp_path, monkeypatch):
     """A folder with shards, prompts and a teacher of the released layout, small and random."""
@@ -208,7 +223,7 @@ def test_the_released_layout_learns_its_teachers_paths_and_by_self_forcing(relea
     monkeypatch.setattr(ode, "TEACHER_STEPS", 4)
     monkeypatch.setattr(trajectories, "best_precision", lambda device: "fp32")
     data, big = own_clips.read_clips(released, released), str(released / "big.safetensors")
-    *_, last = stages.run_stage("ode", "ode", 2, data=data, teacher=big)
+    *_, last = stages.run_stage("ode", "ode", 2, data=data, real=big)
     found = trajectories.from_clips(data, big)          # read again
     assert last.step == 2 and len(found) == 6 and len(list(Path("runs").rglob("*.saf*"))) == 2
     assert torch.equal(found.states[:, -1, 0], data.latents[:, 0])
@@ -221,5 +236,5 @@ def test_the_released_layout_learns_its_teachers_paths_and_by_self_forcing(relea
     assert last.step == 2 and facts["config"]["dim"] == SMALL.dim and facts["real"] == big
     known = read(distillation.probed("dmd", 0))[0]["x"][:, 0]
     assert torch.equal(known, data.latents[:, 0]) and len(list(Path("runs").rglob("*.saf*"))) == 2
-    with pytest.raises(UserError, match="The teacher does not fit the data: it reads 64 text"):
+    with pytest.raises(UserError, match="does not fit the data: it reads 64 text features where"):
         trajectories.from_clips(data)

@@ -21,9 +21,9 @@ from livetalk_ref.flow import flow_loss
 from livetalk_ref.loading import load_module
 from livetalk_ref.media import movie
 from livetalk_ref.own_clips import prepare_clips, read_clips
-from livetalk_ref.runs import read, save
+from livetalk_ref.runs import read
 from livetalk_ref.studies.work import Job, Study
-from livetalk_ref.world import clips, latents, shards
+from livetalk_ref.world import clips, latents
 
 SIGMAS = (0.2, 0.4, 0.6, 0.8)
 SCALE = 2           # how much larger than drawn the videos are
@@ -45,13 +45,14 @@ class OwnClips(Study):
                   for whose, seed in RUNS)]
 
     def film(self):
-        """Write every clip as a video, and as latents in a shard of its own."""
-        codec = load_module("codec")
+        """Write the clips as videos, their first prompts beside them."""
         for number in range(self.count):
-            path = self.folder / "live" / f"{number:05d}.safetensors"
+            path = self.folder / "videos" / f"{number:05d}.mp4"
             if not path.is_file():
-                tensors, prompts = film_clip(codec, number, self.folder / "videos")
-                save(path, {name: tensor[None] for name, tensor in tensors.items()}, rows=[prompts])
+                clip = clips.script("train", number)
+                write_text(path.with_suffix(".txt"), clip.prompts[0][1])
+                with movie(path, clip.heard, scale=SCALE) as file:
+                    file.add(clips.film(clip))
             yield
 
     def prepare(self):
@@ -61,9 +62,7 @@ class OwnClips(Study):
     @cached_property
     def data(self):
         """{whose: clips}, the same ones in the same order."""
-        own = read_clips(self.folder / "shards")
-        tensors, prompts = shards.load(sorted((self.folder / "live").glob("*.safetensors")))
-        return {"live": replace(own, **tensors, prompts=prompts), "own": own}
+        return {"live": world("train", self.count), "own": read_clips(self.folder / "shards")}
 
     def train(self, whose, seed):
         """Train a teacher as the command does, and return its row."""
@@ -74,8 +73,7 @@ class OwnClips(Study):
         for _ in stage.run("teacher", out, self.updates, True, None, 1.0, self.compiled, "cpu"):
             yield
         stage.model.load_state_dict(read(out / "ema.safetensors")[0])
-        held_out = latents.build(load_module("codec"), "held_out", self.judged)
-        found = flow_losses(stage.model, latents.LatentClips.load(list(held_out)))
+        found = flow_losses(stage.model, world("held_out", self.judged))
         return [{"data": whose, "seed": seed, "held-out loss": round(mean(found.values()), 4)}
                 | {f"sigma {sigma:g}": round(loss, 4) for sigma, loss in found.items()}]
 
@@ -96,18 +94,10 @@ class OwnClips(Study):
         return round(((own - live).square().mean() / live.var()).item(), 4)
 
 
-def film_clip(codec, number, folder):
-    """Write a clip as a video, its first prompt beside it; the clip as the teacher reads it."""
-    clip = clips.script("train", number)
-    frames, path = clips.film(clip), folder / f"{number:05d}.mp4"
-    write_text(path.with_suffix(".txt"), clip.prompts[0][1])
-    with movie(path, clip.heard, scale=SCALE) as file:
-        file.add(frames)
-    with torch.inference_mode():
-        z = codec.encode(frames[None])[0]                                # (27, C, h, w)
-    starts = [start for start, _ in clip.prompts] + [latents.NEVER]
-    return {"latents": z.half(), "audio": clip.audio.half(),
-            "starts": torch.tensor(starts[:2])}, [prompt for _, prompt in clip.prompts]
+def world(split, count):
+    """The first clips of a split, from the latent cache."""
+    paths = latents.build(load_module("codec"), split, count)
+    return latents.LatentClips.load(list(paths)).select(torch.arange(count))
 
 
 @torch.no_grad()
