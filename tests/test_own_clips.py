@@ -154,10 +154,14 @@ def test_a_folder_without_videos_or_shards(tmp_path):
         own_clips.read_clips(tmp_path)
 
 
-def test_the_square_follows_a_real_face_and_two_are_refused():
+def test_the_square_follows_a_real_face_and_two_are_refused(tmp_path):
     data = pytest.importorskip("skimage.data")
     person = torch.from_numpy(data.astronaut())              # 512 x 512, a face at (70, 175) of 93
-    top, left, side = own_clips.face_square([person.numpy()] * 9)
+    write(tmp_path / "person.mp4", "libx264", 8, (512, 512),
+          picture=person.permute(2, 0, 1) / 127.5 - 1)
+    (_, tensors, row), = own_clips.segments_of(tmp_path / "person.mp4", load("teacher"))
+    top, left, side = row["box"]
+    assert len(tensors["latents"]) == 27 and row["prompt"] == "a person speaks calmly"
     assert 150 < side < 260 and top < 70 and left < 175 and left + side > 268
     with pytest.raises(UserError, match="more than one face"):
         own_clips.face_square([np.concatenate([person.numpy()] * 2, 1)] * 9)
