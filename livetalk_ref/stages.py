@@ -174,7 +174,7 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=5440, data=None, size="tiny"):
+def teacher_stage(count=5440, data=None, size="tiny", batch=16):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike.
 
     size: one of `wan.SIZES`; UserError where it reads other numbers than the data hold.
@@ -186,7 +186,7 @@ def teacher_stage(count=5440, data=None, size="tiny"):
     weight = focus(data.latents.shape[-1])
 
     def loss(model, g):
-        x0, cond = parallel.mine(*data.batch(16, g))
+        x0, cond = parallel.mine(*data.batch(batch, g))
         noise = parallel.randn(x0.shape, g)
         x0, noise, sigma, cond, places = on(model, x0, noise, draw_sigma(len(x0), g), cond, weight)
         return flow_loss(model, x0, noise, sigma, cond.known, cond, places)
@@ -224,18 +224,26 @@ def causal_stage(count=1280):
 
 
 def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirectional", seed=0,
-              keep=None, causal=trajectories.CAUSAL, student_steps=STUDENT_STEPS):
+              keep=None, causal=trajectories.CAUSAL, student_steps=STUDENT_STEPS, data=None,
+              real="teacher"):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 
-    The rate is constant, as in the paper, so that the short recipe is the converged one's first
-    fifth, weight for weight, and averaged weights are kept all along.
+    data: clips of one's own instead of the world's: real, a teacher's checkpoint, first makes its
+    trajectories of them, and is where the student begins. The rate is constant, as in the paper,
+    so that the short recipe is the converged one's first fifth, weight for weight, and averaged
+    weights are kept all along.
     """
     if recipe not in ODE_STEPS:
         raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
     student_sigmas(student_steps)           # refuses others than 1, 2, 4
-    paths = list(trajectories.from_shipped(count, teacher=teacher, run=causal))
-    data = trajectories.Trajectories.load(paths).select(torch.arange(count))
-    model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
+    if data is None:
+        paths = list(trajectories.from_shipped(count, teacher=teacher, run=causal))
+        data = trajectories.Trajectories.load(paths).select(torch.arange(count))
+        model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
+    else:
+        count, teacher = min(count, len(data)), real
+        data = trajectories.from_clips(data.select(torch.arange(count)), real)
+        model = load_start(real).requires_grad_(True)
 
     def loss(model, g):
         batch = parallel.mine(*data.batch(8, g, student_steps))
