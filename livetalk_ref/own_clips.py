@@ -107,7 +107,10 @@ def add(tar, name, content):
 @torch.inference_mode()
 def segments_of(video, avatar, whole=False):
     """Yield a key, tensors and facts of every segment of a video. UserError if it has none."""
-    samples = load_audio(video, warn=lambda words: None)
+    try:
+        samples = load_audio(video, warn=lambda words: None)
+    except UserError as error:
+        raise UserError(f"{error}".partition(";")[0].rstrip(".") + ".") from error  # no advice
     stem = re.sub(r"[^\w-]+", "_", video.stem)              # a dot would end a WebDataset key
     made, reason = 0, f"It is shorter than {LONG_FRAMES / FPS:.1f} s."
     spoken = samples.split(LONG_FRAMES * SAMPLES_PER_FRAME)
