@@ -4,7 +4,7 @@ same worked out by hand, memory, and the clock of a live stream."""
 
 import pytest
 import torch
-from tiny import shake, write_checkpoints, write_student
+from tiny import shake, shipped_in, write_student
 
 from livetalk_ref import generate, loading
 from livetalk_ref.flow import Cond
@@ -16,11 +16,8 @@ from livetalk_ref.wan import TINY, WanDiT
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoints(folder)
-    write_student(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "CHECKPOINTS", folder)
+    with shipped_in(tmp_path_factory.mktemp("checkpoints")) as folder:
+        write_student(folder)
         yield folder
 
 
