@@ -83,9 +83,10 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
     teacher, s = load_start(real or "teacher", where), student.config
     check_channels("The real score", teacher.config, s.latent_channels, s.audio_dim, s.text_dim)
     # The critic begins as a teacher of the student's size, or as the student where there is none.
-    same = [name for name, config in (("teacher", load_module("teacher").config),
-                                      (real, teacher.config)) if config == s]
-    critic = load_start([*same, start or recipe.start][0], where).requires_grad_(True)
+    critic = load_module("teacher", device=where)
+    if critic.config != s:
+        critic = load_start(real if teacher.config == s else start or recipe.start, where)
+    critic.requires_grad_(True)
     parallel.place(student, teacher, critic)
     distiller = Distiller(student, teacher, critic, recipe)
     probe = None if probe is None else probe.to(device)
