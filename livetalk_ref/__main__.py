@@ -249,6 +249,12 @@ def bench(options):
     from livetalk_ref.files import write_result
     from livetalk_ref.judge import bench as b
 
+    if options.data:
+        from livetalk_ref.own_clips import time_reading
+
+        facts = time_reading(options.data, options.weights)
+        tell(options, facts, b.figures_text(facts))
+        return
     with Progress("stream: block", b.blocks_in(options.seconds)) as progress:
         facts = b.bench_model(options.model, options.seconds, progress)
     if options.keep:                # as rows what no machine changes: the model's, its teacher's

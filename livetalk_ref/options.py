@@ -51,6 +51,9 @@ def add_bench(c):
     c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
     c.add_argument("--seconds", type=number(1, 36000, float), default=600.0, metavar="S",
                    help="of a student's stream (600)")
+    c.add_argument("--data", metavar="SHARDS", help="instead, how fast training reads: shards of "
+                   "'prepare --clips', or 'world', its clips made and cached")
+    c.add_argument("--weights", metavar="DIR", help="for shards of released size, as of 'train'")
     c.add_argument("--keep", metavar="NAME", help="write data/results/NAME.json as well")
     add_json(c)
 

@@ -173,7 +173,7 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=5440, data=None, size="tiny"):
+def teacher_stage(count=5440, data=None, size="tiny", batch=16):
     """Bidirectional teacher: flow matching on cached latents, clean and degraded alike.
 
     size: one of `wan.SIZES`; UserError where it reads other numbers than the data hold.
@@ -185,7 +185,7 @@ def teacher_stage(count=5440, data=None, size="tiny"):
     weight = focus(data.latents.shape[-1])
 
     def loss(model, g):
-        x0, cond = parallel.mine(*data.batch(16, g))
+        x0, cond = parallel.mine(*data.batch(batch, g))
         noise = parallel.randn(x0.shape, g)
         x0, noise, sigma, cond, places = on(model, x0, noise, draw_sigma(len(x0), g), cond, weight)
         return flow_loss(model, x0, noise, sigma, cond.known, cond, places)
@@ -205,18 +205,24 @@ def focus(cells):
 
 
 def ode_stage(count=2000, recipe="converged", variant=VARIANT, seed=0, keep=None,
-              student_steps=STUDENT_STEPS):
+              student_steps=STUDENT_STEPS, data=None, real="teacher"):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 
-    The rate is constant, as in the paper, so that the short recipe is the converged one's first
-    fifth, weight for weight, and averaged weights are kept all along.
+    data: clips of one's own instead of the world's: real, a teacher's checkpoint, first makes its
+    trajectories of them, and is where the student begins. The rate is constant, as in the paper,
+    so that the short recipe is the converged one's first fifth, weight for weight, and averaged
+    weights are kept all along.
     """
     if recipe not in ODE_STEPS:
         raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
     student_sigmas(student_steps)           # refuses others than 1, 2, 4
-    paths = list(trajectories.from_shipped(count))
-    data = trajectories.Trajectories.load(paths).select(torch.arange(count))
-    model = load_module("teacher").requires_grad_(True)
+    if data is None:
+        paths = list(trajectories.from_shipped(count))
+        data = trajectories.Trajectories.load(paths).select(torch.arange(count))
+    else:
+        count = min(count, len(data))
+        data = trajectories.from_clips(data.select(torch.arange(count)), real)
+    model = load_start(real).requires_grad_(True)
 
     def loss(model, g):
         batch = parallel.mine(*data.batch(8, g, student_steps))

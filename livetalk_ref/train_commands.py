@@ -15,9 +15,9 @@ QUICK_CLIPS = 128                                   # of `weights --quick`
 QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "sync": 200, "restorer": 100,
          "teacher": 500, "ode": 100, "dmd": 10}                                # its updates
 SIZES = ("tiny", "livetalk-1.3b", "omniavatar-14b")
-OWN = {"teacher": ("data", "size", "weights"),
-       "ode": ("recipe", "variant", "count", "seed"),
-       "dmd": ("recipe", "count", "seed", "real")}      # options that these stages take
+OWN = {"teacher": ("data", "size", "weights"),          # options that these stages take
+       "ode": ("data", "weights", "real", "recipe", "variant", "count", "seed"),
+       "dmd": ("data", "weights", "recipe", "count", "seed", "real")}
 
 
 def add_train(c):
@@ -35,11 +35,11 @@ def add_train(c):
                    "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
     add_device(c, "cuda where there is one")
-    c.add_argument("--data", metavar="SHARDS", help="teacher: clips of your own that 'prepare "
-                   "--clips' made, instead of the world's")
+    c.add_argument("--data", metavar="SHARDS", help="teacher, ode, dmd: clips of your own that "
+                   "'prepare --clips' made, instead of the world's")
     c.add_argument("--size", choices=SIZES, help="teacher: of the model (tiny)")
-    c.add_argument("--weights", metavar="DIR", help="teacher of released size: the folder with "
-                   "text.safetensors, the prompts' embeddings, see 'prepare --prompt'")
+    c.add_argument("--weights", metavar="DIR", help="with --data of released size: the folder "
+                   "with text.safetensors, the prompts' embeddings, see 'prepare --prompt'")
     add_scale(c)
     c = c.add_argument_group("of the stages ode and dmd")
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
@@ -50,8 +50,9 @@ def add_train(c):
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
                    help="ode: trajectories (2000); dmd: clips whose conditions are used (2048)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
-    c.add_argument("--real", metavar="M", help="dmd: the frozen real score, a model of any size "
-                   "that reads what the student reads (teacher)")
+    c.add_argument("--real", metavar="M", help="the teacher, of any size that reads what the "
+                   "student reads: dmd's frozen real score; with --data of ode, whose trajectories "
+                   "are made, and where the student begins (teacher)")
 
 
 def add_scale(parser):
@@ -72,16 +73,16 @@ def train(options):
     names = dict.fromkeys(name for own in OWN.values() for name in own)
     named = {name: vars(options)[name] for name in names if vars(options)[name] is not None}
     wrong = named.keys() - OWN.get(options.stage, ())
-    if wrong or options.stage == "dmd" and options.rate != 1:
+    if wrong or options.stage == "dmd" and options.rate != 1 and not options.data:
         name = "rate" if not wrong else min(wrong).replace("count", "pairs")
         raise UserError(f"--{name} is no option of the stage {options.stage}; leave it out.")
     if options.data:
         from livetalk_ref.own_clips import read_clips
 
         named["data"] = read_clips(options.data, named.pop("weights", None))
-    elif options.weights:
-        raise UserError("--weights goes with --data, shards that 'prepare --clips' made with the "
-                        "same weights.")
+    elif options.weights or options.stage == "ode" and options.real:
+        raise UserError("--weights, and --real of ode, go with --data, shards that 'prepare "
+                        "--clips' made with the same weights.")
     if scale := {name: value for name in ("shard", "checkpoint_blocks", "accumulate")
                  if (value := vars(options)[name])}:
         named["scale"] = scale

@@ -9,25 +9,28 @@ teacher that draws what is spoiled a student has nothing to learn.
     python -m livetalk_ref trajectories --sample    # the few that ship in data/trajectories
 """
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from livetalk_ref import DATA
+from livetalk_ref import DATA, parallel
 from livetalk_ref.device import autocast, best_device, best_precision
 from livetalk_ref.flow import STUDENT_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.loading import load_module
+from livetalk_ref.loading import check_channels, load_module, load_start
 from livetalk_ref.ode import trajectory
+from livetalk_ref.real.avatar import GUIDANCE as REAL_GUIDANCE
 from livetalk_ref.runs import save
-from livetalk_ref.world import latents, shards
+from livetalk_ref.world import latents, shards, text
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
 
 CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
 SAMPLE = DATA / "trajectories" / "sample.safetensors"
 SHIPPED = 9                         # paths in it
+FEW = 4                             # clips of one's own in a shard: a 1.3B teacher's are large
 
 
 @dataclass
@@ -129,6 +132,32 @@ def write_sample(path=None, watch=None):
     data = make(load_module("teacher"), clips.select(range(SHIPPED)), 0, GUIDANCE, watch=watch)
     data.save(path or SAMPLE, guidance=GUIDANCE)
     return path or SAMPLE
+
+
+def from_clips(data, teacher="teacher", folder="runs/trajectories"):
+    """`Trajectories` of a teacher, a checkpoint's name or path, for clips of one's own, made once.
+
+    Several processes that see the folder share the work: each begins at another shard.
+    """
+    device = best_device()
+    model, precision = load_start(teacher, device), best_precision(device)
+    check_channels("The teacher", model.config, *data.channels())
+    guidance = GUIDANCE if data.encode is text.encode else REAL_GUIDANCE
+    words = torch.frombuffer(bytearray(json.dumps(data.prompts).encode()), dtype=torch.uint8)
+    key = shards.sources_key(weights=model.state_dict() | {
+        "data.latents": data.latents, "data.audio": data.audio, "data.prompts": words})
+    paths = [Path(folder) / f"own-{key}-{precision}" / f"{first:06d}.safetensors"
+             for first in range(0, len(data), FEW)]
+    begin = len(paths) * parallel.rank() // parallel.ranks()
+    for path in paths[begin:] + paths[:begin]:
+        if not path.exists():
+            first = int(path.stem)
+            some = data.select(torch.arange(len(data))[first:first + FEW])
+            with torch.no_grad(), autocast(device, precision):
+                made = make(model, some, first, guidance)
+            made.save(path, guidance=guidance, precision=precision)
+    found = Trajectories.load(paths)
+    return replace(found, clips=replace(found.clips, encode=data.encode))
 
 
 def straightness(states):

@@ -4,7 +4,7 @@ same worked out by hand."""
 
 import pytest
 import torch
-from tiny import shake, write_checkpoints, write_student
+from tiny import shake, shipped_in, write_student
 
 from livetalk_ref import generate, loading
 from livetalk_ref.flow import Cond
@@ -16,11 +16,8 @@ from livetalk_ref.wan import TINY, WanDiT
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoints(folder)
-    write_student(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "CHECKPOINTS", folder)
+    with shipped_in(tmp_path_factory.mktemp("checkpoints")) as folder:
+        write_student(folder)
         yield folder
 
 
@@ -96,9 +93,22 @@ def test_a_block_is_late_by_its_own_work_and_by_what_kept_the_machine():
     assert late == pytest.approx([0.1, 0.35 + 0.1, 0.7 + 0.1])
 
 
-# --- operations
+def test_a_viewer_waits_where_its_buffer_ends():
+    """Known delays: what the first buffer holds is no pause, a pause delays all that follows."""
+    def seen(late, **options):
+        found = bench.watch_stream(late, 1, **{"buffer": 0.25, "jitter": 0.0} | options)
+        return [found[name] for name in ("underruns", "waited", "behind")]
 
-@torch.inference_mode()
+    # The first block is 3 of 12 frames shorter than the wait for the next: .1875 s of the buffer.
+    assert seen([0.1] * 5) == seen([0.1, 0.16, 0.1, 0.15]) == pytest.approx([0, 0, 0.1625])
+    assert seen([0.1, 1.1, 0.1, 0.1]) == pytest.approx([1, 0.9375, 1.1])
+    assert seen([0.1, 1.1, 0.1, 0.1], buffer=1.2) == pytest.approx([0, 0, 1.1125])
+    assert seen([0.25 * n for n in range(6)]) == pytest.approx([5, 1.1875, 1.25])
+    shaken = bench.watch_stream([0.1] * 100, 1, buffer=0.2, jitter=0.1)
+    assert shaken["underruns"] and 0 < shaken["waited"] < 0.1
+    assert bench.watch_stream([0.1] * 100, 1, buffer=0.3, jitter=0.1)["underruns"] == 0
+
+
 def test_counted_work_is_that_of_the_work(teacher, student):
     """Two roads: the formula, and everything counted while a video is made."""
     picture = portrait_of(0)

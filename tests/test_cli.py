@@ -275,7 +275,7 @@ def test_a_distillation_follows_its_recipe_and_trajectories_are_of_the_asked_cli
     made = SimpleNamespace(batch=lambda *words: None, probe=lambda *words: None)
     monkeypatch.setattr(distillation, "run", run)
     monkeypatch.setattr(curation, "conditions", lambda kind, count: made)
-    monkeypatch.setattr(distillation, "paths_of", lambda recipe, count: None)
+    monkeypatch.setattr(distillation, "paths_of", lambda *_: None)
     assert go("train", "dmd", "--recipe", "baseline", "--seed", "3", "--updates", "7",
               "--resume", "--compile", "--device", "cpu", "--real", "big.safetensors")[0] == 0
     want = recipes.recipe("baseline", seed=3, updates=7)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from tiny import SMALL, dice, random_reader, shake, small_benchmark, write_checkpoints
+from tiny import SMALL, dice, random_reader, shake, shipped_in, small_benchmark, write_student
 
 from livetalk_ref import generate, loading, rollout
 from livetalk_ref.errors import UserError
@@ -22,13 +22,9 @@ LENGTH = generate.frames_in(evaluate.LONG_WINDOWS)
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoints(folder)
-    for name, seed, more in (("teacher", 1, {}), ("student_ode", 2, {"sampler": "rollout"})):
-        save(folder / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
-             config=SMALL, **more)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "CHECKPOINTS", folder)
+    with shipped_in(tmp_path_factory.mktemp("checkpoints")) as folder:
+        save(folder / "teacher.safetensors", shake(WanDiT(SMALL), 1).state_dict(), config=SMALL)
+        write_student(folder, config=SMALL)
         yield folder
 
 

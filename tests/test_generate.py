@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import SMALL, dice, noise, shake, write_checkpoints, write_student
+from tiny import SMALL, dice, noise, shake, shipped_in, write_student
 
 from livetalk_ref import generate, loading, rollout
 from livetalk_ref.errors import UserError
@@ -26,13 +26,9 @@ FAST = {"steps": 2, "guidance": Guidance(1, 1)}
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoints(folder)
-    write_student(folder)
-    save(folder / "small.safetensors", shake(WanDiT(SMALL), 2).state_dict(), config=SMALL,
-         sampler="rollout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "CHECKPOINTS", folder)
+    with shipped_in(tmp_path_factory.mktemp("checkpoints")) as folder:
+        write_student(folder)
+        write_student(folder, "small", SMALL)
         yield folder
 
 

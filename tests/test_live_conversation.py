@@ -235,12 +235,12 @@ def test_a_performer_that_fails_ends_the_conversation_with_one_sentence(error, s
     """In mid-stream; what PyTorch adds in further lines is left out."""
     asked, count = talk(), iter(range(100))
 
-    def decode(block, decode=asked.performer.session.decode):
+    def decode(block, decode=asked.performer.session.decode_parts):
         if next(count) > 1:
             raise error
         return decode(block)
 
-    monkeypatch.setattr(asked.performer.session, "decode", decode)
+    monkeypatch.setattr(asked.performer.session, "decode_parts", decode)
     with pytest.raises(UserError, match=sentence):
         hold(asked, ["first"])
     assert not any(thread.is_alive() for thread in asked.threads)

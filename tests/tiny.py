@@ -1,12 +1,14 @@
 """Small stand-ins: checkpoints of random weights, written as shipped ones are, benchmarks of
 shipped speech, which need no speech engine, and odd files."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
+from livetalk_ref import loading
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.judge import benchmarks
 from livetalk_ref.nets.reader import Reader
@@ -49,10 +51,19 @@ def write_checkpoints(folder):
         save(folder / f"{name}.safetensors", shake(model, 1).state_dict(), config=config)
 
 
-def write_student(folder, name="student_ode"):
+def write_student(folder, name="student_ode", config=TINY):
     """A student of random weights beside them."""
-    save(folder / f"{name}.safetensors", shake(WanDiT(TINY), 2).state_dict(), config=TINY,
+    save(folder / f"{name}.safetensors", shake(WanDiT(config), 2).state_dict(), config=config,
          sampler="rollout")
+
+
+@contextmanager
+def shipped_in(folder):
+    """While this lasts, what ships is what a folder holds: `write_checkpoints`, and more."""
+    write_checkpoints(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "CHECKPOINTS", folder)
+        yield folder
 
 
 def act(spoken, prompt, generator, frames=None):

@@ -10,6 +10,9 @@ import time
 from contextlib import contextmanager
 
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 
@@ -21,6 +24,32 @@ def count_flops(work):
     with FlopCounterMode(display=False, custom_mapping=own) as counter:
         work()
     return counter.get_total_flops()
+
+
+def count_bytes(work):
+    """Bytes that the operations of a call of `work()` read and write, each by itself."""
+    moved = []
+
+    def add(*tensors):
+        moved.extend(t.nbytes for t in tree_leaves(tensors) if torch.is_tensor(t))
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            made = operation(*args, **(kwargs or {}))
+            if not operation.is_view and "empty" not in operation.name():
+                add(args, kwargs, made)
+            return made
+
+    class Fused(TorchFunctionMode):         # one operation on a GPU, several elsewhere
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function.__name__ not in ("rms_norm", "scaled_dot_product_attention"):
+                return function(*args, **(kwargs or {}))
+            add(args, args[0])
+            return torch.empty_like(args[0])
+
+    with Operations(), Fused():
+        work()
+    return sum(moved)
 
 
 @contextmanager

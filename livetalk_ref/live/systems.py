@@ -49,12 +49,13 @@ def streaming(avatar):
     return replace(avatar, sampler="rollout")
 
 
-def load_released(name, device, weights):
+def load_released(name, device, weights, decoder=None):
     """The avatar of a folder of released weights, or of small random ones."""
     if weights != RANDOM:
-        return load(name, device, weights, policy="ahis")
+        return load(name, device, weights, policy="ahis", decoder=decoder)
     with TemporaryDirectory() as folder:
-        return load(name, device, write_folder(folder), policy="ahis", size=SMALL_SIZE)
+        return load(name, device, write_folder(folder), policy="ahis", size=SMALL_SIZE,
+                    decoder=decoder)
 
 
 @contextmanager
@@ -121,21 +122,22 @@ def make_thinker(name="embedded"):
 class Maker:
     """Conversations of one system, whose weights are loaded once: one at a time, for a new one
     ends the one before. model: a generator's name or a checkpoint's path; device: the avatar's;
-    weights: the folder of released ones or "random"; image: the photograph that they animate."""
+    weights: the folder of released ones or "random"; image: the photograph that they animate;
+    decoder: the file of a light decoder."""
 
     def __init__(self, model="teacher", thinker="embedded", device="cpu", weights=None,
-                 image=None):
-        if model not in REAL and (weights or image):
-            raise UserError(f"--weights and --image go with --model {' or '.join(REAL)} alone; "
-                            f"--identity chooses a drawn face.")
+                 image=None, decoder=None):
+        if model not in REAL and (weights or image or decoder):
+            raise UserError(f"--weights, --image and --decoder go with --model "
+                            f"{' or '.join(REAL)} alone; --identity chooses a drawn face.")
         if model in REAL and weights != RANDOM:
             require_photo(model, image)
         if image:
             read_image(image)                   # now, for weights take long to load
         self.think, self.speak = make_thinker(thinker), talker()
         with within_memory(model):
-            self.avatar = streaming(load_released(model, device, weights) if model in REAL else
-                                    load(model, device))
+            self.avatar = streaming(load_released(model, device, weights, decoder)
+                                    if model in REAL else load(model, device))
         self.photo = load_photo(image, self.avatar.size) if image else None
         self.listen, self.latest = make_listener(), None
 

@@ -18,7 +18,8 @@ STUDIES = {
     "streams": "ten minutes under every cache policy: policies",
     "dialogues": "a hundred dialogues by three systems: multiturn",
     "turns": "a turn's wait in a live conversation: turn_latency",
-    "released": "the released layout on a GPU, with random weights: real_gpu"}
+    "own_clips": "a teacher of mp4 files beside one of the world's latents: own_clips",
+    "released": "the released layout with random weights: real_speed, on a GPU real_gpu"}
 
 
 def run_study(words=None):
