@@ -7,7 +7,6 @@ sentence, Ctrl-C with 130. Commands import what they need when they run, so that
 import json
 import shlex
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 from livetalk_ref.errors import Progress, UserError, run_program, warn
@@ -103,7 +102,8 @@ def generate(options):
                                guidance_of(options.text_weight, options.audio_weight,
                                            avatar.guidance))
     scale = options.scale or (1 if real else g.SCALE)
-    ticks = g.count_ticks(avatar, g.count_frames(samples), steps)
+    frames = g.count_frames(samples)
+    ticks = g.count_blocks(frames) if avatar.is_student else g.count_windows(frames) * steps
     with Progress("block" if avatar.is_student else "denoising step", ticks) as progress:
         facts = g.make_video(avatar, picture, samples, prompt, options.out, options.seed,
                              steps, guidance, scale, progress)
@@ -122,11 +122,10 @@ def real_avatar(options, samples):
     """The avatar of released weights for a clip (N,), on the device asked for or the best."""
     from livetalk_ref.cache import BLOCK, TABLE_END
     from livetalk_ref.device import best_device, check_device
-    from livetalk_ref.generate import count_frames
+    from livetalk_ref.generate import count_blocks, count_frames
     from livetalk_ref.loading import load
-    from livetalk_ref.stream import FRAMES, MISSING
 
-    blocks = -(-(count_frames(samples) + MISSING) // FRAMES)
+    blocks = count_blocks(count_frames(samples))
     policy = "released" if BLOCK * blocks <= TABLE_END else "ahis"      # which has no end
     return load(options.model, check_device(options.device or best_device()), options.weights,
                 policy=policy)
@@ -250,6 +249,12 @@ def bench(options):
     from livetalk_ref.files import write_result
     from livetalk_ref.judge import bench as b
 
+    if options.data:
+        from livetalk_ref.own_clips import time_reading
+
+        facts = time_reading(options.data, options.weights)
+        tell(options, facts, b.figures_text(facts))
+        return
     with Progress("stream: block", b.blocks_in(options.seconds)) as progress:
         facts = b.bench_model(options.model, options.seconds, progress)
     if options.keep:                # as rows what no machine changes: the model's, its teacher's
@@ -261,31 +266,15 @@ def bench(options):
 
 
 def evaluate(options):
-    """Judge a model, or videos, on a benchmark, or write the benchmark's conditions."""
-    from livetalk_ref.files import blame, placed
-    from livetalk_ref.judge import distances as d
+    """Judge a model on a benchmark."""
     from livetalk_ref.judge import evaluate as e
-    from livetalk_ref.judge.benchmarks import export_conditions
+    from livetalk_ref.judge.distances import evaluation_text
 
-    if options.export:
-        with Progress(f"writing {options.set}: clip", options.clips) as progress:
-            print(export_conditions(options.set, options.export, options.clips, options.seed,
-                                    progress))
-        return
     settings = options.steps, guidance_of(options.text_guidance, options.audio_guidance)
-    with placed(options.out) if options.out else nullcontext() as temporary:
-        made = e.find_video_maker(options.videos, options.set, options.clips, *settings) \
-            if options.videos else e.find_maker(options.model, *settings, options.seed)
-        files = {"FID": options.inception, "FVD": options.i3d}
-        detectors = {kind: d.load_detector(path) for kind, path in files.items() if path}
-        ground = e.Ground.make(options.set, options.clips)
-        facts, judged = e.evaluate_maker(made, ground, options.seed, typed(),
-                                         lambda frames, *_: d.look_at_clip(detectors, frames))
-        facts["rows"][0] |= d.detector_distances(detectors, judged.notes, ground.bench)
-        if temporary:
-            with blame(options.out):
-                temporary.write_text(json.dumps(facts, indent=1) + "\n")
-    tell(options, facts, d.evaluation_text(facts))
+    made = e.find_maker(options.model, *settings, options.seed)
+    facts, _ = e.evaluate_maker(made, e.Ground.make(options.set, options.clips), options.seed,
+                                typed())
+    tell(options, facts, evaluation_text(facts))
 
 
 def tell(options, facts, text):

@@ -7,7 +7,7 @@ stands in time is decided when it is read. Letters: B batch, H heads, n cached l
 F new ones, S tokens a frame, d channels of a head. LiveTalk section 4 (identity sinks), 3.1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -66,6 +66,7 @@ class KVCache:
     layers: tuple = ()      # for every layer (keys, values), each (B, H, n, S, d)
     frames: tuple = ()      # the numbers of the n frames
     now: int = 0            # the number of the next frame
+    rotated: dict = field(default_factory=dict, init=False, compare=False)  # of each layer, once
 
     def append(self, new):
         """A cache that holds F more frames and has let go of what its policy drops.
@@ -76,24 +77,35 @@ class KVCache:
         now = self.now + new[0][0].shape[2]
         frames = self.frames + tuple(range(self.now, now))
         slots = [i for i, frame in enumerate(frames) if self.policy.keeps(frame, now)]
+        self.rotated.clear()    # who goes back to this cache rotates its keys once more
+        if not slots:
+            return KVCache(self.policy, now=now)
         # A new value, layer after layer, or all of the old one would be held twice for a moment.
         layers = []
         for i, pair in enumerate(new):
+            pair = [t.unbind(2) for t in pair]
             if self.layers:
-                pair = [torch.cat(both, dim=2) for both in zip(self.layers[i], pair)]
-            layers.append(tuple(t[:, :, slots] for t in pair))
+                pair = [old.unbind(2) + t for old, t in zip(self.layers[i], pair)]
+            layers.append(tuple(torch.stack([t[slot] for slot in slots], dim=2) for t in pair))
         return KVCache(self.policy, tuple(layers), tuple(frames[i] for i in slots), now)
 
-    def read(self, layer):
-        """Keys and values of a layer's cached tokens, each (B, H, n S, d); None if empty."""
-        return tuple(t.flatten(2, 3) for t in self.layers[layer]) if self.layers else None
+    def read(self, layer, rotate):
+        """Keys of a layer's cached tokens, brought to their places by rotate(keys), and values,
+        each (B, H, n S, d); None if empty."""
+        if not self.layers:
+            return None
+        keys, values = (t.flatten(2, 3) for t in self.layers[layer])
+        # No frame moves before the next append: four steps and the clean pass rotate keys once.
+        if layer not in self.rotated:
+            self.rotated[layer] = rotate(keys)
+        return self.rotated[layer], values
 
     def positions(self, new):
         """Where the n cached frames and then `new` more ones stand in time, n + new integers.
 
         Raises UserError where absolute positions end.
         """
-        # Keys are turned when they are read: sinks keep place 0 .., and no stream runs out.
+        # Keys are rotated behind each append: sinks keep place 0 .., and no stream runs out.
         if self.policy.relative:
             return tuple(range(len(self.frames) + new))
         if self.now + new > TABLE_END:

@@ -1,12 +1,12 @@
-"""The conditions of a distillation: as collected, curated, or with references re-rendered.
+"""The conditions of a distillation: as collected, curated, or with references drawn again.
 
 A distillation needs no video, only reference pictures, sound and prompts. As collected, in the
 mixture `DEGRADED` and `VAGUE`, references are damaged and prompts ask for nothing. Curation keeps
 good references, mends what can be mended, replaces the others by the good reference that is most
 alike, and rewrites vague prompts into ones that ask for motion; sound stays as it is. The oracle
-draws damaged references again from the world's truth. All three are drawn in the same order, so
-nothing else differs. Of the raw conditions "damaged" draws those alone whose references are
-damaged, to look for the worst. LiveTalk section 3.3. N clips, P of them in a batch.
+draws damaged references again from the world's truth. All are drawn in the same order, so nothing
+else differs. "damaged" draws raw ones alone whose references are damaged, to look for the worst.
+LiveTalk section 3.3. N clips.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,6 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.loading import load_module
-from livetalk_ref.nets.restorer import spoil
 from livetalk_ref.runs import read, save
 from livetalk_ref.world import latents, shards
 from livetalk_ref.world.draw import render
@@ -25,13 +24,12 @@ from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, 
 from livetalk_ref.world.state import SIZE
 from livetalk_ref.world.text import TEXT_ROWS
 
-VERSION = 1                     # of what curation does: raise it when that changes
+VERSION = 2                     # of what curation does: raise it when that changes
 COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
 DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
 AS_COLLECTED = ("raw", "damaged")
 KINDS = (*AS_COLLECTED, "curated", "oracle")
-CURATION = 2    # raise it when code changes what is kept, mended or replaced
 KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
 
 
@@ -130,7 +128,7 @@ def curate(clips, codec, restorer, reader):
     UserError if no reference is good enough to stand in for others.
     """
     seen = pictures(clips.latents[:, 0], codec)
-    mended, doubt, damage, remains = restorer.mend(seen)
+    mended, doubt, _, remains = restorer.mend(seen)
     did = decide(doubt, remains)
     good = torch.tensor([word == KEPT for word in did])
     if not good.any():
@@ -144,18 +142,15 @@ def curate(clips, codec, restorer, reader):
         g = torch.Generator().manual_seed(i)
         prompts.append([rewrite(prompt, g) for prompt in clips.prompts[i]])
         record.append({"did": word, "doubt": round(doubt[i].item(), 4),
-                       "damage": round(damage[i].item(), 2),
-                       "remains": round(remains[i].item(), 2),
                        "by": other[i].item() if word == REPLACED else None,
                        "prompts": clips.prompts[i], "rewritten": prompts[i]})
     return references, prompts, record
 
 
-@torch.inference_mode()
 def redraw(clips, codec):
     """References (N, C, h, w), the damaged ones drawn again from the world's truth."""
-    references, bad = clips.latents[:, 0].clone(), clips.degraded.nonzero().flatten()
-    if len(bad):
+    references, bad = clips.latents[:, 0].clone(), clips.degraded
+    if bad.any():
         truth = render(clips.identity[bad], clips.state[bad, 0].float(), SIZE)
         references[bad] = encoded(truth, codec)
     return references
@@ -209,15 +204,7 @@ def conditions(kind, count=COUNT, folder="runs/conditions"):
 
 
 def key():
-    """What names a cache of curated conditions: `CURATION` and the networks that decide."""
+    """What names a cache of curated conditions: `VERSION` and the networks that decide."""
     weights = {f"{name}.{k}": v for name in ("restorer", "reader", "codec")
                for k, v in load_module(name).state_dict().items()}
-    return f"{shards.cache_name(weights)}-{CURATION}"
-
-
-def spoiled(clips, codec, generator):
-    """Clips with damaged references, all of them, and said to be so."""
-    images = pictures(clips.latents[:, 0], codec)
-    references = encoded(spoil(images, generator, clean=0.0)[0], codec)
-    bad = torch.ones(len(clips), dtype=torch.bool)
-    return replace(only_references(clips, references), degraded=bad)
+    return f"{shards.cache_name(weights)}-{VERSION}"

@@ -22,6 +22,7 @@ from livetalk_ref.flow import keep_known
 from livetalk_ref.loading import check_channels, load_module, load_start
 from livetalk_ref.runs import RunFolder, save
 from livetalk_ref.train import step_generator
+from livetalk_ref.world.latents import LatentClips
 
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)
 LEVELS = (0.5, 0.9)         # at which a probe shows what the two scores believe
@@ -54,15 +55,17 @@ def probed(out, update):
     return Path(out) / f"probe-{update:06d}.safetensors"
 
 
-def paths_of(recipe, count=PATHS):
-    """batch(generator) of the teacher's paths for a recipe with an anchor, else None.
+def paths_of(recipe, count=PATHS, data=None, teacher="teacher"):
+    """batch(generator) of a teacher's paths for a recipe with an anchor, else None.
 
-    count: training clips whose paths are used, at most PATHS; whole shards of them.
+    count: training clips whose paths are used, at most PATHS; whole shards of them. data: clips
+    of one's own instead.
     """
     if not recipe.anchor:
         return None
-    data = trajectories.Trajectories.load(list(trajectories.from_shipped(min(PATHS, count))))
-    return partial(data.batch, recipe.batch, steps=recipe.student_steps)
+    made = trajectories.from_clips(data, teacher) if data else \
+        trajectories.Trajectories.load(list(trajectories.from_shipped(min(PATHS, count))))
+    return partial(made.batch, recipe.batch, steps=recipe.student_steps)
 
 
 def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, compiled=False,
@@ -77,11 +80,13 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
     device = device or best_device()
     where = "cpu" if parallel.sharded() else device         # each rank moves its piece alone
     student = load_start(start or recipe.start, where).requires_grad_(True)
-    teacher = load_start(real or "teacher", where)
-    critic = load_module("teacher", device=where).requires_grad_(True)
-    s = student.config
-    for who, model in (("The real score", teacher), ("The critic", critic)):
-        check_channels(who, model.config, s.latent_channels, s.audio_dim, s.text_dim)
+    teacher, s = load_start(real or "teacher", where), student.config
+    check_channels("The real score", teacher.config, s.latent_channels, s.audio_dim, s.text_dim)
+    # The critic begins as a teacher of the student's size, or as the student where there is none.
+    critic = load_module("teacher", device=where)
+    if critic.config != s:
+        critic = load_start(real if teacher.config == s else start or recipe.start, where)
+    critic.requires_grad_(True)
     parallel.place(student, teacher, critic)
     distiller = Distiller(student, teacher, critic, recipe)
     probe = None if probe is None else probe.to(device)
@@ -113,7 +118,8 @@ class Distillation:
     """The stage `dmd`: a recipe of `recipes.NAMES` on cached conditions.
 
     count: training clips whose conditions and paths are used; student_steps, instead of the
-    recipe's; real: see `run`. UserError for another name.
+    recipe's; real: see `run`; data: clips of one's own, whose conditions are used as they are.
+    UserError for another name.
     """
 
     recipe: str = "student"
@@ -121,14 +127,18 @@ class Distillation:
     count: int = curation.COUNT
     student_steps: int | None = None
     real: str | None = None
+    data: LatentClips | None = None
 
     def run(self, name, out, steps, resume, start, rate, compiled, device):
         """Distil in out, else `folder_of`, by so many updates, yielding a state after each."""
         r = recipes.recipe(self.recipe, self.seed, steps)
         r = replace(r, lr=rate * r.lr, critic_lr=rate * r.critic_lr,
                     student_steps=self.student_steps or r.student_steps)
-        made = curation.conditions(r.conditions, self.count)
+        data = self.data and self.data.select(torch.arange(min(self.count, len(self.data))))
+        made = curation.Conditions(data, torch.ones(len(data)), []) if data else \
+            curation.conditions(r.conditions, self.count)
         yield from run(r, partial(made.batch, r.batch, r.frames),
                        out or folder_of(self.recipe, self.seed), resume, start,
                        probe=made.probe(PROBES, r.frames), compiled=compiled,
-                       paths=paths_of(r, self.count), device=device, real=self.real)
+                       paths=paths_of(r, self.count, data, self.real or "teacher"),
+                       device=device, real=self.real)

@@ -116,11 +116,6 @@ def settle(avatar, steps=None, guidance=None):
     return own, PLAIN
 
 
-def count_ticks(avatar, frames, steps):
-    """How often `watch` is called for so many video frames: blocks, or steps of all windows."""
-    return count_blocks(frames) if avatar.is_student else count_windows(frames) * steps
-
-
 def frames_in(windows):
     """Video frames in a teacher's first so many windows."""
     return (WINDOW + (windows - 1) * FRESH) * ROWS_PER_LATENT - (ROWS_PER_LATENT - 1)

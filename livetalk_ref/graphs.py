@@ -6,30 +6,43 @@ import torch
 from torch import nn
 
 from livetalk_ref.cache import KVCache
+from livetalk_ref.wan import rope_table, rotate
+
+
+def capture(run, pool):
+    """The replay of run() as a CUDA graph, and what run returned, which each replay writes anew."""
+    side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):               # libraries set themselves up outside
+        run(), run()
+    torch.cuda.current_stream().wait_stream(side)
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        made = run()
+    return graph.replay, made
 
 
 class Captured:
     """A graph of one shape of pass, with the memory of its inputs and outputs."""
 
-    def __init__(self, model, x, sigma, cond, cache):
+    def __init__(self, model, x, sigma, cond, cache, pool):
         keys = cond.text_keys and tuple(tuple(t.clone() for t in pair) for pair in cond.text_keys)
         self.cond, self.read = replace(cond.map(torch.clone), text_keys=keys), cond.text_keys
-        self.x, self.sigma = x.clone(), sigma.float().clone()
-        layers = tuple(tuple(t.clone() for t in pair) for pair in cache.layers)
-        self.cache, self.last = KVCache(cache.policy, layers, cache.frames, cache.now), cache
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):               # libraries set themselves up outside
-            for _ in range(2):
-                self.run(model)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.v, self.new = self.run(model)
+        self.x, self.sigma, self.config = x.clone(), sigma.float().clone(), model.config
+        # A pass reads rotated keys and values alone: the cache's other keys have no copy here.
+        self.past, self.last = [[t.clone() for t in pair] for pair in self.look_back(cache)], cache
+        layers = tuple((v.unflatten(2, (len(cache.frames), -1)),) * 2 for _, v in self.past)
+        held = KVCache(cache.policy, layers, cache.frames, cache.now)
+        held.rotated.update(enumerate(k for k, _ in self.past))
+        self.replay, (self.v, self.new) = capture(
+            lambda: model(self.x, self.sigma, self.cond, cache=held), pool)
 
-    def run(self, model):
-        """The pass that is captured, on the graph's own inputs."""
-        return model(self.x, self.sigma, self.cond, cache=self.cache)
+    def look_back(self, cache):
+        """For every layer the keys, at their places, and values of a cache; none if it is empty."""
+        c, (_, frames, _, h, w) = self.config, self.x.shape
+        rope = rope_table(cache.positions(frames), h // c.patch, w // c.patch, c.dim // c.heads,
+                          self.x.device)
+        return [cache.read(layer, lambda keys: rotate(keys, rope[:keys.shape[2]]))
+                for layer in range(len(cache.layers))]
 
     def __call__(self, x, sigma, cond, cache):
         pairs = [(self.x, x), (self.sigma, sigma)]
@@ -38,31 +51,34 @@ class Captured:
             pairs += [p for both in zip(self.cond.text_keys, cond.text_keys) for p in zip(*both)]
             self.read = cond.text_keys
         if cache is not self.last:                  # once a block, not once a step
-            pairs += [p for both in zip(self.cache.layers, cache.layers) for p in zip(*both)]
+            pairs += [p for both in zip(self.past, self.look_back(cache)) for p in zip(*both)]
             self.last = cache
         for to, source in pairs:
             to.copy_(source)
-        self.graph.replay()
+        self.replay()
         return self.v.clone(), [[t.clone() for t in pair] for pair in self.new]
 
 
 class Graphed(nn.Module):
     """A `WanDiT` that runs as CUDA graphs behind a cache with relative positions, and else plainly.
 
-    A session with a window sees few shapes, a cache of 0, 3, .. 15 latent frames: each is captured
-    once. The numbers are the model's.
+    Two shapes of pass are captured: a stream's first block, and those behind a full cache, for the
+    blocks between come once. The numbers are the model's.
     """
 
     def __init__(self, model):
         super().__init__()
-        self.model, self.config, self.made = model, model.config, {}
+        self.model, self.config, self.made, self.pool = model, model.config, {}, None
         self.read_text = model.read_text
 
     @torch.inference_mode()         # inputs that were captured in it can be written in it alone
     def forward(self, x, sigma, cond, cache=None, mask=None):
-        if cache is None or mask is not None or not cache.policy.relative:
+        policy, held = cache and cache.policy, cache and len(cache.frames)
+        if cache is None or mask is not None or not policy.relative or policy.window is None \
+                or held not in (0, policy.sinks + policy.window):
             return self.model(x, sigma, cond, cache=cache, mask=mask)
-        key = x.shape, len(cache.frames), cond.text.shape, cond.text_keys is None
+        key = x.shape, held, cond.text.shape, cond.text_keys is None
         if key not in self.made:
-            self.made[key] = Captured(self.model, x, sigma, cond, cache)
+            self.pool = self.pool or torch.cuda.graph_pool_handle()         # of both
+            self.made[key] = Captured(self.model, x, sigma, cond, cache, self.pool)
         return self.made[key](x, sigma, cond, cache)

@@ -6,17 +6,14 @@ in one pass over all blocks in which no block reads a later one. Letters as in f
 kept besides the end. LiveTalk section 3.1 and table 4, Self Forcing (Huang et al. 2025).
 """
 
-from dataclasses import replace
-
 import torch
 
 from livetalk_ref import parallel
-from livetalk_ref.cache import BLOCK, KVCache, Policy, block_causal_mask
-from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, draw_sigma, euler, flow_loss, guided,
-                               keep_known, sigma_grid, x0_from_velocity)
+from livetalk_ref.cache import BLOCK, block_causal_mask
+from livetalk_ref.flow import (STUDENT_STEPS, TEACHER_STEPS, euler, keep_known, sigma_grid,
+                               x0_from_velocity)
 
-ABSOLUTE = Policy(relative=False)
-LEVELS = {"self_forcing": 1, "livetalk": 0, "teacher_forced": 0}    # clean ones, besides the noisy
+LEVELS = {"self_forcing": 1, "livetalk": 0}     # clean ones, besides the noisy
 VARIANT = "self_forcing"    # what a stream reads is clean: "livetalk" never shows that
 
 
@@ -36,54 +33,16 @@ def trajectory(model, noise, clean, cond, guidance, kept=STUDENT_STEPS, watch=No
     return torch.stack(states, dim=1)
 
 
-@torch.no_grad()
-def causal_trajectory(model, noise, clean, cond, guidance, watch=None):
-    """States along the path of an autoregressive teacher, (B, 5, F, C, h, w): one block after the
-    other, each behind the clean ends of the blocks before it. `clean` is the reference."""
-    cache, new, made = KVCache(), [], []
-
-    def behind(x, sigma, cond):         # guidance puts its branches into one batch, and so
-        v, new[:] = model(x, sigma, cond, cache=cache)      # into one cache
-        return v
-
-    # Section 3.1, causally: block after block, each walked to its clean end before the next.
-    for start in range(0, noise.shape[1], BLOCK):
-        part = cond.frames(start, start + BLOCK)
-        known = clean if start == 0 else noise[:, :0]
-        # The teacher's 48 steps for this block, behind clean keys and values of those before.
-        states = trajectory(behind, noise[:, start:start + BLOCK], known, part, guidance,
-                            watch=watch)
-        end = states[:, -1]
-        guided(behind, end, end.new_zeros(end.shape[:2]), part, guidance)    # the clean pass
-        cache = cache.append(new)
-        made.append(states)
-    return torch.cat(made, dim=2)
-
-
 def take(states, index):
     """The state of number index (B, F) for every frame of states (B, K, F, C, h, w)."""
     index = index[:, None, :, None, None, None].expand(-1, 1, -1, *states.shape[3:])
     return states.gather(1, index)[:, 0]                                 # (B, F, C, h, w)
 
 
-def behind_noisy(model, x, sigma, clean, cond):
+def behind_noisy(model, x, sigma, cond):
     """Velocities when a block reads the earlier blocks as noisy as they are: one pass."""
     # What the released code trains on, and what diffusion forcing does.
     return model(x, sigma, cond, mask=block_causal_mask(x.shape[1], 1, BLOCK).to(x.device))
-
-
-def behind_clean(model, x, sigma, clean, cond):
-    """Velocities when a block reads the earlier blocks clean (teacher forcing), as in streaming.
-
-    One pass over `clean` fills a cache for all blocks at once; in a second one every noisy
-    block reads what lies before it there, and itself.
-    """
-    mask = block_causal_mask(x.shape[1], 1, BLOCK).to(x.device)
-    own = mask & mask.T                                     # a block's own frames
-    # Positions are absolute here: the cached blocks and the noisy ones stand at the same places.
-    _, new = model(clean, torch.zeros_like(sigma), cond, KVCache(ABSOLUTE), mask)
-    past = replace(KVCache(ABSOLUTE).append(new), now=0)    # the noisy frames start at 0 too
-    return model(x, sigma, cond, past, torch.cat([mask & ~own, own], dim=1))[0]
 
 
 def ode_loss(model, batch, generator, variant=VARIANT):
@@ -91,7 +50,7 @@ def ode_loss(model, batch, generator, variant=VARIANT):
 
     batch: states (B, steps + 1, F, C, h, w) and their Cond, F a multiple of 3. Variants:
     "livetalk", the released code's, all noisy; "self_forcing", where a block may also be clean
-    and then does not count; "teacher_forced", the paper's word, behind clean blocks alone.
+    and then does not count.
     """
     states, cond = batch
     blocks, steps = (len(states), states.shape[2] // BLOCK), states.shape[1] - 1
@@ -101,27 +60,9 @@ def ode_loss(model, batch, generator, variant=VARIANT):
     sigma = sigma_grid(steps).to(states)[index]
     # The state of the teacher's path at that level; the target is where the path ends.
     x, end = take(states, index), states[:, -1]
-    velocity = behind_clean if variant == "teacher_forced" else behind_noisy
     # From any level straight to the end, in one jump: this is what makes four steps enough.
-    x0 = x0_from_velocity(x, sigma, velocity(model, x, sigma, end, cond))
+    x0 = x0_from_velocity(x, sigma, behind_noisy(model, x, sigma, cond))
     error = (x0 - end).square().mean(dim=(2, 3, 4))                      # (B, F)
     # Self Forcing: a block that came clean has nothing to learn.
     counts = sigma > 0
     return parallel.mean((error * counts).sum(), counts.sum())     # all may have been clean
-
-
-def teacher_forced_loss(model, batch, generator):
-    """Flow-matching loss of an autoregressive teacher: noisy blocks behind clean ones.
-
-    batch: clean latents (B, F, C, h, w) and their Cond; every block draws its own noise level.
-    Known frames are fed clean and do not count. Causal Forcing (arXiv 2602.02214).
-    """
-    x0, cond = batch
-    # Diffusion forcing's levels, a block, but with clean blocks in front (teacher forcing).
-    sigma = draw_sigma((len(x0), x0.shape[1] // BLOCK), generator)
-    sigma = sigma.repeat_interleave(BLOCK, dim=1).to(x0)                 # (B, F)
-    noise = parallel.randn(x0.shape, generator).to(x0)
-
-    def model_behind(x, sigma, cond):
-        return behind_clean(model, x, sigma, x0, cond)
-    return flow_loss(model_behind, x0, noise, sigma, cond.known, cond)

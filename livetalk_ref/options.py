@@ -51,20 +51,18 @@ def add_bench(c):
     c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
     c.add_argument("--seconds", type=number(1, 36000, float), default=600.0, metavar="S",
                    help="of a student's stream (600)")
+    c.add_argument("--data", metavar="SHARDS", help="instead, how fast training reads: shards of "
+                   "'prepare --clips', or 'world', its clips made and cached")
+    c.add_argument("--weights", metavar="DIR", help="for shards of released size, as of 'train'")
     c.add_argument("--keep", metavar="NAME", help="write data/results/NAME.json as well")
     add_json(c)
 
 
 def add_evaluate(c):
     """Options of `evaluate`."""
-    what = c.add_mutually_exclusive_group()
-    what.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
-                      "model, a checkpoint's path, or truth, codec (truth through it), rule "
-                      "(loudness opens the mouth)")
-    what.add_argument("--videos", metavar="DIR",
-                      help="judge the videos there, SET-000.mp4 .. SET-099.mp4, instead")
-    what.add_argument("--export", metavar="DIR", help="only write the set's pictures, sounds and "
-                      "prompts there, from which another program can make such videos")
+    c.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
+                   "model, a checkpoint's path, or truth, codec (truth through it), rule "
+                   "(loudness opens the mouth)")
     c.add_argument("--set", choices=SETS, required=True, help="the benchmark")
     c.add_argument("--steps", type=number(1, 1000), help="Euler steps (48)")
     weight = number(0, 20, float)
@@ -73,7 +71,4 @@ def add_evaluate(c):
     c.add_argument("--clips", type=number(2, 100), default=100, metavar="N",
                    help="only the first N clips (100)")
     c.add_argument("--seed", type=number(0, 10 ** 9), default=0, help="of the noise (0)")
-    c.add_argument("--inception", metavar="FILE", help="a TorchScript Inception of yours: adds FID")
-    c.add_argument("--i3d", metavar="FILE", help="a TorchScript I3D of yours: adds FVD")
-    c.add_argument("--out", metavar="FILE", help="write the JSON object there as well")
     add_json(c)

@@ -9,6 +9,7 @@ import io
 import json
 import re
 import tarfile
+import time
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -37,6 +38,7 @@ SEARCHED = 320              # pixels of a picture's shorter side in that search
 WIDER = 2.0                 # side of the square around a face, in widths of the face
 CALM, LIVELY = 1.5, 4.0     # mean change of a frame, in 1/255, below and above which words tell it
 LARGEST = 720               # pixels of a picture's shorter side that are kept
+MADE = 4                    # clips of the world by which their making is timed
 LONGEST = 600               # seconds of a video that are read at most
 
 
@@ -105,7 +107,10 @@ def add(tar, name, content):
 @torch.inference_mode()
 def segments_of(video, avatar, whole=False):
     """Yield a key, tensors and facts of every segment of a video. UserError if it has none."""
-    samples = load_audio(video, warn=lambda words: None)
+    try:
+        samples = load_audio(video, warn=lambda words: None)
+    except UserError as error:
+        raise UserError(f"{error}".partition(";")[0].rstrip(".") + ".") from error  # no advice
     stem = re.sub(r"[^\w-]+", "_", video.stem)              # a dot would end a WebDataset key
     made, reason = 0, f"It is shorter than {LONG_FRAMES / FPS:.1f} s."
     spoken = samples.split(LONG_FRAMES * SAMPLES_PER_FRAME)
@@ -179,7 +184,7 @@ def find_faces(picture):
     step = max(1, shorter // SEARCHED)
     small = np.ascontiguousarray(picture[::step, ::step])
     least = max(24, min(small.shape[:2]) // 6)
-    boxes = detector().detect_multi_scale(small, scale_factor=1.1, step_ratio=1.2,
+    boxes = detector().detect_multi_scale(small, scale_factor=1.1, step_ratio=1.0,
                                           min_size=(least, least), max_size=small.shape[:2])
     return [(step * box["r"], step * box["c"], step * box["width"]) for box in boxes]
 
@@ -250,3 +255,23 @@ def read_clips(folder, weights=None):
                                Identity(torch.zeros(n, len(CONTINUOUS)),
                                         torch.zeros(n, len(CATEGORICAL), dtype=torch.long)),
                                never, torch.zeros(n, dtype=torch.bool), prompts, encode)
+
+
+def time_reading(source, weights=None, batches=20, size=16):
+    """How fast training gets its batches of clips: from a folder of shards, or from "world", whose
+    clips are made once and cached. In seconds; clips and latent frames a second."""
+    facts = {}
+    if source == "world":
+        codec, began = load("teacher").codec, time.perf_counter()
+        for number in range(MADE):
+            latents.encode_clip(codec, {}, "train", number)
+        facts["clips_made_per_second"] = MADE / (time.perf_counter() - began)
+        paths = list(latents.build(codec, "train", shards.SHARD))
+    began = time.perf_counter()
+    data = latents.LatentClips.load(paths) if source == "world" else read_clips(source, weights)
+    facts |= {"clips": len(data), "seconds_to_open": time.perf_counter() - began}
+    generator, began = torch.Generator().manual_seed(0), time.perf_counter()
+    frames = size * sum(data.batch(size, generator)[0].shape[1] for _ in range(batches))
+    seconds = time.perf_counter() - began
+    return facts | {"clips_per_second": batches * size / seconds,
+                    "latent_frames_per_second": frames / seconds}

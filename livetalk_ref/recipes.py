@@ -1,20 +1,17 @@
-"""The recipes of Self Forcing with multimodal conditions, and every number beside the paper's.
+"""The recipes of Self Forcing with multimodal conditions; notebook 06 has the paper's beside them.
 
 LiveTalk's table 3 goes from a baseline to its final recipe in four steps, one knob each. `ROWS`
 has these, what the table also needs, each knob turned alone, which the paper does not show, and
 two ideas beyond it: a critic that keeps up, and an anchor, the ODE loss that goes on besides.
-A last row takes all that the paper blames at once, in search of failures that did not come.
-Ratios are the paper's: 1 : 5 updates of the ODE start, both learning rates x2, w - 1 from 3 to 5.
-The ablation is made on 3 blocks; the student that ships, on 7. LiveTalk sections 3.3 and 5.4.
+A last row takes all that the paper blames at once. Ratios are the paper's. The ablation is made
+on 3 blocks; the student that ships, on 7. LiveTalk sections 3.3 and 5.4.
 """
 
 from dataclasses import dataclass, fields, replace
 
 from livetalk_ref.cache import BLOCK
-from livetalk_ref.dmd import HIGHEST, LOWEST
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import SHIFT, STUDENT_STEPS, TEACHER_STEPS, Guidance
-from livetalk_ref.generate import GUIDANCE
+from livetalk_ref.flow import STUDENT_STEPS, Guidance
 from livetalk_ref.world.latents import WINDOW
 
 FRAMES = 3 * BLOCK              # latent frames of an ablation's rollout
@@ -111,59 +108,3 @@ def recipe(name, seed=0, updates=None):
 def differences(one, other):
     """The names of the fields in which two recipes differ."""
     return {f.name for f in fields(Recipe) if getattr(one, f.name) != getattr(other, f.name)}
-
-
-# Every hyper-parameter: (what, LiveTalk's final, its baseline, Self Forcing, ours). Guidance is
-# w of uncond + w (cond - uncond) everywhere; the released configurations write w - 1. An update
-# is one of the student. Ours are read from the code that runs.
-B, F, S = BASELINE, FINAL, SHIPPED
-HEADS = ("", "LiveTalk, final", "LiveTalk, baseline", "Self Forcing", "here")
-TABLE = [dict(zip(HEADS, row)) for row in (
-    ("teacher (real score)", "OmniAvatar-14B", "OmniAvatar-14B", "Wan2.1-14B",
-     "the shipped teacher"),
-    ("critic (fake score) starts as", "OmniAvatar-1.3B", "OmniAvatar-1.3B", "Wan2.1-1.3B",
-     "the teacher"),
-    ("conditions", "4000, curated", "4000, filtered", "prompts", "as below, cached clips"),
-    ("ODE start, updates", "20 000", "4 000", "-", "2000, baseline 400"),
-    ("ODE start, learning rate", "4e-5", "4e-5", "-", "2e-4"),
-    ("ODE start, batch", "64", "64", "-", "8"),
-    ("teacher's steps, guidance in trajectories", "48, 4.5", "48, 4.5", "-",
-     f"{TEACHER_STEPS}, {GUIDANCE.text:g}"),
-    ("learning rate, student", "4e-6", "2e-6", "2e-6", f"{F.lr:g}, baseline {B.lr:g}"),
-    ("learning rate, critic", "8e-7", "4e-7", "4e-7",
-     f"{F.critic_lr:g}, baseline {B.critic_lr:g}"),
-    ("guidance w of the real score", "6", "4", "4",
-     f"{F.guidance.text:.3g}, baseline {B.guidance.text:.3g}"),
-    ("w - 1 over the baseline's", "5/3", "1", "-",
-     f"{(F.guidance.text - 1) / (B.guidance.text - 1):.3g}"),
-    ("optimiser", "AdamW", "AdamW", "AdamW", "AdamW"),
-    ("betas", "0, 0.999", "0, 0.999", "0, 0.999", "{:g}, {:g}".format(*F.betas)),
-    ("weight decay", "0.01", "0.01", "0.01", f"{F.weight_decay:g}"),
-    ("gradient clipping", "not said", "not said", "10", f"{F.clip:g}"),
-    ("batch", "64", "64", "64", f"{F.batch}: an eighth"),
-    ("critic updates an update", "5", "5", "5", f"{F.ratio}"),
-    ("critic's warm-up, updates", "20", "not said", "0", f"{F.warmup}"),
-    ("updates", "1000 (of the critic, 200 of the student, if its code counts as Self Forcing's)",
-     "1000", "600 (of the critic)", f"{F.updates} (of the student)"),
-    ("average of weights", "0.99", "0.99", "0.99", f"{F.ema:g}"),
-    ("averaged from", "step 200 of 1000", "step 200 of 1000", "step 200",
-     f"{F.ema_from:.0%} of the run"),
-    ("latent frames, in blocks of", "21, 3", "21, 3", "21, 3",
-     f"{F.frames} in the ablation, {SHIPPED.frames} shipped, {BLOCK}"),
-    ("student's steps", "4", "4", "4", f"{STUDENT_STEPS}"),
-    ("noise levels of the scores", "uniform, shift 5, clamped to 0.02 .. 0.98", "the same",
-     "the same", f"uniform, shift {SHIFT:g}, clamped to {LOWEST:g} .. {HIGHEST:g}"),
-    ("gradient divided by", "mean |x - x0_real|", "the same", "the same",
-     "the same, frame 0 left out"),
-    ("beyond the paper, in `student`", "-", "-", "-",
-     f"critic {S.critic_lr:g}, warm-up {S.warmup}; ODE loss besides, times {S.anchor:g}; "
-     f"w {S.guidance.text:.3g} for text, {S.guidance.audio:.3g} for sound"),
-)]
-
-
-def rows_table():
-    """The rows of the ablation, their knobs and their recipes, as dicts."""
-    return [{"row": name, "title": row.title, "knob": row.knob, "start": row.recipe.start,
-             "conditions": row.recipe.conditions, "lr": f"{row.recipe.lr:g}",
-             "critic lr": f"{row.recipe.critic_lr:g}", "w": row.recipe.guidance.text,
-             "updates": row.recipe.updates, "seeds": row.seeds} for name, row in ROWS.items()]

@@ -44,8 +44,8 @@ def split(cond, block=BLOCK):
 def draw(cond, generator, steps=STUDENT_STEPS):
     """All noise of a block, (steps, B, k, C, h, w): to start from, then one for each later step.
 
-    Drawn on the CPU, and never less of it, so that a block's noise does not depend on where
-    the blocks before it stopped. generator: a torch.Generator, or one for every clip.
+    Drawn where the generator is, on the CPU as a rule, and never less of it, so that a block's
+    noise does not depend on where those before it stopped. generator: one, or one a clip.
     """
     clips, frames = cond.known.shape
     own = slice(None)
@@ -53,7 +53,7 @@ def draw(cond, generator, steps=STUDENT_STEPS):
         generator, own = [generator] * clips * parallel.size(), parallel.own()
     # All of it at once: a rollout that exits early draws as much as one that does not.
     shape = (steps, frames, *cond.ref.shape[1:])
-    noise = [torch.randn(shape, generator=g) for g in generator]
+    noise = [torch.randn(shape, generator=g, device=g.device) for g in generator]
     return torch.stack(noise[own], 1).to(cond.ref)
 
 

@@ -19,7 +19,7 @@ from livetalk_ref.loading import check_channels, load_module, load_start
 from livetalk_ref.media import to_bytes
 from livetalk_ref.nets import restorer, syncnet, whole_faces
 from livetalk_ref.nets.reader import Reader, reader_loss
-from livetalk_ref.ode import VARIANT, ode_loss, teacher_forced_loss
+from livetalk_ref.ode import VARIANT, ode_loss
 from livetalk_ref.runs import kept, read, save
 from livetalk_ref.train import TrainConfig, train
 from livetalk_ref.wan import SIZES, WanDiT
@@ -104,9 +104,8 @@ def decoder_stage(count=1536):
 @torch.inference_mode()
 def through(codec, data, count):
     """The first `count` snippets as the codec shows them, again in 8 bits."""
-    shown = torch.cat([codec.decode(codec.encode(data.pictures(slice(i, i + 1))))
+    shown = torch.cat([to_bytes(codec.decode(codec.encode(data.pictures(slice(i, i + 1)))))
                        for i in range(count)])
-    shown = ((shown + 1) * 127.5).round().to(torch.uint8)
     return replace(data, frames=shown, state=data.state[:count], box=data.box[:count],
                    identity=data.identity[:count], degraded=data.degraded[:count])
 
@@ -233,37 +232,25 @@ def focus(cells):
     return weight / weight.mean()
 
 
-def causal_stage(count=1280):
-    """The teacher, tuned to be autoregressive: noisy blocks behind clean ones (teacher forcing).
-
-    It serves the question whose trajectories a causal student should learn.
-    """
-    data = latents.LatentClips.load(list(trajectories.clean_clips("train", count)))
-    model = load_module("teacher").requires_grad_(True)
-
-    def loss(model, g):
-        some = data.select(torch.randint(len(data), (8,), generator=g))
-        x0, cond = some.window(0, 1)
-        cond = latents.drop_some(cond, torch.rand(len(some), generator=g))
-        return teacher_forced_loss(model, on(model, x0, cond), g)
-
-    return Stage(model, loss, TrainConfig(steps=3000, lr=2e-4, ema=0.99, save_every=30.0),
-                 facts={"mask": "teacher forcing"})
-
-
-def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirectional", seed=0,
-              keep=None, causal=trajectories.CAUSAL, student_steps=STUDENT_STEPS):
+def ode_stage(count=2000, recipe="converged", variant=VARIANT, seed=0, keep=None,
+              student_steps=STUDENT_STEPS, data=None, real="teacher"):
     """Block-causal student: x0 regression on the teacher's trajectories, no hidden conditions.
 
-    The rate is constant, as in the paper, so that the short recipe is the converged one's first
-    fifth, weight for weight, and averaged weights are kept all along.
+    data: clips of one's own instead of the world's: real, a teacher's checkpoint, first makes its
+    trajectories of them, and is where the student begins. The rate is constant, as in the paper,
+    so that the short recipe is the converged one's first fifth, weight for weight, and averaged
+    weights are kept all along.
     """
     if recipe not in ODE_STEPS:
         raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
     student_sigmas(student_steps)           # refuses others than 1, 2, 4
-    paths = list(trajectories.from_shipped(count, teacher=teacher, run=causal))
-    data = trajectories.Trajectories.load(paths).select(torch.arange(count))
-    model = trajectories.load_teacher(teacher, run=causal).requires_grad_(True)
+    if data is None:
+        paths = list(trajectories.from_shipped(count))
+        data = trajectories.Trajectories.load(paths).select(torch.arange(count))
+    else:
+        count = min(count, len(data))
+        data = trajectories.from_clips(data.select(torch.arange(count)), real)
+    model = load_start(real).requires_grad_(True)
 
     def loss(model, g):
         batch = parallel.mine(*data.batch(8, g, student_steps))
@@ -272,7 +259,7 @@ def ode_stage(count=2000, recipe="converged", variant=VARIANT, teacher="bidirect
     config = TrainConfig(ODE_STEPS[recipe], lr=2e-4, cooldown=0.0, ema=0.99, weight_decay=0.0,
                          betas=(0.9, 0.999), seed=seed, save_every=30.0, keep=keep or ODE_KEPT)
     return Stage(model, loss, config, facts={
-        "sampler": "rollout", "pairs": count, "variant": variant, "teacher": teacher,
+        "sampler": "rollout", "pairs": count, "variant": variant,
         "student_steps": student_steps})
 
 
@@ -288,8 +275,7 @@ SHIPPED = {"ear": "ear", "codec": "codec", "decoder": "codec", "judges": "reader
 SMALL = {"ear", "judges"}           # their losses stay on the CPU
 STAGES = {"ear": ear_stage, "codec": codec_stage, "decoder": decoder_stage,
           "judges": reader_stage, "faces": faces_stage, "sync": sync_stage,
-          "teacher": teacher_stage, "ode": ode_stage,
-          "teacher_causal": causal_stage, "restorer": restorer_stage,
+          "teacher": teacher_stage, "ode": ode_stage, "restorer": restorer_stage,
           "dmd": distillation.Distillation}
 PARALLEL = {"teacher", "ode", "dmd"}        # take several processes, see parallel.py
 MEASURED = {"codec", "decoder", "judges"}   # their shipped files hold more than trained weights

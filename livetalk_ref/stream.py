@@ -74,15 +74,10 @@ class Frames:
     """Consecutive video frames, ready to be shown."""
 
     first: int                  # the number of the first of them
-    pictures: torch.Tensor      # in [-1, 1], on the CPU                    (T, 3, H, W)
+    pictures: torch.Tensor      # in [-1, 1]                                (T, 3, H, W)
 
     def __len__(self):
         return len(self.pictures)
-
-    @property
-    def starts(self):
-        """For each frame the index of the first of its 1000 samples."""
-        return [SAMPLES_PER_FRAME * (self.first + i) for i in range(len(self))]
 
 
 @dataclass(frozen=True)
@@ -249,17 +244,22 @@ class AvatarSession:
         return Cond(self.ref, audio, self.text, known, self.no_text, text_keys=self.text_keys)
 
     def decode(self, block):
-        """The frames of a block. The decoder's state is looked up by the block's number, so a
-        block made anew after an interruption goes on where the shown one ended."""
+        """All frames of a block."""
+        parts = list(self.decode_parts(block))
+        return Frames(parts[0].first, torch.cat([p.pictures.float().cpu() for p in parts]))
+
+    def decode_parts(self, block):
+        """Yield those of a latent frame as soon as they are decoded, on the codec's device. Its
+        state is looked up by the block's number, so a block made anew goes on where it began."""
         # The decoder goes on from where the block before left it: a stream has no seams.
-        memory, pictures = self.memories[block.index], []
-        with torch.inference_mode():                        # pictures are ordinary tensors again
-            for z in block.x0.split(1, dim=1):
+        memory, first = self.memories[block.index], frames_of(block.index)
+        for z in block.x0.split(1, dim=1):
+            with torch.inference_mode():
                 frames, memory = self.codec.decode_step(z, memory)       # (1, 4 or 1, 3, H, W)
-                pictures.append(frames[0].float().cpu())
+            yield Frames(first, frames[0])
+            first += frames.shape[1]
         self.memories[block.index + 1] = memory
         self.memories.pop(block.index - self.undo - 1, None)
-        return Frames(frames_of(block.index), torch.cat(pictures))
 
     def show(self, blocks):
         """Decode blocks as they come, all or nothing."""

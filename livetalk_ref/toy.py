@@ -1,10 +1,8 @@
-"""A video of two numbers, where everything can be written down: whose trajectories, and a critic.
+"""A video of two numbers, where everything can be written down: regression on paths, and a critic.
 
 A video is a point in the plane: frame 1 to the right, frame 2 upwards. Data are Gaussian spots,
-whose best velocity has a closed form, for both frames at once (a bidirectional teacher) and for
-one after the other (an autoregressive one). From a bidirectional one the clean frame 1 depends on
-the noise of frame 2, which a causal student never sees: the best it can learn is a mean. Causal
-Forcing (arXiv 2602.02214), section 3. Shapes (B, F, C, h, w) with F = 2, one number a frame.
+whose best velocity has a closed form, so this teacher is perfect.
+Shapes (B, F, C, h, w) with F = 2, one number a frame.
 """
 
 from dataclasses import dataclass
@@ -14,9 +12,9 @@ import torch
 from torch import nn
 
 from livetalk_ref.dmd import dmd_gradient, dmd_loss, score_sigma
-from livetalk_ref.flow import (STUDENT_STEPS, Guidance, add_noise, flow_loss, per_frame,
-                               sigma_grid, x0_from_velocity)
-from livetalk_ref.ode import take, trajectory
+from livetalk_ref.flow import (STUDENT_STEPS, Guidance, flow_loss, per_frame, sigma_grid,
+                               x0_from_velocity)
+from livetalk_ref.ode import take
 
 HIDDEN, RATE, BATCH = 96, 3e-3, 512     # of the networks; videos of an update,
 POINTS = 256                            # and points of one of distribution matching
@@ -36,16 +34,8 @@ class Spots:
         return as_video(self.centres[which] + self.width * noise)
 
     def velocity(self, x, sigma, cond=None):
-        """The best velocity of both frames at one noise level, or of frame 1 alone."""
-        centres = self.centres[:, :x.shape[1]]
-        return as_video(best_velocity(x.flatten(1), sigma[:, :1], centres, self.width))
-
-    def second_velocity(self, first):
-        """Teacher of frame 2 behind a clean frame 1 (B, 1, 1, 1, 1), as a model."""
-        far = (first.flatten(1) - self.centres[:, 0]).square()           # (B, M)
-        belief = -far / (2 * self.width ** 2)
-        return lambda x, sigma, cond=None: as_video(
-            best_velocity(x.flatten(1), sigma[:, :1], self.centres[:, 1:], self.width, belief))
+        """The best velocity of both frames at one noise level."""
+        return as_video(best_velocity(x.flatten(1), sigma[:, :1], self.centres, self.width))
 
     def distance(self, videos):
         """How far videos are from the nearest spot's centre, in its widths: (B,)."""
@@ -57,47 +47,14 @@ def as_video(points):
     return points[..., None, None, None]
 
 
-def best_velocity(x, sigma, centres, width, belief=0.0):
-    """E[noise - x0 | x_sigma = x] of spots: x (B, k), sigma (B, 1), centres (M, k) -> (B, k).
-
-    belief (B, M) adds to the log-probability of every spot.
-    """
+def best_velocity(x, sigma, centres, width):
+    """E[noise - x0 | x_sigma = x] of spots: x (B, k), sigma (B, 1), centres (M, k) -> (B, k)."""
     spread = ((1 - sigma) * width) ** 2 + sigma ** 2                     # (B, 1)
     gap = x[:, None] - (1 - sigma)[..., None] * centres                  # (B, M, k)
-    share = (belief - gap.square().sum(-1) / (2 * spread)).softmax(-1)   # (B, M)
+    share = (-gap.square().sum(-1) / (2 * spread)).softmax(-1)           # (B, M)
     pull = (1 - sigma) * width ** 2 / spread                             # (B, 1)
     x0 = (share[..., None] * (centres + pull[..., None] * gap)).sum(1)
     return (x - x0) / sigma
-
-
-def paths(spots, noise, whose):
-    """Trajectories (B, 5, 2, 1, 1, 1) from noise (B, 2, 1, 1, 1): as `ode.trajectory` keeps them.
-
-    whose: "bidirectional", or "causal" for frame 2 behind the clean end of frame 1.
-    """
-    nothing, plain = noise[:, :0], Guidance()
-    if whose == "bidirectional":
-        return trajectory(spots.velocity, noise, nothing, None, plain)
-    first = trajectory(spots.velocity, noise[:, :1], nothing, None, plain)
-    second = trajectory(spots.second_velocity(first[:, -1]), noise[:, 1:], nothing, None, plain)
-    return torch.cat([first, second], dim=2)
-
-
-class Causal(nn.Module):
-    """A student that answers for frame 1 from frame 1, for frame 2 from both.
-
-    x, sigma (B, 2, ..) and frame 1 as frame 2 sees it: as noisy as it is, or clean.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.second = mlp(2), mlp(4)
-
-    def forward(self, x, sigma, before, before_sigma):
-        x, before = x.flatten(1), before.flatten(1)                      # (B, 2), (B, 1)
-        one = self.first(torch.cat([x[:, :1], sigma[:, :1]], dim=1))
-        two = self.second(torch.cat([before, before_sigma, x[:, 1:], sigma[:, 1:]], dim=1))
-        return as_video(torch.cat([one, two], dim=1))
 
 
 class Joint(nn.Module):
@@ -114,7 +71,7 @@ class Joint(nn.Module):
 Critic = Joint      # the velocity of what a generator makes, learned from its points
 
 
-def mlp(inputs, outputs=1):
+def mlp(inputs, outputs):
     return nn.Sequential(nn.Linear(inputs, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN),
                          nn.SiLU(), nn.Linear(HIDDEN, outputs))
 
@@ -124,12 +81,11 @@ def student_loss(student, states, generator):
     index = torch.randint(STUDENT_STEPS, states.shape[:1] + (2,), generator=generator)
     sigma = sigma_grid(STUDENT_STEPS).to(states)[index]                  # (B, 2)
     x, end = take(states, index), states[:, -1]
-    v = student(x, sigma, x[:, :1], sigma[:, :1])
-    return (x0_from_velocity(x, sigma, v) - end).square().mean()
+    return (x0_from_velocity(x, sigma, student(x, sigma)) - end).square().mean()
 
 
-def make(kind=Causal, seed=0):
-    """A student with random weights of its own seed."""
+def make(kind, seed=0):
+    """A network with random weights of its own seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return kind()
@@ -159,57 +115,15 @@ def train_student(student, states, steps, seed=0):
 def jump(student, x, sigma=1.0):
     """What a student believes of states x (B, 2, 1, 1, 1) at one noise level: x0, in one step."""
     level = torch.full((len(x), 2), sigma)
-    return x - per_frame(level, x) * student(x, level, x[:, :1], level[:, :1])
-
-
-@torch.no_grad()
-def roll(student, count, generator):
-    """Videos (count, 2, 1, 1, 1) of a student: frame after frame in 4 steps with fresh noise."""
-    made = torch.zeros(count, 2, 1, 1, 1)
-    for frame in range(2):
-        x0 = torch.zeros_like(made)                 # does not matter: sigma begins at 1
-        for level in sigma_grid(STUDENT_STEPS)[:-1].tolist():
-            sigma = torch.full((count, 2), level)
-            x = add_noise(x0, torch.randn(made.shape, generator=generator), sigma)
-            v = student(x, sigma, made[:, :1], torch.zeros(count, 1))
-            x0 = x - per_frame(sigma, x) * v
-        made[:, frame] = x0[:, frame]
-    return made
-
-
-def spread_of_first(states, bins=24):
-    """How many clean frames 1 one noisy frame 1 leads to: the mean standard deviation of the
-    clean end among paths whose noise of frame 1 is nearly the same. 0: an injective map."""
-    noise, end = (states[:, k, 0].flatten() for k in (0, -1))
-    order = noise.argsort()
-    groups = end[order][:len(end) // bins * bins].view(bins, -1)         # (bins, n)
-    return groups.std(dim=1).mean().item()
+    return x - per_frame(level, x) * student(x, level)
 
 
 # Distribution matching in the same plane, by the very functions of dmd.py. A generator turns noise
-# into a point in one step; its critic is exact where that can be written down (`Blob`), else a
-# small network that has to follow (`Critic`).
+# into a point in one step; its critic is a small network that has to follow.
 
 def free(x):
     """A condition for videos (B, 2, ..) that gives nothing: no frame is known."""
     return SimpleNamespace(known=torch.zeros(x.shape[:2], dtype=torch.bool))
-
-
-class Blob(nn.Module):
-    """One round Gaussian, the simplest generator: noise is moved and scaled."""
-
-    def __init__(self, centre=(0.0, 0.0), width=1.0):
-        super().__init__()
-        self.centre = nn.Parameter(torch.tensor(centre))
-        self.log_width = nn.Parameter(torch.tensor(width).log())
-
-    def forward(self, noise):
-        return as_video(self.centre + self.log_width.exp() * noise.flatten(1))
-
-    def velocity(self, x, sigma, cond=None):
-        """The exact critic: the best velocity of what it makes."""
-        spot = Spots(self.centre.detach()[None], self.log_width.exp().item())
-        return spot.velocity(x, sigma)
 
 
 class Generator(nn.Module):
@@ -234,18 +148,12 @@ def draw_points(generator, g, count=POINTS):
     return generator(torch.randn(count, 2, 1, 1, 1, generator=g))
 
 
-def low_sigma(batch, generator):
-    """Little noise only: there the two distributions meet as they are, not blurred together."""
-    return 0.1 + 0.2 * torch.rand(batch, generator=generator)
-
-
-def distil(spots, generator, critic=None, updates=600, lr=5e-3, critic_lr=5e-3, ratio=5,
-           warmup=100, seed=0, levels=score_sigma):
+def distil(spots, generator, critic, updates=600, lr=5e-3, critic_lr=5e-3, ratio=5, warmup=100,
+           seed=0):
     """Move a generator towards the spots, yielding the points of each of its updates.
 
-    critic: a `Critic`, trained `ratio` times an update and `warmup` times before the first; None
-    for the exact one of a `Blob`; or `no_critic`. levels(B, g) draws the noise levels (B,) at
-    which the scores are compared.
+    critic: a `Critic`, trained `ratio` times an update and `warmup` times before the first, or
+    `no_critic`.
     """
     g = torch.Generator().manual_seed(seed)
     student = torch.optim.Adam(generator.parameters(), lr, betas=(0.0, 0.99))
@@ -256,10 +164,8 @@ def distil(spots, generator, critic=None, updates=600, lr=5e-3, critic_lr=5e-3, 
             for _ in range(ratio + (warmup if update == 0 else 0)):
                 follow(generator, critic, follower, g)
         x = draw_points(generator, g)
-        fake = critic or generator.velocity
-        if critic is no_critic:
-            fake = no_critic(x.detach())
-        sigma, noise = levels(len(x), g), torch.randn(x.shape, generator=g)
+        fake = critic if learns else critic(x.detach())
+        sigma, noise = score_sigma(len(x), g), torch.randn(x.shape, generator=g)
         gradient, _, _ = dmd_gradient(x.detach(), spots.velocity, fake, noise, sigma, free(x),
                                       Guidance())
         descend(student, dmd_loss(x, gradient, free(x)))

@@ -15,7 +15,6 @@ from livetalk_ref.options import add_device, number
 
 STAGES = ("ear", "codec", "decoder", "judges", "faces", "sync", "restorer", "teacher", "ode",
           "dmd")                # in this order
-SIDE = ("teacher_causal",)                          # nothing that ships needs these
 QUICK_CLIPS = 128                                   # of `weights --quick`
 QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "faces": 100, "sync": 200,
          "restorer": 100, "teacher": 500, "ode": 100, "dmd": 10}               # its updates
@@ -23,14 +22,14 @@ SHARES = {"ear": 1, "codec": 26, "decoder": 4, "judges": 4, "faces": 4, "sync": 
           "teacher": 36, "ode": 12, "dmd": 6}       # parts of 100 of `weights --minutes`
 TRIED = 8               # updates that tell how long one takes
 SIZES = ("tiny", "livetalk-1.3b", "omniavatar-14b")
-OWN = {"teacher": ("data", "size", "weights"),
-       "ode": ("recipe", "variant", "count", "teacher", "seed"),
-       "dmd": ("recipe", "count", "seed", "real")}      # options that these stages take
+OWN = {"teacher": ("data", "size", "weights"),          # options that these stages take
+       "ode": ("data", "weights", "real", "recipe", "variant", "count", "seed"),
+       "dmd": ("data", "weights", "recipe", "count", "seed", "real")}
 
 
 def add_train(c):
     """Options of `train`."""
-    c.add_argument("stage", choices=STAGES + SIDE)
+    c.add_argument("stage", choices=STAGES)
     c.add_argument("--steps", "--updates", type=number(1, 10 ** 9),
                    help="updates, instead of the stage's own")
     c.add_argument("--out", metavar="DIR", help="where checkpoints go (runs/STAGE; dmd: "
@@ -43,25 +42,24 @@ def add_train(c):
                    "two minutes; needs a C++ compiler")
     c.add_argument("--resume", action="store_true", help="continue what is in that folder")
     add_device(c, "cuda where there is one")
-    c.add_argument("--data", metavar="SHARDS", help="teacher: clips of your own that 'prepare "
-                   "--clips' made, instead of the world's")
+    c.add_argument("--data", metavar="SHARDS", help="teacher, ode, dmd: clips of your own that "
+                   "'prepare --clips' made, instead of the world's")
     c.add_argument("--size", choices=SIZES, help="teacher: of the model (tiny)")
-    c.add_argument("--weights", metavar="DIR", help="teacher of released size: the folder with "
-                   "text.safetensors, the prompts' embeddings, see 'prepare --prompt'")
+    c.add_argument("--weights", metavar="DIR", help="with --data of released size: the folder "
+                   "with text.safetensors, the prompts' embeddings, see 'prepare --prompt'")
     add_scale(c)
     c = c.add_argument_group("of the stages ode and dmd")
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
                    "(converged); dmd: baseline, curated, converged, aggressive, final or another "
                    "row of recipes.py, or student, which ships (student)")
-    c.add_argument("--variant", choices=("self_forcing", "livetalk", "teacher_forced"),
+    c.add_argument("--variant", choices=("self_forcing", "livetalk"),
                    help="what a block is fed and reads, see ode.py (self_forcing)")
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
                    help="ode: trajectories (2000); dmd: clips whose conditions are used (2048)")
-    c.add_argument("--teacher", choices=("bidirectional", "causal"),
-                   help="whose trajectories (bidirectional)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
-    c.add_argument("--real", metavar="M", help="dmd: the frozen real score, a model of any size "
-                   "that reads what the student reads (teacher)")
+    c.add_argument("--real", metavar="M", help="the teacher, of any size that reads what the "
+                   "student reads: dmd's frozen real score; with --data of ode, whose trajectories "
+                   "are made, and where the student begins (teacher)")
 
 
 def add_scale(parser):
@@ -82,16 +80,16 @@ def train(options):
     names = dict.fromkeys(name for own in OWN.values() for name in own)
     named = {name: vars(options)[name] for name in names if vars(options)[name] is not None}
     wrong = named.keys() - OWN.get(options.stage, ())
-    if wrong or options.stage == "dmd" and options.rate != 1:
+    if wrong or options.stage == "dmd" and options.rate != 1 and not options.data:
         name = "rate" if not wrong else min(wrong).replace("count", "pairs")
         raise UserError(f"--{name} is no option of the stage {options.stage}; leave it out.")
     if options.data:
         from livetalk_ref.own_clips import read_clips
 
         named["data"] = read_clips(options.data, named.pop("weights", None))
-    elif options.weights:
-        raise UserError("--weights goes with --data, shards that 'prepare --clips' made with the "
-                        "same weights.")
+    elif options.weights or options.stage == "ode" and options.real:
+        raise UserError("--weights, and --real of ode, go with --data, shards that 'prepare "
+                        "--clips' made with the same weights.")
     if scale := {name: value for name in ("shard", "checkpoint_blocks", "accumulate")
                  if (value := vars(options)[name])}:
         named["scale"] = scale
@@ -106,19 +104,18 @@ def add_trajectories(c):
                    help="clips, rounded up to shards (2000)")
     c.add_argument("--split", choices=("train", "held_out", "check"), default="train",
                    help="of the world's clips (train)")
-    c.add_argument("--teacher", choices=("bidirectional", "causal"), default="bidirectional",
-                   help="whole clips at once, or block after block (needs 'train teacher_causal')")
     c.add_argument("--sample", action="store_true", help="only write the few that ship, "
                    "data/trajectories/sample.safetensors")
 
 
 def trajectories(options):
-    """Generate trajectories of a shipped teacher, continuing what an earlier call began."""
+    """Generate trajectories of the shipped teacher, continuing what an earlier call began."""
     from livetalk_ref import trajectories as t
+    from livetalk_ref.flow import TEACHER_STEPS as steps
 
     with Progress("trajectories: step") as progress:
         shards = t.count_shards(options.count)
-        steps, place = t.STEPS[options.teacher], [1, 0]     # shard and step under way
+        place = [1, 0]                                      # shard and step under way
 
         def watch(step):
             place[1] += 1
@@ -129,7 +126,7 @@ def trajectories(options):
         if options.sample:
             print(t.write_sample(watch=watch))
             return
-        for path in t.from_shipped(options.count, options.split, options.teacher, watch):
+        for path in t.from_shipped(options.count, options.split, watch):
             print(path)
             place[:] = place[0] + 1, 0
 

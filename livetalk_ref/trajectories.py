@@ -3,37 +3,34 @@
 Every shard of the latent cache gives one shard of trajectories, which holds its conditions,
 seeds and guidance too. Shards appear when they are complete, so a killed build continues where
 it was and a longer one adds to it. They live in runs/trajectories/KEY/, where KEY names the
-latent cache, the teacher's weights, the guidance and the precision. Conditions are clean here:
-no picture is spoiled, since a student has nothing to learn from a teacher that draws what is
-spoiled.
+latent cache, the teacher's weights, the guidance and the precision. Conditions are clean: from a
+teacher that draws what is spoiled a student has nothing to learn.
 
     python -m livetalk_ref trajectories --sample    # the few that ship in data/trajectories
 """
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from livetalk_ref import DATA
-from livetalk_ref.cache import BLOCK
+from livetalk_ref import DATA, parallel
 from livetalk_ref.device import autocast, best_device, best_precision
-from livetalk_ref.errors import UserError
-from livetalk_ref.flow import STUDENT_STEPS, TEACHER_STEPS, sigma_grid
+from livetalk_ref.flow import STUDENT_STEPS, sigma_grid
 from livetalk_ref.generate import GUIDANCE
-from livetalk_ref.loading import load_module
-from livetalk_ref.ode import causal_trajectory, trajectory
+from livetalk_ref.loading import check_channels, load_module, load_start
+from livetalk_ref.ode import trajectory
+from livetalk_ref.real.avatar import GUIDANCE as REAL_GUIDANCE
 from livetalk_ref.runs import save
-from livetalk_ref.world import latents, shards
+from livetalk_ref.world import latents, shards, text
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
 
-CAUSAL = "runs/teacher_causal"      # where the autoregressive teacher is trained
 CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
 SAMPLE = DATA / "trajectories" / "sample.safetensors"
-SAMPLE_BYTES = 1_500_000
-WALKS = {"bidirectional": trajectory, "causal": causal_trajectory}
-STEPS = {"bidirectional": TEACHER_STEPS, "causal": TEACHER_STEPS * WINDOW // BLOCK}    # a shard
+SHIPPED = 9                         # paths in it
+FEW = 4                             # clips of one's own in a shard: a 1.3B teacher's are large
 
 
 @dataclass
@@ -77,7 +74,7 @@ class Trajectories:
                     "degraded": c.degraded}, rows=c.prompts, **facts)
 
 
-def make(teacher, clips, first, guidance, walk=trajectory, watch=None):
+def make(teacher, clips, first, guidance, watch=None):
     """Trajectories of clips from their first frame on; clip i's noise has the seed first + i."""
     clips = replace(clips, latents=clips.latents[:, :WINDOW], audio=clips.audio[:, :FRAMES],
                     state=clips.state[:, :FRAMES])
@@ -86,18 +83,17 @@ def make(teacher, clips, first, guidance, walk=trajectory, watch=None):
     noise = torch.stack([torch.randn(x0.shape[1:], generator=torch.Generator().manual_seed(seed))
                          for seed in seeds.tolist()])                    # (N, 21, C, h, w)
     device = next(teacher.parameters()).device
-    states = walk(teacher, noise.to(device), x0[:, :1].to(device), cond.to(device), guidance,
-                  watch=watch)
+    states = trajectory(teacher, noise.to(device), x0[:, :1].to(device), cond.to(device), guidance,
+                        watch=watch)
     return Trajectories(states.half().cpu(), clips, seeds)
 
 
-def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=trajectory,
-          watch=None, precision="fp32"):
+def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", watch=None,
+          precision="fp32"):
     """One shard of trajectories for each of some latent shards, yielding its path in order.
 
-    paths: shards as `latents.build` yields them; walk: `ode.trajectory`, or
-    `ode.causal_trajectory` for an autoregressive teacher. `watch` is called with every
-    `flow.Step`, 48 a shard (or 48 a block). In "bf16", half as fast again, a path ends 1 % off.
+    paths: shards as `latents.build` yields them. `watch` is called with every `flow.Step`, 48 a
+    shard. In "bf16", half as fast again, a path ends 1 % off.
     """
     who = f"{shards.cache_name(teacher.state_dict())}-text{guidance.text:g}-audio{guidance.audio:g}"
     device = next(teacher.parameters()).device
@@ -106,7 +102,7 @@ def build(teacher, paths, guidance=GUIDANCE, folder="runs/trajectories", walk=tr
         if not out.exists():
             clips, number = LatentClips.load([path]), int(path.stem.rpartition("-")[2])
             with torch.no_grad(), autocast(device, precision):
-                made = make(teacher, clips, number * shards.SHARD, guidance, walk, watch)
+                made = make(teacher, clips, number * shards.SHARD, guidance, watch)
             made.save(out, guidance=guidance, precision=precision)
         yield out
 
@@ -116,49 +112,51 @@ def count_shards(count):
     return -(-count // shards.SHARD)
 
 
-def load_teacher(kind="bidirectional", device="cpu", run=CAUSAL):
-    """The teacher whose trajectories are wanted: the shipped one, or the autoregressive one that
-    `train teacher_causal` made, in a folder run. UserError for another kind, and where it was not
-    trained yet."""
-    if kind not in WALKS:
-        raise UserError(f"There is no teacher '{kind}'; choose {' or '.join(WALKS)}.")
-    if kind == "bidirectional":
-        return load_module("teacher", device=device)
-    weights = Path(run, "ema.safetensors")
-    if not weights.is_file():
-        raise UserError("The causal teacher has no weights yet; run 'python -m livetalk_ref train "
-                        "teacher_causal' first.")
-    return load_module(weights, device=device)
-
-
 def clean_clips(split, count):
     """Shards of the first `count` clips of a split, all clean, yielding their paths."""
     yield from latents.build(load_module("codec"), split, count)
 
 
-def from_shipped(count, split="train", teacher="bidirectional", watch=None, run=CAUSAL):
-    """Trajectories of a teacher for the first `count` clean clips of a split (rounded up to
-    shards of 32), yielding shard paths. `watch` as for `build`, run as for `load_teacher`."""
+def from_shipped(count, split="train", watch=None):
+    """Trajectories of the shipped teacher for the first `count` clean clips of a split (rounded up
+    to shards of 32), yielding shard paths. `watch` as for `build`."""
     device = best_device()
-    model = load_teacher(teacher, device, run)
-    yield from build(model, clean_clips(split, count), walk=WALKS[teacher], watch=watch,
+    yield from build(load_module("teacher", device=device), clean_clips(split, count), watch=watch,
                      precision=best_precision(device))
 
 
 def write_sample(path=None, watch=None):
-    """Write as many trajectories of the first training clips as fit into what may ship; returns
-    the path of the file."""
+    """Write trajectories of the first training clips, those that ship; returns the file's path."""
     clips = LatentClips.load(list(clean_clips("train", shards.SHARD)))
-    some = range(min(len(clips), SAMPLE_BYTES // bytes_each(clips)))
-    data = make(load_teacher(), clips.select(some), 0, GUIDANCE, watch=watch)
+    data = make(load_module("teacher"), clips.select(range(SHIPPED)), 0, GUIDANCE, watch=watch)
     data.save(path or SAMPLE, guidance=GUIDANCE)
     return path or SAMPLE
 
 
-def bytes_each(clips):
-    """Bytes that one trajectory of such clips takes, generously."""
-    x, rows, state = clips.latents[0, :WINDOW], clips.audio[0, :FRAMES], clips.state[0, :FRAMES]
-    return 2 * (6 * x.numel() + rows.numel() + state.numel()) + 4096
+def from_clips(data, teacher="teacher", folder="runs/trajectories"):
+    """`Trajectories` of a teacher, a checkpoint's name or path, for clips of one's own, made once.
+
+    Several processes that see the folder share the work: each begins at another shard.
+    """
+    device = best_device()
+    model, precision = load_start(teacher, device), best_precision(device)
+    check_channels("The teacher", model.config, *data.channels())
+    guidance = GUIDANCE if data.encode is text.encode else REAL_GUIDANCE
+    words = torch.frombuffer(bytearray(json.dumps(data.prompts).encode()), dtype=torch.uint8)
+    key = shards.cache_name(model.state_dict() | {
+        "data.latents": data.latents, "data.audio": data.audio, "data.prompts": words})
+    paths = [Path(folder) / f"own-{key}-{precision}" / f"{first:06d}.safetensors"
+             for first in range(0, len(data), FEW)]
+    begin = len(paths) * parallel.rank() // parallel.ranks()
+    for path in paths[begin:] + paths[:begin]:
+        if not path.exists():
+            first = int(path.stem)
+            some = data.select(torch.arange(len(data))[first:first + FEW])
+            with torch.no_grad(), autocast(device, precision):
+                made = make(model, some, first, guidance)
+            made.save(path, guidance=guidance, precision=precision)
+    found = Trajectories.load(paths)
+    return replace(found, clips=replace(found.clips, encode=data.encode))
 
 
 def straightness(states):

@@ -35,7 +35,6 @@ DPI = 72            # of figures: a notebook has to stay below 1 MB
 GAP = 4             # pixels between the pictures of a strip
 QUALITY = "27"      # of videos, x264's constant rate factor
 
-
 STYLE = {
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
     "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from livetalk_ref.cache import block_causal_mask as block_causal_mask
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import ROWS_PER_LATENT
 
@@ -66,7 +65,7 @@ def frequencies(dim, device):
 @lru_cache(maxsize=16)         # streams with a window come back to the same few
 @torch.inference_mode(False)
 def rope_table(frames, height, width, head_dim, device=None):
-    """Rotations of every token of a video, complex64 (F h w, head_dim / 2), on a device.
+    """Cosine and sine of every token of a video, float32 (F h w, head_dim / 2, 2), on a device.
 
     frames: how many, or a tuple of where each of them stands in time. The channels of a head
     are split over time, height and width; each axis rotates adjacent pairs with its own
@@ -84,14 +83,19 @@ def rope_table(frames, height, width, head_dim, device=None):
         shape[axis] = len(places)
         axes.append(angle.view(shape).expand(len(times), height, width, -1))
     angle = torch.cat(axes, dim=-1).flatten(0, 2)
-    return torch.polar(torch.ones_like(angle), angle).to(device, torch.complex64)
+    return torch.stack([angle.cos(), angle.sin()], dim=-1).to(device, torch.float32)
 
 
 def rotate(x, table):
-    """Apply RoPE to queries or keys (B, H, N, d) by a table (N, d / 2)."""
+    """Apply RoPE to queries or keys (B, H, N, d) by a table (N, d / 2, 2)."""
     # A pair of neighbouring channels is a complex number, and its place in the video an angle.
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)
+    pairs = x.float().unflatten(-1, (-1, 2))                             # (B, H, N, d / 2, 2)
+    if torch.compiler.is_compiling():       # which fuses real products alone
+        (a, b), (cos, sin) = pairs.unbind(-1), table.unbind(-1)
+        turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    else:                                   # one product in place of six passes over memory
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(table))
+    return turned.flatten(-2).to(x.dtype)
 
 
 def per_token(mask, frames, tokens):
@@ -134,14 +138,14 @@ class Attention(nn.Module):
     def forward(self, x, new, rope=None, mask=None, past=None):
         """x (B, N, D) reads the keys and values `new`, and before them cached ones, `past`.
 
-        rope and mask (.., N, P + M) bool, True = may read, count the P cached tokens too.
+        rope is the table of x and `new`; past ones are rotated. mask (.., N, P + M) bool, True =
+        may read, counts the P cached tokens too.
         """
-        # Keys arrive unrotated, cached and new ones alike, and get their places here together.
         q, (k, v) = self.split(self.norm_q(self.q(x))), new
-        if past is not None:
-            k, v = (torch.cat(both, dim=2) for both in zip(past, new))   # (B, H, P + M, d)
         if rope is not None:
-            q, k = rotate(q, rope[-q.shape[2]:]), rotate(k, rope)
+            q, k = rotate(q, rope), rotate(k, rope)
+        if past is not None:
+            k, v = (torch.cat(both, dim=2) for both in zip(past, (k, v)))    # (B, H, P + M, d)
         y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask)
         return self.o(y.transpose(1, 2).flatten(2))                      # (B, N, D)
 
@@ -253,7 +257,7 @@ class WanDiT(nn.Module):
         nn.init.zeros_(self.head.head.bias)
 
     def forward(self, x, sigma, cond, cache=None, mask=None):
-        """mask bool limits self-attention, None shows all, see `block_causal_mask`: over
+        """mask bool limits self-attention, None shows all, see `cache.block_causal_mask`: over
         latent frames (F, M), M counting the cached ones too, or over tokens (N, S M)."""
         check_cond(x, cond, self.config)
         frames, (height, width) = x.shape[1], (n // self.config.patch for n in x.shape[3:])
@@ -269,9 +273,9 @@ class WanDiT(nn.Module):
         # Behind a cache the frames of x stand after the cached ones (section 4).
         places = frames if cache is None else cache.positions(frames)
         rope = rope_table(places, height, width, self.config.dim // self.config.heads, x.device)
+        before, rope = rope.tensor_split([len(rope) - frames * height * width])
         mask = per_token(mask, frames, height * width)
-        text_mask = cond.text_mask
-        if text_mask is not None:                                        # (B, 1, N, L)
+        if (text_mask := cond.text_mask) is not None:                    # (B, 1, N, L)
             text_mask = text_mask.repeat_interleave(height * width, dim=1)[:, None]
         # Audio is added to the tokens in front of blocks 2 .. layers / 2, all of a frame alike
         # (OmniAvatar); there is no cross-attention to it.
@@ -281,7 +285,7 @@ class WanDiT(nn.Module):
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
                 tokens = tokens + inject(audio)[:, :, None]
             # These frames read the cached ones, and give keys and values of their own back.
-            past = None if cache is None else cache.read(i)
+            past = None if cache is None else cache.read(i, lambda keys: rotate(keys, before))
             tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past)
             if cache is not None:                                        # (B, H, F, S, d)
                 added.append([t.unflatten(2, (frames, -1)) for t in new])

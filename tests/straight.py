@@ -7,6 +7,7 @@ Loops over frames, heads and pairs instead of batched shapes; attention spelled 
 import math
 
 import torch
+import torch.nn.functional as F
 
 
 class Straight:
@@ -30,8 +31,7 @@ class Straight:
         context = self.linear("text_embedding.2", gelu(self.linear("text_embedding.0",
                                                                    text.to(self.dtype))))
         heard = self.audio(audio.to(self.dtype), frames)                       # [frame] (32,)
-        places = [(f, i, j) for f in range(frames)
-                  for i in range(h // 2) for j in range(w // 2)]
+        places = [(f, i, j) for f in range(frames) for i in range(h // 2) for j in range(w // 2)]
         count = (h // 2) * (w // 2)
         owner = [n // count for n in range(frames * count)]
         sees = torch.tensor([[a // block >= b // block for b in owner] for a in owner])
@@ -62,18 +62,16 @@ class Straight:
         angles = torch.tensor([1000 * float(sigma) * 10000 ** (-i / half) for i in range(half)],
                               dtype=torch.float64)
         raw = torch.cat([angles.cos(), angles.sin()]).to(self.dtype)
-        e = self.linear("time_embedding.2", silu(self.linear("time_embedding.0", raw)))
-        return e, self.linear("time_projection.1", silu(e)).view(6, -1)
+        e = self.linear("time_embedding.2", F.silu(self.linear("time_embedding.0", raw)))
+        return e, self.linear("time_projection.1", F.silu(e)).view(6, -1)
 
     def audio(self, rows, frames):
         rows = torch.cat([rows[:1], rows[:1], rows[:1], rows])
-        packed = []
+        packed, weight = [], self.w["audio_proj.norm_out.weight"]
         for f in range(frames):
             four = torch.cat([rows[4 * f + n] for n in range(4)])
-            z = self.linear("audio_proj.proj", four)
-            z = (z - z.mean()) / (z.var(unbiased=False) + 1e-5).sqrt()
-            packed.append(z * self.w["audio_proj.norm_out.weight"]
-                          + self.w["audio_proj.norm_out.bias"])
+            packed.append(F.layer_norm(self.linear("audio_proj.proj", four), weight.shape,
+                                       weight, self.w["audio_proj.norm_out.bias"]))
         return packed
 
     def block(self, name, tokens, e6, context, places, sees):
@@ -124,17 +122,12 @@ def turn(x, places):
 
 
 def norm(x):
-    return (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True)
-                                             + 1e-6).sqrt()
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
 
 
 def rms(x):
-    return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
-
-
-def silu(x):
-    return x / (1 + (-x).exp())
+    return F.rms_norm(x, x.shape[-1:], eps=1e-6)
 
 
 def gelu(x):
-    return 0.5 * x * (1 + (math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)).tanh())
+    return F.gelu(x, approximate="tanh")

@@ -1,26 +1,23 @@
 """What work costs: latency and the right frame, deadlines by hand, counted operations beside the
-same worked out by hand, memory, and the clock of a live stream."""
+same worked out by hand."""
 
 
 import pytest
 import torch
-from tiny import shake, write_checkpoints, write_student
+from tiny import shake, shipped_in, write_student
 
 from livetalk_ref import generate, loading
 from livetalk_ref.flow import Cond
 from livetalk_ref.judge import bench, cost
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.stream import frames_of, samples_for
+from livetalk_ref.stream import frames_of
 from livetalk_ref.wan import TINY, WanDiT
 
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoints(folder)
-    write_student(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "CHECKPOINTS", folder)
+    with shipped_in(tmp_path_factory.mktemp("checkpoints")) as folder:
+        write_student(folder)
         yield folder
 
 
@@ -96,9 +93,22 @@ def test_a_block_is_late_by_its_own_work_and_by_what_kept_the_machine():
     assert late == pytest.approx([0.1, 0.35 + 0.1, 0.7 + 0.1])
 
 
-# --- operations
+def test_a_viewer_waits_where_its_buffer_ends():
+    """Known delays: what the first buffer holds is no pause, a pause delays all that follows."""
+    def seen(late, **options):
+        found = bench.watch_stream(late, 1, **{"buffer": 0.25, "jitter": 0.0} | options)
+        return [found[name] for name in ("underruns", "waited", "behind")]
 
-@torch.inference_mode()
+    # The first block is 3 of 12 frames shorter than the wait for the next: .1875 s of the buffer.
+    assert seen([0.1] * 5) == seen([0.1, 0.16, 0.1, 0.15]) == pytest.approx([0, 0, 0.1625])
+    assert seen([0.1, 1.1, 0.1, 0.1]) == pytest.approx([1, 0.9375, 1.1])
+    assert seen([0.1, 1.1, 0.1, 0.1], buffer=1.2) == pytest.approx([0, 0, 1.1125])
+    assert seen([0.25 * n for n in range(6)]) == pytest.approx([5, 1.1875, 1.25])
+    shaken = bench.watch_stream([0.1] * 100, 1, buffer=0.2, jitter=0.1)
+    assert shaken["underruns"] and 0 < shaken["waited"] < 0.1
+    assert bench.watch_stream([0.1] * 100, 1, buffer=0.3, jitter=0.1)["underruns"] == 0
+
+
 def test_counted_work_is_that_of_the_work(teacher, student):
     """Two roads: the formula, and everything counted while a video is made."""
     picture = portrait_of(0)
@@ -146,44 +156,3 @@ def test_flops_of_the_dit(masked):
         cond.__dict__["text_mask"] = torch.ones(1, 3, 16, dtype=torch.bool)
     counted = cost.count_flops(lambda: model(torch.zeros(1, 3, 16, 6, 6), torch.ones(1, 3), cond))
     assert counted == pytest.approx(by_hand(TINY, 3, 16), rel=1e-3)
-
-
-# --- seconds and memory
-
-def test_the_stopwatch_counts_the_making_alone(monkeypatch):
-    time = [0.0]
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: time[0])
-
-    def slow():
-        for i in range(3):
-            time[0] += 2
-            yield i
-
-    clock, got = cost.Stopwatch(), []
-    for i in clock.time_each(slow()):
-        time[0] += 100
-        got.append(i)
-    assert got == [0, 1, 2] and clock.seconds == 6
-
-
-# --- a live stream
-
-def test_every_pass_and_group_of_a_live_stream_is_noted_in_its_order(student):
-    notes = cost.live_timeline(student, portrait_of(0), bench.PROMPT,
-                               bench.hum(0, samples_for(2, 1)))
-    lanes = {lane: [n for n in notes if n.lane == lane] for lane in
-             ("sound", "step", "clean pass", "decoding", "shown")}
-    assert [len(lane) for lane in lanes.values()] == [21, 8, 2, 6, 2]
-    assert [n.start for n in notes] == sorted(n.start for n in notes)
-    assert [n.block for n in lanes["sound"]] == [0] * 9 + [1] * 12
-    for block in (0, 1):
-        of = {lane: [n for n in some if n.block == block] for lane, some in lanes.items()}
-        heard = max(n.end for n in of["sound"])
-        assert of["step"][0].start >= heard                         # nobody works on the unheard
-        assert of["decoding"][0].start >= of["step"][-1].end
-        assert of["shown"][0].start >= of["decoding"][-1].end
-        assert of["clean pass"][0].start >= of["step"][-1].end
-    assert not student.model._forward_hooks and not student.codec.decoder._forward_hooks
-    spent = cost.block_budget(notes)
-    parts = sum(v for k, v in spent.items() if k != "from the last sound")
-    assert parts == pytest.approx(spent["from the last sound"]) and spent["four steps"] > 0

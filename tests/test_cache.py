@@ -18,7 +18,7 @@ from livetalk_ref.cache import (
 )
 from livetalk_ref.errors import UserError
 from livetalk_ref.rollout import remember, split
-from livetalk_ref.wan import TINY, WanDiT
+from livetalk_ref.wan import TINY, WanDiT, rope_table, rotate
 
 WINDOW = Policy(window=3)
 SINKS = Policy(sinks=3, window=3)
@@ -167,7 +167,7 @@ def test_sinks_and_window_keep_exactly_their_frames(policy, frames):
     keys, values = cache.layers[0]
     assert keys[0, 0, :, 0, 0].tolist() == list(frames)
     assert torch.equal(values, -keys)
-    assert cache.read(0)[0].shape == (1, 2, 4 * len(frames), 8)
+    assert cache.read(0, lambda keys: keys)[0].shape == (1, 2, 4 * len(frames), 8)
     if policy.relative:
         assert cache.positions(BLOCK) == tuple(range(len(frames) + BLOCK))
     else:
@@ -202,6 +202,30 @@ def test_keys_are_kept_before_rope():
                     remember(model, clean[:, :3], cond.frames(0, 3), EMPTY))
     assert torch.equal(late.layers[0][0][:, :, 3:], alone.layers[0][0])
     assert not torch.equal(late.layers[1][0][:, :, 3:], alone.layers[1][0])  # it read the past
+
+
+@pytest.mark.parametrize("policy", [POLICIES["ahis"], replace(POLICIES["ahis"], relative=False)],
+                         ids=["relative", "absolute"])
+def test_keys_rotated_once_a_block_stand_where_those_rotated_at_each_pass_do(policy):
+    """While the window rolls past the sinks, before an undo and behind it."""
+    model, noisy, clean, sigma, cond = setting(frames=24, batch=1)
+    cache, caches = KVCache(policy), []
+    for i, part in enumerate(split(cond)):
+        now = slice(i * BLOCK, (i + 1) * BLOCK)
+        # The same value once more, of which nothing is known yet.
+        want, _ = model(noisy[:, now], sigma[:, now], part, cache=replace(cache))
+        for _ in range(2):                                  # the second pass finds them rotated
+            got, _ = model(noisy[:, now], sigma[:, now], part, cache=cache)
+            assert torch.equal(got, want)
+        assert len(cache.rotated) == (model.config.layers if i else 0)
+        if i:
+            keys, table = cache.layers[0][0].flatten(2, 3), rope_table(cache.positions(3), 2, 2, 24)
+            assert torch.equal(cache.rotated[0], rotate(keys, table[:keys.shape[2]]))
+        caches.append((cache, now, part, want))
+        cache = remember(model, clean[:, now], part, cache)
+        assert not caches[-1][0].rotated                    # an old cache holds no keys twice
+    old, now, part, want = caches[-2]
+    assert torch.equal(model(noisy[:, now], sigma[:, now], part, cache=old)[0], want)
 
 
 @pytest.mark.parametrize("block, policy, rows", [

@@ -1,30 +1,33 @@
-"""The command line on tiny weights: bad input is one sentence, status 2 and no file."""
+"""The command line on tiny weights: what people really hand over, odd names, natural prompts, blank
+pictures, signals; bad input is one sentence, status 2 and no file."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import wave
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import av
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from repo import ROOT
 from tiny import write_checkpoints, write_huge_image, write_student
 
 from livetalk_ref import __main__ as cli
-from livetalk_ref import (curation, distillation, files, loading, portrait, recipes,
-                          stages, train_commands, trajectories, wan)
+from livetalk_ref import (curation, distillation, loading, portrait, recipes, stages,
+                          train_commands, trajectories, wan)
 from livetalk_ref.media import NOTE
 from livetalk_ref.train import TrainState
 
 STATE = TrainState(1, 0.5, 1e-3, 1.0, 0.1, 7.0)
+EXAMPLE = "A realistic video of a person speaking directly to the camera, with natural expressions."
 FAST = ["--steps", "1", "--text-weight", "1", "--audio-weight", "1", "--scale", "1"]
 
 
@@ -46,24 +49,27 @@ def place(tmp_path, monkeypatch, checkpoints):
     return tmp_path
 
 
-def write_wav(path, samples, rate=16_000):
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((samples * 32_767).short().numpy().tobytes())
+def write_wav(path, samples):
+    soundfile.write(path, samples.numpy(), 16_000, subtype="PCM_16")
 
 
 def run(monkeypatch, capsys, *words):
     """main() with these arguments: exit status, stdout, stderr."""
     monkeypatch.setattr(sys, "argv", ["livetalk_ref", *map(str, words)])
     try:
-        cli.main()
-        status = 0
+        status = cli.main() or 0
     except SystemExit as end:
         status = end.code
-    out, err = capsys.readouterr()
-    return status, out, err
+    return status, *capsys.readouterr()
+
+
+def process(checkpoints, *words, **env):
+    """The command in a process of its own, with these weights."""
+    code = ("from pathlib import Path; from livetalk_ref import loading, __main__; "
+            f"loading.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
+    return subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "PYTHONPATH": str(ROOT), **env})
 
 
 def generation(**changes):
@@ -100,19 +106,45 @@ def test_an_image_and_a_checkpoint_file(go, checkpoints, monkeypatch):
     assert "warning" not in err
 
 
-def test_a_photograph_gets_a_warning(go):
+def test_what_is_odd_about_sound_and_picture_is_said(go):
     noise = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8)
     Image.fromarray(noise.numpy()).save("photo.jpg")
-    status, _, err = go(*generation(image="photo.jpg"))
-    assert status == 0
-    assert "warning: photo.jpg does not look like a drawn portrait" in err
-    assert "--identity SEED" in err
-
-
-def test_silence_gets_a_warning(go):
+    Image.new("RGB", (96, 96), "white").save("white.png")
     write_wav("silent.wav", torch.zeros(2000))
-    status, _, err = go(*generation(audio="silent.wav"))
-    assert status == 0 and "warning: the sound is silent; the avatar will listen." in err
+    write_wav("quiet.wav", 0.002 * torch.sin(torch.arange(4_300) * 0.2))
+    for audio, image, said in (
+            ("silent.wav", "photo.jpg", ("the sound is silent; the avatar will listen.",
+                                         "photo.jpg does not look like a drawn portrait")),
+            ("quiet.wav", "white.png", ("the sound is very quiet; it was made 2",
+                                        "the picture is nearly white everywhere"))):
+        status, _, err = go(*generation(audio=audio, image=image))
+        assert status == 0 and all(f"warning: {words}" in err for words in said), err
+
+
+def test_a_prompt_in_free_words_is_read_as_far_as_it_is_known(go):
+    status, out, err = go(*generation(prompt=EXAMPLE), "--json")
+    assert status == 0 and '"prompt": "a of a person speaking to the camera with"' in out
+    (warning,) = [line for line in err.splitlines() if "warning" in line]
+    assert "without 'realistic', 'video', 'directly'" in warning and "'generate -h'" in warning
+    assert "without 'hapy' (did you mean happy" in go(*generation(prompt="a hapy person"))[2]
+    assert "warning" not in go(*generation(prompt="A happy person, nods!"))[2]
+    assert "expressions: neutral, serious" in " ".join(go("generate", "-h")[1].split())
+
+
+@pytest.mark.parametrize("name", ["take:1.mp4", "UPPER.MP4", "vid\u00e9o.mp4"])
+def test_any_name_of_a_video(go, name):
+    shutil.copy("speech.wav", "10:30:12.WAV")
+    status, _, err = go(*generation(audio="10:30:12.WAV", out=name))
+    assert status == 0 and os.path.getsize(name) > 1000, err
+
+
+def test_a_terminal_of_ascii(place, checkpoints):
+    """The video is made, and its name is told as far as the terminal can show it."""
+    name = os.fsencode(place) + b"/vid\xe9o.mp4"
+    child = process(checkpoints, *generation(out=None), "--out", name, PYTHONIOENCODING="ascii")
+    out, err = child.communicate(timeout=120)
+    assert child.returncode == 0 and ".mp4: 5 frames" in out, err
+    assert os.path.getsize(name) > 1000
 
 
 def refused(result, words):
@@ -123,38 +155,33 @@ def refused(result, words):
     assert not [name for name in os.listdir() if "o.mp4" in name]
 
 
-def test_bad_options(go):
-    refused(go("live", "--port", "70000"), "'70000' is not a number")
+def test_bad_options(go, place):
     write_huge_image(Path("huge.png"))
-    refused(go(*generation(image="huge.png")), "'huge.png' is too large")
-    refused(go(*generation(model="nobody")), "There is no model 'nobody'")
-    refused(go(*generation(model="codec")), "The codec makes no videos")
-    refused(go(*generation(device="tpu")), "PyTorch cannot use the device 'tpu' here")
-    refused(go("train", "ear", "--device", "tpu"), "PyTorch cannot use the device 'tpu' here")
-    refused(go(*generation(out="o.avi")), "must end in .mp4")
-    refused(go(*generation(out="speech.wav/o.mp4")), "Could not write speech.wav/o.mp4")
-    refused(go(*generation(audio=None)), "--audio")
-    refused(go(*generation(identity="-1")), "'-1' is not a number")
-    refused(go(*generation(image="a.png", identity="1")), "not allowed with")
+    pointer = place / "student.safetensors"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 31102\n")
+    for options, words in (({"image": "huge.png"}, "'huge.png' is too large"),
+                           ({"model": "nobody"}, "There is no model 'nobody'"),
+                           ({"model": "codec"}, "The codec makes no videos"),
+                           ({"model": pointer}, "fetch the file itself"),
+                           ({"device": "tpu"}, "PyTorch cannot use the device 'tpu' here"),
+                           ({"out": "o.avi"}, "must end in .mp4"),
+                           ({"out": "speech.wav/o.mp4"}, "Could not write speech.wav/o.mp4"),
+                           ({"audio": "missing.wav"}, "There is no sound file 'missing.wav'."),
+                           ({"audio": None}, "--audio"), ({"identity": "-1"}, "'-1' is not a"),
+                           ({"image": "a.png", "identity": "1"}, "not allowed with")):
+        refused(go(*generation(**options)), words)
     refused(go(*generation(), "--steps", "0"), "'0' is not a number from 1 to 1000")
+    refused(go("live", "--port", "70000"), "'70000' is not a number")
+    refused(go("train", "ear", "--device", "cuda:99"), "PyTorch cannot use the device 'cuda:99'")
     refused(go("dance"), "invalid choice: 'dance'")
     refused(go(), "COMMAND")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device here")
-def test_a_full_disk_in_the_middle(go, place):
-    files.temporary_name(place / "o.mp4").symlink_to("/dev/full")
-    refused(go(*generation(out=place / "o.mp4")), "No space left on device")
 
 
 def test_a_kill_in_a_process_of_its_own(place, checkpoints):
     """A signal in mid-generation: one line, status 130, nothing left."""
     write_wav("long.wav", 0.1 * torch.sin(torch.arange(400_000) * 0.2))
-    code = ("from pathlib import Path; from livetalk_ref import loading, __main__; "
-            f"loading.CHECKPOINTS = Path({str(checkpoints)!r}); __main__.main()")
-    words = ["generate", "--audio", "long.wav", "--prompt", "", "--out", str(place / "o.mp4")]
-    child = subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE,
-                             text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    child = process(checkpoints, "generate", "--audio", "long.wav", "--prompt", "", "--out",
+                    place / "o.mp4")
     while child.poll() is None and not list(place.glob(".o.mp4.*.tmp")):
         time.sleep(0.05)
     child.send_signal(signal.SIGTERM)
@@ -163,16 +190,24 @@ def test_a_kill_in_a_process_of_its_own(place, checkpoints):
     assert "Traceback" not in err and not list(place.glob("*o.mp4*"))
 
 
-def test_the_module_from_a_shell():
-    """A real process, status and all: help is quick and errors are one sentence."""
-    def shell(*words):
-        return subprocess.run([sys.executable, "-m", "livetalk_ref", *words], text=True,
-                              capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-
-    done = shell("generate", "--audio", "missing.wav", "--prompt", "", "--out", "o.mp4")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: There is no sound file 'missing.wav'.\n"
-    assert shell("-h").returncode == 0
+def test_a_signal_to_all_processes_ends_them_quietly(tmp_path):
+    """While worker processes make clips."""
+    (tmp_path / "main.py").write_text(
+        "import itertools, pathlib\n"
+        "from livetalk_ref.errors import run_program\n"
+        "from livetalk_ref.world import shards\n"
+        "def work():\n"
+        "    files = (pathlib.Path(f'{i}.made') for i in itertools.count())\n"
+        "    for _ in shards.run(pathlib.Path.touch, files, 2): pass\n"
+        "if __name__ == '__main__': run_program(work)\n")
+    child = subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path, stderr=subprocess.PIPE,
+                             text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                             start_new_session=True)
+    while child.poll() is None and not list(tmp_path.glob("*.made")):
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGTERM)
+    err = child.communicate(timeout=60)[1]
+    assert (child.returncode, err) == (130, "Stopped.\n")
 
 
 def test_weights_trains_and_exports_every_stage_in_order(go, monkeypatch):
@@ -192,7 +227,7 @@ def test_weights_trains_and_exports_every_stage_in_order(go, monkeypatch):
     status, out, _ = go("weights", "--quick")
     names = [name for name, *_ in asked]
     assert status == 0 and names == [name for name, _ in exported] == list(train_commands.QUICK)
-    assert {*names, *train_commands.SIDE} == set(stages.STAGES)
+    assert set(names) == set(stages.STAGES)
     assert train_commands.SIZES == tuple(wan.SIZES)         # written twice, so that help is quick
     assert asked[0] == ("ear", "runs/quick/ear", train_commands.QUICK["ear"], True, None, 128)
     *hours, hint = out.splitlines()
@@ -226,12 +261,16 @@ def test_options_reach_their_stage_and_no_other(go, monkeypatch):
         yield STATE
 
     monkeypatch.setattr(stages, "run_stage", run_stage)
-    assert go("train", "codec", "--steps", "9", "--out", "here", "--resume")[0] == 0
-    assert asked.pop() == ("codec", "here", 9, True, None, 1.0, False, None, {})
-    assert go("train", "ode", "--recipe", "short", "--pairs", "250", "--seed", "2")[0] == 0
-    assert asked.pop()[-1] == {"recipe": "short", "count": 250, "seed": 2}
-    assert go("train", "teacher", "--shard", "--accumulate", "2", "--size", "tiny")[0] == 0
-    assert asked.pop()[-1] == {"size": "tiny", "scale": {"shard": True, "accumulate": 2}}
+    for words, want in (
+            (("codec", "--steps", "9", "--out", "here", "--resume"),
+             ("codec", "here", 9, True, None, 1.0, False, None, {})),
+            (("ode", "--recipe", "short", "--pairs", "250", "--seed", "2"),
+             ("ode", None, None, False, None, 1.0, False, None,
+              {"recipe": "short", "count": 250, "seed": 2})),
+            (("teacher", "--shard", "--accumulate", "2", "--size", "tiny"),
+             ("teacher", None, None, False, None, 1.0, False, None,
+              {"size": "tiny", "scale": {"shard": True, "accumulate": 2}}))):
+        assert go("train", *words)[0] == 0 and asked.pop() == want
     for words in (("teacher", "--recipe", "short"), ("dmd", "--variant", "livetalk"),
                   ("dmd", "--rate", "2")):
         refused(go("train", *words), f"{words[1]} is no option of the stage {words[0]}")
@@ -239,17 +278,22 @@ def test_options_reach_their_stage_and_no_other(go, monkeypatch):
     refused(go("train", "nothing"), "invalid choice: 'nothing'")
 
 
-def test_a_distillation_follows_its_recipe(go, monkeypatch):
+def test_a_distillation_follows_its_recipe_and_trajectories_are_of_the_asked_clips(go, monkeypatch):
     asked = []
 
     def run(recipe, batch, out, resume, start, probe, compiled, paths, device, real):
         asked.append((recipe, str(out), resume, start, compiled, device, real))
         yield STATE
 
+    def from_shipped(*words):
+        asked.append(words[:-1])
+        words[-1](None)                                     # the watch
+        yield "a path"
+
     made = SimpleNamespace(batch=lambda *words: None, probe=lambda *words: None)
     monkeypatch.setattr(distillation, "run", run)
     monkeypatch.setattr(curation, "conditions", lambda kind, count: made)
-    monkeypatch.setattr(distillation, "paths_of", lambda recipe, count: None)
+    monkeypatch.setattr(distillation, "paths_of", lambda *_: None)
     assert go("train", "dmd", "--recipe", "baseline", "--seed", "3", "--updates", "7",
               "--resume", "--compile", "--device", "cpu", "--real", "big.safetensors")[0] == 0
     want = recipes.recipe("baseline", seed=3, updates=7)
@@ -257,21 +301,10 @@ def test_a_distillation_follows_its_recipe(go, monkeypatch):
     assert go("train", "dmd")[0] == 0 and asked[1][0] == recipes.SHIPPED
     refused(go("train", "dmd", "--recipe", "odd"), "There is no recipe 'odd'; choose one of")
     refused(go("train", "ode", "--recipe", "final"), "There is no ODE recipe 'final'; choose")
-
-
-def test_trajectories(go, monkeypatch):
-    asked = []
-
-    def from_shipped(count, split, teacher, watch):
-        asked.append((count, split, teacher))
-        for path in ("a", "b"):
-            watch(None)
-            yield path
-
     monkeypatch.setattr(trajectories, "from_shipped", from_shipped)
     monkeypatch.setattr(trajectories, "write_sample", lambda watch: "sample")
-    assert go("trajectories", "--count", "40", "--split", "held_out")[:2] == (0, "a\nb\n")
-    assert asked == [(40, "held_out", "bidirectional")]
+    assert go("trajectories", "--count", "40", "--split", "held_out")[:2] == (0, "a path\n")
+    assert asked[-1] == (40, "held_out")
     assert go("trajectories", "--sample")[1] == "sample\n"
 
 

@@ -9,10 +9,12 @@ from test_stream import AVATAR, PICTURE
 
 from livetalk_ref.cache import POLICIES
 from livetalk_ref.flow import Guidance
+from livetalk_ref.judge.metrics import expressions_right
 from livetalk_ref.nets.reader import READ
 from livetalk_ref.stream import SAMPLES_PER_FRAME
 from livetalk_ref.studies import dialogues
 from livetalk_ref.world import prompts, speech
+from livetalk_ref.world.state import EXPRESSIONS
 
 _, ALL = dialogues.read_scenarios()
 LINE = SimpleNamespace(text="A block.", prompt="a happy person nods", emotion="happy")
@@ -118,10 +120,10 @@ def test_expressions_are_judged_once_settled_and_lines_of_one_emotion_together()
     shown = torch.zeros(60, dtype=torch.long)
     shown[20:30] = 2                                                # sad
     read = SimpleNamespace(expression=lambda: shown)
-    happy, sad = (dialogues.EXPRESSIONS[1], dialogues.EXPRESSIONS[2])
-    assert dialogues.lines_right(read, [(0, 30, sad)]) == 1
-    assert dialogues.lines_right(read, [(0, 30, happy)]) == 0
-    assert dialogues.lines_right(read, [(0, 19, sad)]) is None       # too short to settle
+    happy, sad = EXPRESSIONS[1:3]
+    assert expressions_right(read, [(0, 30, sad)]) == 1
+    assert expressions_right(read, [(0, 30, happy)]) == 0
+    assert expressions_right(read, [(0, 19, sad)]) is None           # too short to settle
 
 
 def test_rows_and_waits_are_those_of_the_dialogues(tmp_path, monkeypatch):

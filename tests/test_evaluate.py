@@ -2,39 +2,29 @@
 rows; truth and codec are what was measured of them; clips do not depend on those beside them."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import SMALL, random_reader, shake, small_benchmark, write_checkpoints
+from tiny import SMALL, dice, random_reader, shake, shipped_in, small_benchmark, write_student
 
 from livetalk_ref import generate, loading, rollout
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
-from livetalk_ref.judge import evaluate
-from livetalk_ref.judge.benchmarks import noise_seed
-from livetalk_ref.judge.distances import evaluation_text, judged_row
-from livetalk_ref.judge.evaluate import ClipMaker, JudgedTruth, Judges
-from livetalk_ref.judge.metrics import DEFINITIONS
-from livetalk_ref.generate import Avatar
+from livetalk_ref.judge import distances, evaluate, metrics
 from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
 from livetalk_ref.runs import save
 from livetalk_ref.wan import WanDiT
 from livetalk_ref.world.clips import film
 
-PLAIN = {"steps": 2, "guidance": Guidance(1, 1)}
+PLAIN, GUIDED = {"steps": 2, "guidance": Guidance(1, 1)}, Guidance(2, 3)
 LENGTH = generate.frames_in(evaluate.LONG_WINDOWS)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoints(folder)
-    for name, seed, more in (("teacher", 1, {}), ("student_ode", 2, {"sampler": "rollout"})):
-        save(folder / f"{name}.safetensors", shake(WanDiT(SMALL), seed).state_dict(),
-             config=SMALL, **more)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "CHECKPOINTS", folder)
+    with shipped_in(tmp_path_factory.mktemp("checkpoints")) as folder:
+        save(folder / "teacher.safetensors", shake(WanDiT(SMALL), 1).state_dict(), config=SMALL)
+        write_student(folder, config=SMALL)
         yield folder
 
 
@@ -46,8 +36,9 @@ def bench(folder):
 @pytest.fixture(scope="module")
 def ground(bench, folder):
     net = shake(SyncNet(SyncConfig(seen=(8, 8, 8), heard=(8, 8, 8), hidden=16, embedding=8)), 3)
-    judges, second = Judges(random_reader(), net), small_benchmark(folder / "cache", 3, second=True)
-    truth = JudgedTruth.measure(judges, bench, second)
+    judges = evaluate.Judges(random_reader(), net)
+    second = small_benchmark(folder / "cache", 3, second=True)
+    truth = evaluate.JudgedTruth.measure(judges, bench, second)
     return evaluate.Ground(bench, judges, truth, "1", bench, folder)
 
 
@@ -74,7 +65,7 @@ def test_a_clip_does_not_depend_on_those_beside_it(bench):
                                                         watch=ticks.append)))
     for i in range(3):
         cond = bench.data.select([i]).window(0, 1)[1]
-        alone = rollout.sample(student, cond, torch.Generator().manual_seed(noise_seed(5, i)))
+        alone = rollout.sample(student, cond, dice(5_000_015 + i))
         assert (both[i] - alone[0]).abs().max() < 1e-4 * alone.abs().max()
     assert len(ticks) == evaluate.find_maker("student_ode").ticks * 2 == 14
 
@@ -85,10 +76,10 @@ def test_long_windows_are_those_of_generate(long):
     model = shake(WanDiT(SMALL), 1).requires_grad_(False)
     latents = next(evaluate.make_teacher_latents(model, long, 2, seed=3, windows=4))
     assert latents.shape[:2] == (2, 72)
-    avatar = Avatar(model, long.codec, "tiny")
+    avatar = generate.Avatar(model, long.codec, "tiny")
     for i in range(2):
         made = list(generate.stream(avatar, film(long.clip(i))[0], long.heard[i],
-                                    long.data.prompts[i][0], noise_seed(3, i), 2, generate.PLAIN))
+                                    long.data.prompts[i][0], 3_000_009 + i, 2, generate.PLAIN))
         whole = torch.cat([made[0].latents, *(w.latents[:, 4:] for w in made[1:])], dim=1)
         assert (latents[i] - whole[0]).abs().max() < 0.05 * whole.abs().max()    # fp16 cache
     first = next(evaluate.make_teacher_latents(model, long, 2, seed=3))
@@ -96,44 +87,52 @@ def test_long_windows_are_those_of_generate(long):
 
 
 def test_bad_input_is_refused_before_any_work():
-    with pytest.raises(UserError, match="The maker 'truth' takes no steps"):
-        evaluate.find_maker("truth", steps=4)
-    with pytest.raises(UserError, match="There is no model 'nobody'"):
-        evaluate.find_maker("nobody")
-    with pytest.raises(UserError, match="A folder of videos takes no steps and no guidance"):
-        evaluate.find_video_maker("somewhere", "studio", 2, guidance=Guidance(2, 2))
-    with pytest.raises(UserError, match="leave steps and weights out"):
-        evaluate.find_maker("student_ode", steps=48)
+    for words, options, said in ((["truth"], {"steps": 4}, "The maker 'truth' takes no steps"),
+                                 (["nobody"], {}, "There is no model 'nobody'"),
+                                 (["student_ode"], {"steps": 48}, "leave steps and weights out")):
+        with pytest.raises(UserError, match=said):
+            evaluate.find_maker(*words, **options)
 
 
 # --- judging
 
-def test_the_same_seed_gives_the_same_rows(ground):
-    one, two, other = (evaluate.evaluate_maker(evaluate.find_maker("teacher", seed=s, **PLAIN),
-                                               ground, s)[0] for s in (5, 5, 6))
-    assert json.dumps(one["rows"]) == json.dumps(two["rows"]) != json.dumps(other["rows"])
+def test_the_same_seed_gives_the_same_rows_and_each_maker_and_judge_judges_once(
+        ground, monkeypatch):
+    def maker(seed):
+        return evaluate.find_maker("teacher", seed=seed, **PLAIN)
+
+    def once(seed):
+        return evaluate.evaluate_once(maker(seed), ground)
+
+    one, _ = evaluate.evaluate_maker(maker(5), ground, 5)
     assert one["seeds"] == [5] and one["settings"]["steps"] == 2
     row, ceiling, floor = one["rows"]
     assert row["clips"] == 3 and row["frechet"] > floor["frechet"] > 0
     assert ceiling["name"] == "truth through the codec"
-    assert set(row) - {"name", "clips"} <= {f"{key}{end}" for key in DEFINITIONS
+    assert set(row) - {"name", "clips"} <= {f"{key}{end}" for key in metrics.DEFINITIONS
                                             for end in ("", " 95%")}
-    for key in set(row) & set(DEFINITIONS):
+    for key in set(row) & set(metrics.DEFINITIONS):
         low, high = row[f"{key} 95%"]
         assert low <= row[key] + 1e-4 and row[key] <= high + 1e-4, key
-    text = evaluation_text(one)
-    assert "teacher on studio 1: 3 clips, steps 2" in text and ", floor " in text
+
+    found, judged = once(5)
+    assert json.dumps(found["rows"]) == json.dumps(one["rows"])
+    calls, true = [], evaluate.evaluate_maker
+    monkeypatch.setattr(evaluate, "evaluate_maker", lambda *given, **more: calls.append(1)
+                        or true(*given, **more))
+    again, known = once(5)
+    assert again == found and known.rows == judged.rows and not calls
+    assert torch.equal(known.features, judged.features)
+    assert once(1)[1].rows != judged.rows and len(calls) == 1
+    other = evaluate.Judges(random_reader(), None)
+    assert len({ground.judges.key(), other.key(), other.key(facts="x")}) == 3
 
 
-@pytest.mark.parametrize("guidance", [Guidance(1, 1), Guidance(2, 3)])
-def test_costs_are_those_of_the_sampler(ground, guidance):
-    _, cost = evaluate.judge_clips(evaluate.find_maker("teacher", 2, guidance), ground)
-    assert cost["evaluations_per_clip"] == generate.evaluations(1, 2, guidance)
-    _, more = evaluate.judge_clips(evaluate.find_maker("teacher", 4, guidance), ground)
+def test_costs_are_those_of_the_samplers(ground):
+    (_, cost), (_, more) = (evaluate.judge_clips(evaluate.find_maker("teacher", n, GUIDED), ground)
+                            for n in (2, 4))
+    assert cost["evaluations_per_clip"] == generate.evaluations(1, 2, GUIDED)
     assert 1 < more["flops_per_frame"] / cost["flops_per_frame"] < 2        # decoding is the rest
-
-
-def test_a_students_cost_is_counted(ground):
     facts, _ = evaluate.evaluate_maker(evaluate.find_maker("student_ode", seed=3), ground, 3)
     assert facts["settings"] == {"steps": 4, "text_guidance": 1.0, "audio_guidance": 1.0,
                                  "block": 3}
@@ -149,54 +148,21 @@ def test_truth_and_codec_are_what_was_measured_of_them(ground):
     facts, _ = evaluate.evaluate_maker(evaluate.find_maker("codec"), ground)
     row, ceiling, _ = facts["rows"]
     assert ceiling == row | {"name": ceiling["name"]}
-    found = judged_row("truth", ground.truth.rendered.rows, ground.truth.rendered.features,
-                       ground.truth.rendered.features)
+    truth = ground.truth.rendered
+    found = distances.judged_row("truth", truth.rows, truth.features, truth.features)
     assert found["frechet"] == pytest.approx(0, abs=1e-3) and row["frechet"] > 0.01
-
-
-def test_the_rule_moves_nothing_but_the_mouth(ground):
-    judged, _ = evaluate.judge_clips(evaluate.find_maker("rule"), ground)
-    for row, true in zip(judged.rows, ground.truth.rendered.rows):
+    judged, _ = evaluate.judge_clips(evaluate.find_maker("rule"), ground)   # it moves the mouth
+    for row, true in zip(judged.rows, truth.rows):
         assert row["motion"] < true["motion"] and row["freeze rate"] > true["freeze rate"]
 
 
-def test_measured_truth_is_read_as_it_was_written(ground, tmp_path):
-    ground.truth.save(tmp_path / "kept.safetensors")
-    kept = JudgedTruth.load(tmp_path / "kept.safetensors", ground.bench.data.state)
-    assert kept.rendered.rows == ground.truth.rendered.rows
-    assert torch.equal(kept.second, ground.truth.second)
-    for a, b in zip(kept.truths, ground.truth.truths):
-        for one, other in zip(vars(a).values(), vars(b).values()):
-            assert torch.equal(one, other) if torch.is_tensor(one) else one == other
-
-
-def test_clips_are_judged_once_for_each_maker_and_judge(ground, monkeypatch):
-    def once(**options):
-        return evaluate.evaluate_once(evaluate.find_maker("teacher", **PLAIN, **options), ground,
-                                      lambda frames, reading, i: [{"clip": i}])
-
-    found, judged = once()
-    assert [note[0]["clip"] for note in judged.notes] == [0, 1, 2]
-    calls, true = [], evaluate.evaluate_maker
-    monkeypatch.setattr(evaluate, "evaluate_maker", lambda *given, **more: calls.append(1)
-                        or true(*given, **more))
-    again, known = once()
-    assert again == found and known.rows == judged.rows and not calls
-    assert torch.equal(known.features, judged.features)
-    assert once(seed=1)[1].rows != judged.rows and len(calls) == 1
-    other = Judges(random_reader(), None)
-    assert len({ground.judges.key(), other.key(), other.key(facts="x")}) == 3
-
-
-def test_without_a_syncnet_there_are_no_numbers_of_it(ground):
+def test_judges_add_their_columns(ground, monkeypatch):
+    """Without a SyncNet there are none of its own, and any judge of frames may join."""
     frames = [torch.zeros(81, 3, 96, 96)]
     with_it, without = (judges.judge(frames, ground.bench, ground.truth.truths).rows[0] for judges
-                        in (ground.judges, Judges(ground.judges.reader, None)))
+                        in (ground.judges, evaluate.Judges(ground.judges.reader, None)))
     assert with_it.keys() - without.keys() == {"Sync-C", "Sync-D", "Sync offset"}
-    assert with_it.keys() <= DEFINITIONS.keys()
-
-
-def test_a_judge_of_frames_adds_its_columns(ground, monkeypatch):
+    assert with_it.keys() <= metrics.DEFINITIONS.keys()
     monkeypatch.setitem(evaluate.FRAME_JUDGES, "reader", ("reader", lambda net, frames, samples: {
         "diversity": float(len(frames)) if net is ground.judges.reader else None}))
     found, _ = evaluate.evaluate_maker(evaluate.find_maker("codec"), ground)
@@ -205,10 +171,9 @@ def test_a_judge_of_frames_adds_its_columns(ground, monkeypatch):
 
 def test_clips_that_are_too_long_are_judged_as_far_as_the_truth(ground):
     """A teacher's last window ends behind what is judged."""
-    longer = ClipMaker("x", lambda bench, batch, watch: (
+    longer = evaluate.ClipMaker("x", lambda bench, batch, watch: (
         torch.cat([frames, frames]) for frames in bench.film()))
     judged, _ = evaluate.judge_clips(longer, ground)
     assert judged.rows == ground.truth.rendered.rows
     cut = ground.bench.cut(6)
-    assert cut.data.state.shape[1] == 21 and cut.samples.shape[1] == 21_000
-    assert SimpleNamespace(**vars(cut)).heard.shape == cut.samples.shape
+    assert cut.data.state.shape[1] == 21 and cut.samples.shape[1] == cut.heard.shape[1] == 21_000

@@ -10,21 +10,15 @@ from livetalk_ref.flow import Guidance, add_noise, guided, sigma_grid, x0_from_v
 class Answer:
     """A condition whose branches give known velocities."""
 
-    def __init__(self, parts=("audio", "text")):
-        self.parts = (frozenset(parts),)
+    def __init__(self, *parts):
+        self.parts = parts or (frozenset({"audio", "text"}),)
 
     def drop(self, what):
-        return self.of(self.parts[0] - {what})
-
-    @staticmethod
-    def of(*parts):
-        answer = Answer()
-        answer.parts = parts
-        return answer
+        return Answer(self.parts[0] - {what})
 
     @staticmethod
     def cat(conds):
-        return Answer.of(*[p for c in conds for p in c.parts])
+        return Answer(*[part for cond in conds for part in cond.parts])
 
 
 VALUES = {frozenset(): 1.0, frozenset({"text"}): 3.0, frozenset({"text", "audio"}): 7.0}
@@ -51,13 +45,6 @@ def test_x0_of_the_true_velocity_is_the_data():
     sigma = torch.tensor([[1.0, 0.9375, 0.5, 0.01]]).expand(2, 4)
     back = x0_from_velocity(add_noise(x0, noise, sigma), sigma, noise - x0)
     assert torch.allclose(back, x0, atol=1e-6)
-
-
-def test_wrong_sign_would_be_noticed():
-    x0, noise = latents(0), latents(1)
-    sigma = torch.full((2, 4), 0.5)
-    wrong = x0_from_velocity(add_noise(x0, noise, sigma), sigma, x0 - noise)
-    assert (wrong - x0).abs().mean() > 0.3
 
 
 def test_student_sigmas_lie_on_the_teachers_grid():

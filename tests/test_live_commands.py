@@ -7,12 +7,10 @@ import subprocess
 import sys
 import urllib.request
 
-import pytest
 from repo import ROOT
 from tiny import write_checkpoints, write_student
 
-from livetalk_ref.errors import UserError
-from livetalk_ref.live.systems import best_student, make_thinker
+from livetalk_ref.live.systems import best_student
 from livetalk_ref.world import ear
 
 
@@ -44,11 +42,6 @@ def test_a_taken_port_is_one_sentence():
         out, err = running.communicate(timeout=120)
     assert running.returncode == 2 and not out and len(err.splitlines()) == 1
     assert err.startswith(f"error: Port {port} cannot be used")
-
-
-def test_an_unknown_thinker_is_one_sentence():
-    with pytest.raises(UserError, match="choose embedded, retrieval, or the http address"):
-        make_thinker("nobody")
 
 
 def test_the_best_student_that_ships_performs(tmp_path, monkeypatch):

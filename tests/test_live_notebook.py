@@ -13,9 +13,6 @@ import pytest
 from browser import PATIENCE, chromium, require
 from repo import ROOT
 
-from livetalk_ref.errors import UserError
-from livetalk_ref.live.page import live_avatar
-
 LIVE = "document.querySelector('.livetalk').livetalk"
 CELL = """from recital import maker, small
 from livetalk_ref.live.page import live_avatar
@@ -73,9 +70,3 @@ def test_a_conversation_in_a_notebook(lab):
         page.wait_for_selector(".livetalk[data-state=listening]")
         page.wait_for_function(f"{LIVE}.drawn.length > 20")
         assert all(d["heard"] >= d["sample"] for d in page.evaluate(f"{LIVE}.drawn"))
-
-
-def test_without_anywidget_it_is_a_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "anywidget", None)
-    with pytest.raises(UserError, match="needs the package anywidget"):
-        live_avatar(None)

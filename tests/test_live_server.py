@@ -2,16 +2,17 @@
 
 import asyncio
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
 
 import pytest
 import torch
-from recital import maker, small
-from served import Served
+from recital import Served, maker, small
 from tornado import httpclient, websocket
 
+from livetalk_ref.errors import UserError
 from livetalk_ref.live import page as wire
 from livetalk_ref.live import server, systems
 from livetalk_ref.live.events import Picture, Sound
@@ -85,30 +86,24 @@ def test_page_style_and_module_come_with_strict_headers(served):
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-
-
-@pytest.mark.parametrize("host", ("evil.example", "evil.example:{port}", "127.0.0.1:1",
-                                  "127.0.0.1.evil.example:{port}", "localhost"))
-def test_another_host_is_refused(served, host):
-    """A foreign name that was pointed at this machine."""
-    host = host.format(port=served.port)
-    assert get(served, Host=host).code == 403
-    with pytest.raises(httpclient.HTTPClientError, match="403"):
-        asyncio.run(Page(served).connect(Host=host))
-
-
-@pytest.mark.parametrize("origin", ("", "null", "http://evil.example", "https://127.0.0.1:{port}",
-                                    "http://127.0.0.1", "http://127.0.0.1:{port}.evil.example"))
-def test_another_origin_is_refused(served, origin):
-    with pytest.raises(httpclient.HTTPClientError, match="403"):
-        asyncio.run(Page(served).connect(Origin=origin.format(port=served.port)))
-
-
-def test_nothing_of_a_request_is_repeated(served):
-    answer = get(served, "/<script>alert(1)</script>")
+    answer = get(served, "/<script>alert(1)</script>")              # nothing of it is repeated
     assert answer.code == 404 and b"script" not in answer.body
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert get(served, "/page.css/../../../pyproject.toml").code == 404
+
+
+@pytest.mark.parametrize("name, value", [
+    *(("Host", host) for host in ("evil.example", "evil.example:{port}", "127.0.0.1:1",
+                                  "127.0.0.1.evil.example:{port}", "localhost")),
+    *(("Origin", origin) for origin in ("", "null", "http://evil.example", "http://127.0.0.1",
+                                        "https://127.0.0.1:{port}",
+                                        "http://127.0.0.1:{port}.evil.example"))])
+def test_another_host_or_origin_is_refused(served, name, value):
+    """A foreign name that was pointed at this machine; a page from elsewhere."""
+    headers = {name: value.format(port=served.port)}
+    with pytest.raises(httpclient.HTTPClientError, match="403"):
+        asyncio.run(Page(served).connect(**headers))
+    assert name == "Origin" or get(served, **headers).code == 403
 
 
 def test_a_conversation_that_ends_with_its_tab():
@@ -206,7 +201,7 @@ def test_a_second_conversation_ends_the_first(monkeypatch):
     second.close()
 
 
-def test_the_module_is_one_file_and_messages_keep_their_fields():
+def test_the_module_is_one_file_and_messages_keep_their_fields(monkeypatch):
     assert "import " not in wire.module() and wire.module().count("class Live ") == 1
     samples = torch.rand(500, generator=torch.Generator().manual_seed(0)) * 2 - 1
     message, data = wire.message_of(Sound(7, samples))
@@ -214,3 +209,6 @@ def test_the_module_is_one_file_and_messages_keep_their_fields():
     assert torch.allclose(wire.samples_of(data), samples, atol=1e-4)
     message, data = wire.message_of(Picture(2, torch.zeros(3, 96, 96).byte(), 2_000))
     assert message == {"type": "picture", "sample": 2_000, "number": 2}
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    with pytest.raises(UserError, match="needs the package anywidget"):
+        wire.live_avatar(None)

@@ -4,7 +4,6 @@ import os
 import struct
 import subprocess
 
-import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -69,10 +68,11 @@ def zoo():
     for ending in CODECS:
         yield f"{ending}", ending, lambda encode, e=ending: encode(e)
         yield f"{ending} in stereo", ending, lambda encode, e=ending: encode(e, 48_000, 2)
-    for ending in ("wav", "flac", "mp3", "ogg", "mka"):
-        yield f"{ending} at 8 kHz", ending, lambda encode, e=ending: encode(e, 8_000)
-    for ending in ("wav", "flac", "m4a", "ogg"):
-        yield f"{ending}, 6 channels", ending, lambda encode, e=ending: encode(e, 48_000, 6)
+    for ending, rate, channels in (*((e, 8_000, 1) for e in ("wav", "flac", "mp3", "ogg", "mka")),
+                                   *((e, 48_000, 6) for e in ("wav", "flac", "m4a", "ogg")),
+                                   ("wav", 22_051, 1), ("flac", 16_000, 2)):
+        yield f"{ending} of {rate} Hz, {channels} channels", ending, \
+            lambda encode, words=(ending, rate, channels): encode(*words)
     for ending in ("mp3", "aac", "ogg", "opus", "flac", "wav", "mp2", "ac3"):
         yield f"two {ending} glued", ending, lambda encode, e=ending: 2 * encode(e)
         yield f"{ending} cut off", ending, lambda encode, e=ending: \
@@ -81,15 +81,13 @@ def zoo():
     for ending in ("mp3", "aac", "ogg", "mp2"):
         yield f"{ending} that changes", ending, lambda encode, e=ending: \
             encode(e, 22_050) + encode(e, 44_100, 2)
-    yield "an ogg and a broken one", "ogg", lambda encode: \
-        encode("ogg") + spoiled(encode("ogg"))
+    yield "an ogg and a broken one", "ogg", lambda encode: encode("ogg") + spoiled(encode("ogg"))
     for size in (0, 5_000, 2 ** 31 - 1, 2 ** 32 - 1):
         yield f"wav that says {size}", "wav", lambda encode, s=size: with_sizes(encode("wav"), s)
 
 
-@pytest.mark.parametrize(("ending", "make"), [pytest.param(*one, id=name)
-                                              for name, *one in zoo()])
-def test_a_file_is_as_long_as_for_ffmpeg(tmp_path, encode, ending, make):
+@pytest.mark.parametrize(("ending", "make"), [pytest.param(*one, id=name) for name, *one in zoo()])
+def test_a_file_is_as_long_as_for_ffmpeg_and_sounds_as_it_was(tmp_path, encode, ending, make):
     path = tmp_path / f"a.{ending}"
     path.write_bytes(make(encode))
     expected = len(ffmpeg("-i", path, "-f", "s16le", "-ar", 16_000, "-ac", 1, "-")) // 2
@@ -100,21 +98,11 @@ def test_a_file_is_as_long_as_for_ffmpeg(tmp_path, encode, ending, make):
     samples = load_audio(path, warn=pytest.fail)
     whole = ending == "flac" and 16_000 * 2.6       # FFmpeg's newer parser loses fewer frames
     assert expected - 1000 <= len(samples) <= max(whole, expected) + 1000
-    assert samples.isfinite().all() and samples.square().mean().sqrt() > 0.1
-
-
-@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
-@pytest.mark.parametrize("rate, channels", [(8000, 1), (16_000, 2), (22_051, 1), (44_100, 2)])
-def test_reads_any_format_rate_and_channels(tmp_path, ending, rate, channels):
-    if ending == "mp3" and rate == 22_051:
-        return
-    path = tmp_path / f"tone.{ending}"
-    soundfile.write(path, tone(rate, channels=channels), rate)
-    samples = load_audio(path)
-    assert samples.dtype == torch.float32 and abs(len(samples) - 16_000) <= 1200
-    middle = samples[4000:12_000]
-    assert torch.fft.rfft(middle).abs().argmax() == 220                 # 440 Hz in half a second
-    assert abs(middle.square().mean().sqrt() - 0.5 / 2 ** 0.5) < 0.02
+    assert samples.isfinite().all() and samples.dtype == torch.float32
+    part = samples[1600:9600]
+    if len(part) == 8000:                               # 440 Hz in half a second
+        assert torch.fft.rfft(part).abs().argmax() == 220
+        assert abs(part.square().mean().sqrt() - 0.5 / 2 ** 0.5) < 0.07    # a lost bass channel
 
 
 def test_sixteen_bits_stay_as_they_are(tmp_path):
@@ -153,7 +141,7 @@ def test_loudness_is_mended_and_said(tmp_path):
     assert samples.abs().max() > 1 and not said
 
 
-def test_an_offset_is_no_sound(tmp_path):
+def test_an_offset_is_no_sound_and_silent_is_told_from_quiet(tmp_path):
     speech = load_spoken(0).samples
     for rate in (16_000, 44_100):
         for level in (0.0, 0.3, 1e-3):
@@ -161,11 +149,7 @@ def test_an_offset_is_no_sound(tmp_path):
             assert is_silent(samples) and not said
     samples, _ = heard(tmp_path, speech + 0.4)
     torch.testing.assert_close(samples, speech - speech.mean(), atol=1e-5, rtol=0)
-
-
-def test_silent_is_told_from_quiet():
-    assert is_silent(torch.zeros(16_000)) and is_silent(torch.zeros(0))
-    assert not is_silent(0.01 * load_spoken(0).samples.roll(3000) + 0.0)
+    assert is_silent(torch.zeros(0)) and not is_silent(0.01 * speech.roll(3000))
 
 
 def test_any_name_is_a_file(tmp_path, encode):
@@ -181,42 +165,26 @@ def test_any_name_is_a_file(tmp_path, encode):
         assert abs(len(load_audio(os.fsdecode(path))) - 1.3 * 16_000) < 2000
 
 
-def write_silent_film(path):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=16)
-        stream.width = stream.height = 32
-        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
-
-
 def test_every_bad_file_gives_one_sentence(tmp_path, monkeypatch):
-    (tmp_path / "empty.wav").touch()
-    (tmp_path / "text.mp3").write_text("this is not sound " * 100)
-    (tmp_path / "broken.flac").write_bytes(b"fLaC" + bytes(range(256)) * 8)
-    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nlong.wav\n")
-    for name in ("speech.raw", "speech.pcm", "speech"):
-        (tmp_path / name).write_bytes((tone(16_000) * 32_767).astype("<i2").tobytes())
-    soundfile.write(tmp_path / "no_samples.wav", np.zeros(0, np.float32), 16_000)
-    nan = np.full(5000, np.nan, np.float32)
-    soundfile.write(tmp_path / "nan.wav", nan, 16_000, subtype="FLOAT")
-    soundfile.write(tmp_path / "long.wav", tone(8000, 3.0), 8000)
-    write_silent_film(tmp_path / "film.mp4")
+    """But a few bad samples become silence."""
+    raw, nan = (tone(16_000) * 32_767).astype("<i2").tobytes(), tone(16_000)
+    for name, data in {"empty.wav": b"", "text.mp3": b"this is not sound " * 100, "speech": raw,
+                       "broken.flac": b"fLaC" + bytes(range(256)) * 8, "speech.raw": raw,
+                       "list.m3u8": b"#EXTM3U\n#EXTINF:1,\nlong.wav\n"}.items():
+        (tmp_path / name).write_bytes(data)
+    nan[100:110] = np.nan
+    for name, wave, rate in (("no_samples", np.zeros(0, np.float32), 16_000), ("few", nan, 16_000),
+                             ("nan", np.nan * nan, 16_000), ("long", tone(8000, 3.0), 8000)):
+        soundfile.write(tmp_path / f"{name}.wav", wave, rate, subtype="FLOAT")
+    ffmpeg("-f", "lavfi", "-i", "color=s=32x32:r=16:d=1", tmp_path / "film.mp4")
+    samples = load_audio(tmp_path / "few.wav")
+    assert (samples[100:110] == 0).all() and samples.isfinite().all()
     monkeypatch.setattr(media, "MAX_SECONDS", 2)
     for name, reason in {"missing.wav": "no sound file", ".": "no sound file", "empty.wav": "empty",
                          "text.mp3": "no sound", "broken.flac": "is broken",
-                         "speech.raw": "no sound", "speech.pcm": "no sound",
-                         "speech": "no sound", "list.m3u8": "no sound",
+                         "speech.raw": "no sound", "speech": "no sound", "list.m3u8": "no sound",
                          "no_samples.wav": "holds no sound", "nan.wav": "no valid sample",
                          "long.wav": "longer than an hour", "film.mp4": "holds no sound"}.items():
         with pytest.raises(UserError, match=reason) as error:
             load_audio(tmp_path / name)
         assert str(error.value).count("\n") == 0, name
-
-
-def test_a_few_bad_samples_become_silence(tmp_path):
-    wave = tone(16_000)
-    wave[100:110] = np.nan
-    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
-    samples = load_audio(tmp_path / "a.wav")
-    assert (samples[100:110] == 0).all() and samples.isfinite().all()

@@ -1,16 +1,23 @@
-"""media.py: what is written comes back, sound in step; a failure leaves nothing."""
+"""Videos: what is written comes back, sound in step; a failure leaves nothing. Pictures, good and
+bad; the portrait of a seed; what is not of the drawn world."""
 
 import errno
 import math
 import os
 
 import av
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tiny import dice, write_huge_image
 
+from livetalk_ref import loading
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import temporary_name
-from livetalk_ref.media import NOTE, fit, movie, read_video
+from livetalk_ref.media import NOTE, fit, movie
+from livetalk_ref.portrait import (DRAWN, blank, is_drawn, load_portrait, portrait_of, read_image,
+                                   restored, save_portrait)
 
 
 def smooth(frames, size=96):
@@ -46,6 +53,13 @@ def test_round_trip(tmp_path):
     assert os.listdir(tmp_path) == ["a.mp4"]
 
 
+def read_video(path):
+    """The pictures of a video, (T, 3, 96, 96)."""
+    with av.open(path) as file:
+        return torch.stack([fit(torch.from_numpy(f.to_ndarray(format="rgb24")), 96)
+                            for f in file.decode(video=0)])
+
+
 def read_sound(path):
     """The sound of a video as a player hears it, from time 0: (N,)."""
     with av.open(path) as file:
@@ -54,7 +68,7 @@ def read_sound(path):
     return torch.cat([samples for _, samples in pieces])
 
 
-@pytest.mark.parametrize("frame", [5, 30, 55])
+@pytest.mark.parametrize("frame", [5, 55])
 def test_sound_and_picture_are_in_step(tmp_path, frame):
     """A flash and a beep at the same time."""
     frames, samples = torch.full((64, 3, 96, 96), -1.0), torch.zeros(64_000)
@@ -68,14 +82,12 @@ def test_sound_and_picture_are_in_step(tmp_path, frame):
     assert abs(heard - seen) < 0.01
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_interruption_leaves_nothing(tmp_path, error):
+def test_an_interruption_leaves_nothing(tmp_path):
     path = tmp_path / "a.mp4"
-    with pytest.raises(error):
-        with movie(path, torch.zeros(9000)) as made:
-            made.add(smooth(5))
-            assert temporary_name(path).exists()
-            raise error
+    with pytest.raises(KeyboardInterrupt), movie(path, torch.zeros(9000)) as made:
+        made.add(smooth(5))
+        assert temporary_name(path).exists()
+        raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []
 
 
@@ -85,7 +97,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, frames):
     """The temporary file leads to a device that is always full."""
     path = tmp_path / "a.mp4"
     temporary_name(path).symlink_to("/dev/full")
-    noise = torch.rand(frames, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    noise = torch.rand(frames, 3, 32, 32, generator=dice()) * 2 - 1
     with pytest.raises(UserError, match=os.strerror(errno.ENOSPC)):
         write(path, noise, torch.zeros(frames * 1000), scale=2)
     assert os.listdir(tmp_path) == []
@@ -102,15 +114,6 @@ def test_bad_places(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.mp4"]
 
 
-def test_reading_what_is_no_video(tmp_path):
-    for name, data in (("a.mp4", b""), ("b.mp4", b"not a video" * 100)):
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(UserError, match="broken or is not a video"):
-            read_video(tmp_path / name)
-    with pytest.raises(UserError, match="There is no video file"):
-        read_video(tmp_path / "c.mp4")
-
-
 def test_fit_takes_the_central_square():
     pixels = torch.zeros(64, 200, 3, dtype=torch.uint8)
     pixels[:, 68:132] = 255
@@ -119,3 +122,88 @@ def test_fit_takes_the_central_square():
     ramp = torch.arange(256).repeat(256, 1)[..., None].repeat(1, 1, 3).byte()
     slope = fit(ramp, 32)[0, 16].diff()
     assert math.isclose(slope[8:24].mean().item(), 8 / 127.5, rel_tol=0.01)
+
+
+# --- pictures in
+
+def test_a_seed_is_one_person_and_saved_and_loaded_it_is_the_same(tmp_path):
+    a, b = portrait_of(7), portrait_of(7)
+    assert a.shape == (3, 96, 96) and torch.equal(a, b)
+    assert (a - portrait_of(8)).abs().mean() > 0.1
+    path = tmp_path / "new" / "face.png"
+    save_portrait(portrait_of(7), path)
+    assert (load_portrait(path) - portrait_of(7)).abs().max() <= 1 / 255 + 1e-6
+    assert os.listdir(path.parent) == ["face.png"]
+    save_portrait(portrait_of(7, 384), path)
+    assert (load_portrait(path) - portrait_of(7)).abs().mean() < 0.02
+
+
+def test_a_camera_turned_by_a_quarter(tmp_path):
+    image, exif = Image.new("RGB", (128, 128), "white"), Image.Exif()
+    image.paste("black", (0, 0, 128, 64))                      # dark above
+    exif[0x0112] = 6                                           # shown turned clockwise
+    image.save(tmp_path / "a.jpg", exif=exif)
+    x = load_portrait(tmp_path / "a.jpg")
+    assert x[:, :, 60:].mean() < -0.9 and x[:, :, :36].mean() > 0.9      # dark on the right
+
+
+@pytest.mark.parametrize("kind, scale", [(np.uint16, 257), (np.int32, 1), (np.int32, 257),
+                                         (np.uint32, 0x01010101), (np.float32, 1 / 255),
+                                         (np.float32, 1), (np.float32, 257)])
+def test_grey_of_any_depth_is_the_picture(tmp_path, kind, scale):
+    """As the same picture in 8 bits; the file does not say which value is white."""
+    grey = np.arange(256).repeat(16).reshape(64, 64)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "a.png")
+    deep = (grey * scale).astype(kind)
+    Image.fromarray(deep.view(np.int32) if kind is np.uint32 else deep).save(tmp_path / "a.tif")
+    assert torch.equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "a.png"))
+    if kind is np.uint16:
+        Image.fromarray(deep).save(tmp_path / "b.png")
+        assert torch.equal(read_image(tmp_path / "b.png"), read_image(tmp_path / "a.png"))
+
+
+def test_a_picture_of_nothing_is_noticed():
+    assert [blank(torch.full((3, 32, 32), tone)) for tone in (-1.0, 0.0, 0.98)] == \
+        ["black", "", "white"]
+    assert not any(blank(portrait_of(seed)) for seed in range(8))
+
+
+def test_too_small_and_too_large(tmp_path, monkeypatch):
+    """A huge one is refused before it is decoded."""
+    for size in ((1, 1), (31, 200), (20_000, 40), (40, 10_001)):
+        Image.new("RGB", size).save(tmp_path / "a.png")
+        with pytest.raises(UserError, match=f"has {size[0]}x{size[1]} pixels"):
+            load_portrait(tmp_path / "a.png")
+    write_huge_image(tmp_path / "a.bmp")
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(UserError, match="too large|20000x20000"):
+        load_portrait(tmp_path / "a.bmp")
+
+
+def test_what_is_no_image(tmp_path):
+    save_portrait(portrait_of(7), tmp_path / "whole.png")
+    data = (tmp_path / "whole.png").read_bytes()
+    contents = {"empty.png": b"", "text.png": b"hello" * 50, "cut.png": data[:len(data) // 2],
+                "spoiled.png": data[:60] + bytes(40) + data[100:]}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="broken or is not an image"):
+            load_portrait(tmp_path / name)
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(400))
+    with pytest.raises(UserError, match="is a HEIC picture.* use a PNG or JPEG"):
+        load_portrait(tmp_path / "phone.heic")
+    for name in ("missing.png", "."):
+        with pytest.raises(UserError, match="There is no image file"):
+            load_portrait(tmp_path / name)
+
+
+def test_the_codec_tells_drawn_portraits_from_others():
+    """From noise, patches of noise, stripes."""
+    codec, g = loading.load_module("codec"), dice()
+    others = [torch.nn.functional.interpolate(torch.rand(1, 3, cells, cells, generator=g) * 2 - 1,
+                                              (96, 96), mode="bicubic")[0].clamp(-1, 1)
+              for cells in (10, 16, 24, 96)]
+    others.append(torch.sin(torch.arange(96) * 1.1).expand(3, 96, 96).contiguous())
+    assert min(restored(portrait_of(seed), codec) for seed in range(20)) > DRAWN + 0.8
+    assert max(restored(picture, codec) for picture in others) < DRAWN - 0.8
+    assert is_drawn(portrait_of(7), codec)

@@ -41,15 +41,9 @@ def parsed(text):
     return ast.parse(MAGIC.sub(r"\1pass", text))
 
 
-def test_numbers_are_the_order():
-    """The path through the notebooks is their order; some may still be to come."""
-    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
-    assert numbers[0] == 0 and numbers == sorted(set(numbers))
-
-
 @each_notebook
 def test_opening_cells(path):
-    title, learn = (source(cell) for cell in cells_of(path)[:2])
+    title, learn, setup = (source(cell) for cell in cells_of(path)[:3])
     assert re.match(rf"# {path.name[:2]} - \S", title), "cell 0 starts with '# NN - Title'"
     badge = f"https://colab.research.google.com/github/{SLUG}/blob/main/notebooks/{path.name}"
     assert badge in title, "cell 0 has the Colab badge of this notebook"
@@ -58,112 +52,67 @@ def test_opening_cells(path):
         assert re.search(rf"^\|.*\b{word}", title, re.M | re.I), f"cell 0's table tells: {word}"
     assert "you will learn" in learn.lower()
     assert len(re.findall(r"^\s*[-*] \S", learn, re.M)) == 3, "cell 1 has three bullets"
+    assert '"google.colab" in sys.modules' in setup, "cell 2 is the Colab guard and nothing else"
+    assert len(setup.splitlines()) <= SETUP_LINES and SETUP == code_cells(path)[0][0]
+    assert not re.search(r"\btorch\b", setup), "an installed torch is left alone"
 
 
 @each_notebook
-def test_setup_cell_is_the_colab_guard_and_nothing_else(path):
-    cell = cells_of(path)[SETUP]
-    assert cell["cell_type"] == "code" and '"google.colab" in sys.modules' in source(cell)
-    assert len(source(cell).splitlines()) <= SETUP_LINES
-    assert not re.search(r"\btorch\b", source(cell)), "an installed torch is left alone"
-
-
-@each_notebook
-def test_shell_only_in_the_setup_cell(path):
+def test_cells_are_thin_and_stay_in_python(path):
     """Notebook tests do not notice a shell command that fails."""
-    for index, text, _ in code_cells(path):
+    asserting, imported = 0, {}
+    for index, text, cell in code_cells(path):
         outside = SHELL.search(text) or re.search(r"\b(os\.system|subprocess|get_ipython)\b", text)
         assert index == SETUP or not outside, f"cell {index} leaves Python"
-
-
-@each_notebook
-def test_cells_are_thin(path):
-    for index, text, _ in code_cells(path):
-        assert text.strip(), f"cell {index} is empty"
-        assert len(text.splitlines()) <= CELL_LINES, f"cell {index} is longer than {CELL_LINES}"
-        for node in ast.walk(parsed(text)):
+        assert 0 < len(text.strip().splitlines()) <= CELL_LINES, f"cell {index} is long or empty"
+        nodes = list(ast.walk(parsed(text)))
+        for node in nodes:
             assert not isinstance(node, ast.ClassDef), f"cell {index} defines a class"
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = node.end_lineno - node.lineno + 1
                 assert lines <= FUNCTION_LINES, f"cell {index}: {node.name} has {lines} lines"
-
-
-@each_notebook
-def test_one_cell_imports_few_names_of_ours(path):
-    imported = {}
-    for index, text, _ in code_cells(path):
-        for node in ast.walk(parsed(text)):
             if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "livetalk_ref":
-                imported.setdefault(index, []).extend(alias.name for alias in node.names)
-    names, = imported.values()
+                imported.setdefault(index, []).extend(node.names)
+        names = {getattr(node, "id", getattr(node, "attr", "")) for node in nodes}
+        if any(name.startswith("interact") for name in names):
+            assert "nbval-ignore-output" in cell["metadata"].get("tags", []), f"tag cell {index}"
+        asserting += any(isinstance(node, ast.Assert) for node in nodes)
+    assert asserting >= 3, f"only {asserting} cells assert something"
+    names, = imported.values()              # one cell imports what is ours
     assert len(names) <= IMPORTED_NAMES, f"{len(names)} names: import a module instead"
 
 
 @each_notebook
-def test_claims_are_asserted(path):
-    asserting = [index for index, text, _ in code_cells(path)
-                 if any(isinstance(node, ast.Assert) for node in ast.walk(parsed(text)))]
-    assert len(asserting) >= 3, f"only cells {asserting} assert something"
-
-
-@each_notebook
-def test_idea_is_short(path):
-    ideas = [text for text in text_cells(path) if re.search(r"^#+ .*\bidea\b", text, re.M | re.I)]
-    assert ideas, "a text cell headed 'The idea'"
-    for text in ideas:
-        words = re.sub(r"\$\$.*?\$\$", "", text, flags=re.S).split()
-        assert len(words) <= IDEA_WORDS, f"the idea takes {len(words)} words"
-
-
-@each_notebook
-def test_ends_with_exercises_and_recap(path):
+def test_idea_is_short_and_it_ends_with_exercises_recap_and_the_next(path):
     headed = {word: [text for text in text_cells(path)
                      if re.search(rf"^#+ .*\b{word}", text, re.M | re.I)]
-              for word in ("exercises", "recap")}
-    assert headed["exercises"] and headed["recap"]
+              for word in ("idea", "exercises", "recap")}
+    assert all(headed.values()), "text cells headed 'The idea', 'Exercises' and 'Recap'"
+    for text in headed["idea"]:
+        words = re.sub(r"\$\$.*?\$\$", "", text, flags=re.S).split()
+        assert len(words) <= IDEA_WORDS, f"the idea takes {len(words)} words"
     assert any("<details>" in text for text in headed["exercises"]), "hints are folded"
+    following = NOTEBOOKS[NOTEBOOKS.index(path) + 1:]
+    if following and int(following[0].name[:2]) == int(path.name[:2]) + 1:
+        assert f"({following[0].name})" in source(cells_of(path)[-1])
 
 
 @each_notebook
-def test_outputs_come_from_one_clean_run(path):
+def test_outputs_come_from_one_clean_run_and_show_a_picture_beside_a_video(path):
+    """The web view of a notebook shows no video."""
     counts = [cell["execution_count"] for _, _, cell in code_cells(path)]
     assert counts == list(range(1, len(counts) + 1)), f"run `make notebooks`: {counts}"
-    kinds = [output["output_type"] for _, _, cell in code_cells(path)
-             for output in cell["outputs"]]
-    assert kinds and "error" not in kinds
-
-
-@each_notebook
-def test_clips_have_a_picture_beside_them(path):
-    """The web view of a notebook shows no video."""
-    shown = [output.get("data", {}) for _, _, cell in code_cells(path)
-             for output in cell["outputs"]]
+    outputs = [output for _, _, cell in code_cells(path) for output in cell["outputs"]]
+    assert outputs and "error" not in {output["output_type"] for output in outputs}
+    shown = [output.get("data", {}) for output in outputs]
     if any("<video" in "".join(data.get("text/html", "")) for data in shown):
         assert any("image/png" in data for data in shown)
 
 
 @each_notebook
-def test_interactive_cells_are_tagged(path):
-    for index, text, cell in code_cells(path):
-        names = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(parsed(text))}
-        if any(name.startswith("interact") for name in names):
-            tags = cell["metadata"].get("tags", [])
-            assert "nbval-ignore-output" in tags, f"cell {index} needs the tag"
-
-
-@each_notebook
 def test_file_is_small_and_normalised(path):
     assert path.stat().st_size <= 1_000_000, f"{path.stat().st_size / 1e6:.2f} MB"
-    metadata = json.loads(path.read_text())["metadata"]
-    assert "widgets" not in metadata and "version" not in metadata.get("language_info", {})
     verify = [sys.executable, "-m", "nbstripout", "--verify", "--keep-output", "--keep-count",
               "--keep-id", "--extra-keys", "metadata.widgets metadata.language_info.version", path]
     done = subprocess.run(verify, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"run `make notebooks`: {done.stdout}{done.stderr}"
-
-
-@each_notebook
-def test_last_cell_links_to_the_next(path):
-    following = NOTEBOOKS[NOTEBOOKS.index(path) + 1:]
-    if following and int(following[0].name[:2]) == int(path.name[:2]) + 1:
-        assert f"({following[0].name})" in source(cells_of(path)[-1])

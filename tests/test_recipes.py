@@ -1,10 +1,15 @@
-"""The recipes: neighbours differ in the knob that they name, ratios are the paper's."""
+"""The recipes: neighbours differ in the knob that they name, ratios are the paper's; and a stage
+computes where its model is."""
+
+from dataclasses import replace
 
 import pytest
+import torch
 
-from livetalk_ref import recipes, stages
+from livetalk_ref import recipes, stages, trajectories
 from livetalk_ref.errors import UserError
-from livetalk_ref.recipes import BASELINE, FINAL, KNOBS, ROWS, SINGLE, TABLE, Recipe
+from livetalk_ref.recipes import BASELINE, FINAL, KNOBS, ROWS, SINGLE, Recipe
+from livetalk_ref.trajectories import SAMPLE, Trajectories
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.like])
@@ -13,15 +18,12 @@ def test_a_row_differs_from_its_neighbour_in_the_named_knob_only(name):
     assert recipes.differences(row.recipe, ROWS[row.like].recipe) == set(KNOBS[row.knob])
 
 
-def test_baseline_and_final_differ_in_the_papers_four_knobs():
-    turned = {field for knob in ("conditions", "start", "rates", "guidance")
-              for field in KNOBS[knob]}
+def test_the_papers_four_knobs_are_turned_together_and_each_once():
+    four = ("conditions", "start", "rates", "guidance")
+    turned = {field for knob in four for field in KNOBS[knob]}
     assert recipes.differences(BASELINE, FINAL) == turned
     assert [ROWS[name].seeds for name in ("baseline", "final")] == [3, 3]
-
-
-def test_single_rows_turn_each_knob_once():
-    assert {ROWS[name].knob for name in SINGLE} == {"conditions", "start", "rates", "guidance"}
+    assert {ROWS[name].knob for name in SINGLE} == set(four)
     assert all(ROWS[name].like == "baseline" for name in SINGLE)
 
 
@@ -33,11 +35,11 @@ def test_ratios_are_the_papers():
         assert r.guidance.text == r.guidance.audio
     assert (FINAL.guidance.text - 1) / (BASELINE.guidance.text - 1) == pytest.approx(5 / 3)
     assert stages.ODE_STEPS["converged"] == 5 * stages.ODE_STEPS["short"]
-    assert Recipe() == recipes.replace(FINAL, frames=21)
+    assert Recipe() == replace(FINAL, frames=21)
 
 
 def test_names():
-    assert recipes.recipe("final", seed=2, updates=7) == recipes.replace(FINAL, seed=2, updates=7)
+    assert recipes.recipe("final", seed=2, updates=7) == replace(FINAL, seed=2, updates=7)
     assert recipes.recipe("student").frames == 21 and BASELINE.frames == 9
     beyond = {"critic_lr", "warmup", "anchor", "guidance", "frames"}
     assert recipes.differences(recipes.recipe("student"), FINAL) == beyond
@@ -45,8 +47,18 @@ def test_names():
         recipes.recipe("odd")
 
 
-def test_tables_show_what_runs():
-    assert all(len(row) == 5 and all(row.values()) for row in TABLE)
-    ours = {row[""]: row["here"] for row in TABLE}
-    assert ours["learning rate, student"] == "0.0002, baseline 0.0001"
-    assert ours["ODE start, updates"] == "{converged}, baseline {short}".format(**stages.ODE_STEPS)
+@pytest.mark.parametrize("stage", ("teacher", "ode"))
+def test_a_stage_computes_where_its_model_is(stage, monkeypatch):
+    """The meta device stands for a GPU: nothing of a batch may stay on the CPU."""
+    clips = Trajectories.load([SAMPLE]).clips
+    monkeypatch.setattr(trajectories, "from_shipped", lambda *_, **__: [SAMPLE])
+    twice = {name: torch.cat([x, x, x[:, :more]], 1) for name, more in
+             (("latents", 0), ("audio", 3), ("state", 3)) for x in [getattr(clips, name)]}
+    options = {"teacher": {"data": replace(clips, **twice)},        # windows of longer clips
+               "ode": {"count": len(clips)}}
+    made = stages.STAGES[stage](**options.get(stage, {}))
+    model = made.model.to("meta")
+    loss = made.loss(model, torch.Generator().manual_seed(0))
+    loss.backward()
+    devices = {p.grad.device.type for p in model.parameters() if p.grad is not None}
+    assert loss.device.type == "meta" and devices == {"meta"}

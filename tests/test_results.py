@@ -1,4 +1,5 @@
-"""Every figure in data/results says how it was made, and the command exists."""
+"""Every figure in data/results says how it was made, and the command exists. Weights in 8 bits: how
+far they are off, what stays whole, and a model that loads from them."""
 
 import json
 import shlex
@@ -8,11 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_wan import SMALL, shake, worst
 
 from livetalk_ref import files
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import benchmarks
+from livetalk_ref.files import LEAST, SCALE, eight_bits, half, unpacked
+from livetalk_ref.loading import load_module
+from livetalk_ref.runs import save
 from livetalk_ref.studies.__main__ import STUDIES
+from livetalk_ref.wan import WanDiT
 
 FILES = sorted(files.RESULTS.glob("*.json"))
 
@@ -43,24 +48,51 @@ def test_hardware_is_that_of_the_device(monkeypatch):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
 def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     """/dev/full opens and takes nothing, as a disk without room."""
+    link = tmp_path / "link"
     monkeypatch.setattr(files, "temporary_name", lambda path: link)
-    for write in (lambda path: files.write_json(path, {"a": 1}), benchmarks.freeze_lists):
-        link = tmp_path / "link"
-        link.symlink_to("/dev/full")
-        monkeypatch.setattr(benchmarks, "BENCHMARKS", ())
-        with pytest.raises(UserError, match="No space left"):
-            write(tmp_path / "x.json")
-        assert list(tmp_path.iterdir()) == []
+    link.symlink_to("/dev/full")
+    with pytest.raises(UserError, match="No space left"):
+        files.write_json(tmp_path / "x.json", {"a": 1})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_are_written_whole_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "RESULTS", tmp_path)
-    path = files.write_result("x", "python -m livetalk_ref bench", [{"a": 1}, {"a": [2]}], [0],
-                                {"s": 2})
+    rows = [{"a": 1}, {"a": [2]}]
+    path = files.write_result("x", "python -m livetalk_ref bench", rows, [0], {"s": 2})
     back = files.read_result("x")
-    assert path.name == "x.json" and back["cost"] == {"s": 2}
-    assert back["rows"] == [{"a": 1}, {"a": [2]}]
+    assert back["cost"] == {"s": 2} and back["rows"] == rows
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
     assert '\n  {"a": 1},\n  {"a": [2]}\n' in path.read_text()     # a line a row: easy to compare
     with pytest.raises(UserError, match="no result"):
         files.read_result("y")
+
+
+# --- weights in 8 bits
+
+def test_rows_are_off_by_half_a_step_at_most():
+    g = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 128, generator=g) * torch.logspace(-3, 3, 64)[:, None]
+    weight[5] = 0
+    tensors = {"big": weight, "small": torch.randn(8, 8, generator=g),
+               "vector": torch.randn(LEAST, generator=g), "count": torch.tensor(7)}
+    packed = eight_bits(tensors)
+    assert packed["big"].dtype == torch.int8 and packed["big" + SCALE].shape == (64,)
+    assert {packed[name].dtype for name in ("small", "vector")} == {torch.float16}
+    found = unpacked(packed)
+    assert found.keys() == tensors.keys() and found["count"] == 7
+    step = weight.abs().amax(1, keepdim=True) / 127
+    assert ((found["big"] - weight).abs() <= 0.52 * step + 1e-5).all()
+    assert torch.equal(found["vector"], tensors["vector"].half().float())
+
+
+def test_a_model_loads_from_either_form(tmp_path):
+    model = shake(WanDiT(SMALL))
+    whole = model.state_dict()
+    for name, pack, bound in (("half", half, 1e-3), ("eight", eight_bits, 0.02)):
+        save(tmp_path / f"{name}.safetensors", pack(whole), config=SMALL)
+        loaded = load_module(tmp_path / f"{name}.safetensors").state_dict()
+        assert loaded.keys() == whole.keys()
+        assert max(worst(loaded[key], whole[key]) for key in whole) < bound
+    assert (tmp_path / "eight.safetensors").stat().st_size < (
+        tmp_path / "half.safetensors").stat().st_size

@@ -5,7 +5,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_stream import ANGRY, HAPPY, pictures, seeded, session
 
-from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.stream import frames_of
 
 ANY = {"deadline": None, "derandomize": True, "database": None,
@@ -96,44 +95,8 @@ def test_any_calls_give_the_frames_of_what_was_told(calls):
             getattr(told, name)()
         if made is not None:
             assert made.first == len(shown)
-            assert list(made.starts) == [1000 * (len(shown) + i) for i in range(len(made))]
             shown = torch.cat([shown, made.pictures])
         assert live.state.samples == len(told.sound)
         assert len(shown) == frames_of(len(told.blocks))
         assert len(live.borders) <= UNDO + 1 and len(live.memories) <= UNDO + 2
     assert torch.equal(shown, told.pictures())
-
-
-@settings(max_examples=20, **ANY)
-@given(calls)
-def test_any_calls_to_a_pipeline_too(calls):
-    """However far its threads are. One thread pushes and takes, so it takes before it pushes."""
-    told, made = Told(), []
-
-    def take(most):
-        while len(told.blocks) - len(made) > most:
-            frames = next(live)
-            assert frames.first == frames_of(len(made))
-            made.append(frames)
-
-    with Pipeline(session(undo=8)) as live:
-        for name, what in calls:
-            take(1)
-            if name == "push":
-                live.push(told.push(what))
-            elif name == "prompt":
-                live.change_prompt(*what)
-                told.prompt(*what)
-            elif name == "interrupt":
-                given = frames_of(len(made))
-                number = given - round(what * min(given, 11))       # of the latest block
-                assert live.interrupt(number) == told.interrupt(number)
-                del made[len(told.blocks):]
-            else:
-                getattr(live, name)()
-                getattr(told, name)()
-        take(0)
-        live.end()
-        told.flush()
-        made += live
-    assert torch.equal(pictures([*made, session().push([])]), told.pictures())

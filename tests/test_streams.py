@@ -4,16 +4,15 @@ import json
 
 import pytest
 import torch
-from tiny import SMALL, random_reader, shake, write_checkpoints
+from tiny import SMALL, random_reader, shipped_in, write_student
 
-from livetalk_ref import cache, loading
+from livetalk_ref import cache
 from livetalk_ref.cache import FULL, Policy
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.evaluate import Judges
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.studies import streams
-from livetalk_ref.runs import read, save
-from livetalk_ref.wan import WanDiT
+from livetalk_ref.runs import read
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.visemes import visemes
 
@@ -21,12 +20,8 @@ from livetalk_ref.world.visemes import visemes
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A student of a small size and random weights."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoints(folder)
-    save(folder / "student.safetensors", shake(WanDiT(SMALL), 2).state_dict(), config=SMALL,
-         sampler="rollout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "CHECKPOINTS", folder)
+    with shipped_in(tmp_path_factory.mktemp("checkpoints")) as folder:
+        write_student(folder, "student", SMALL)
         yield folder
 
 

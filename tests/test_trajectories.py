@@ -52,11 +52,10 @@ def teacher():
     return shake(WanDiT(CONFIG)).requires_grad_(False)
 
 
-@pytest.mark.parametrize("walk", [ode.trajectory, ode.causal_trajectory])
-def test_a_shard_holds_what_its_conditions_and_seeds_give(tmp_path, teacher, walk):
+def test_a_shard_holds_what_its_conditions_and_seeds_give(tmp_path, teacher):
     source = latent_shard(tmp_path, 3)
     guidance = Guidance(2.0, 2.0)
-    paths = list(build(teacher, [source], guidance, tmp_path / "made", walk))
+    paths = list(build(teacher, [source], guidance, tmp_path / "made"))
     data = Trajectories.load(paths)
     assert data.seeds.tolist() == [3 * shards.SHARD, 3 * shards.SHARD + 1]
     assert data.states.shape == (2, 5, 21, 4, 4, 4)
@@ -67,7 +66,7 @@ def test_a_shard_holds_what_its_conditions_and_seeds_give(tmp_path, teacher, wal
                          for seed in data.seeds.tolist()])
     cond = data.cond()
     assert torch.equal(cond.ref, truth[:, 0]) and cond.known.sum(1).tolist() == [1, 1]
-    want = walk(teacher, noise, truth[:, :1], cond, guidance)
+    want = ode.trajectory(teacher, noise, truth[:, :1], cond, guidance)
     assert worst(data.states.float(), want) < 1e-3                       # fp16
     assert worst(data.states[:, 0, 1:].float(), noise[:, 1:]) < 1e-3
     assert not cond.text_mask[:, 0].equal(cond.text_mask[:, -1])         # the prompt changes

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from livetalk_ref.cache import block_causal_mask
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, group_audio
 from livetalk_ref.wan import (
@@ -14,7 +15,6 @@ from livetalk_ref.wan import (
     TINY,
     Config,
     WanDiT,
-    block_causal_mask,
     rope_table,
     rotate,
 )
@@ -192,6 +192,22 @@ def test_rope_depends_on_distance_alone():
     for apart in range(5):
         assert frame.diagonal(apart).std() < 1e-5
     assert (frame[0, 1] - frame[0, 2]).abs() > 1e-4
+
+
+def test_a_compiler_sees_the_same_rotation_in_real_numbers():
+    """It cannot fuse complex ones. Tried on what it traces, without making code of it."""
+    table, seen = rope_table((0, 1, 7), 2, 3, 24), []
+
+    def look(graph, given):
+        seen.extend([node.meta["example_value"].dtype for node in graph.graph.nodes
+                     if torch.is_tensor(node.meta.get("example_value"))])
+        return graph.forward
+
+    traced = torch.compile(rotate, backend=look, fullgraph=True)
+    for dtype, bound in ((torch.float32, 1e-6), (torch.bfloat16, 4e-3)):
+        x = torch.randn(2, 18, 3, 24, generator=torch.Generator().manual_seed(0)).transpose(1, 2)
+        assert worst(traced(x.to(dtype), table), rotate(x.to(dtype), table)) < bound
+    assert seen and not any(dtype.is_complex for dtype in seen)
 
 
 def test_a_misfit_is_one_sentence():

@@ -1,12 +1,14 @@
 """Small stand-ins: checkpoints of random weights, written as shipped ones are, benchmarks of
 shipped speech, which need no speech engine, and odd files."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
+from livetalk_ref import loading
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.judge import benchmarks
 from livetalk_ref.nets.reader import Reader
@@ -24,9 +26,17 @@ PROMPTS = ("a happy person nods", "a sad woman", "an angry man shakes the head")
 CODEC = CodecConfig(TINY.latent_channels, (16, 32, 32), (8, 16, 32))
 
 
+def dice(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=dice(seed))
+
+
 def shake(model, seed):
     """Random weights everywhere: a fresh model's zero head would hide what goes into it."""
-    g = torch.Generator().manual_seed(seed)
+    g = dice(seed)
     with torch.no_grad():
         for p in model.parameters():
             fan = max(1, p[0].numel()) if p.ndim else 1
@@ -41,10 +51,19 @@ def write_checkpoints(folder):
         save(folder / f"{name}.safetensors", shake(model, 1).state_dict(), config=config)
 
 
-def write_student(folder, name="student_ode"):
+def write_student(folder, name="student_ode", config=TINY):
     """A student of random weights beside them."""
-    save(folder / f"{name}.safetensors", shake(WanDiT(TINY), 2).state_dict(), config=TINY,
+    save(folder / f"{name}.safetensors", shake(WanDiT(config), 2).state_dict(), config=config,
          sampler="rollout")
+
+
+@contextmanager
+def shipped_in(folder):
+    """While this lasts, what ships is what a folder holds: `write_checkpoints`, and more."""
+    write_checkpoints(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "CHECKPOINTS", folder)
+        yield folder
 
 
 def act(spoken, prompt, generator, frames=None):
@@ -56,14 +75,14 @@ def act(spoken, prompt, generator, frames=None):
 
 def random_reader():
     """A reader of random weights, its features random directions."""
-    reader, g = shake(Reader(), 2), torch.Generator().manual_seed(0)
-    reader.basis.copy_(torch.linalg.qr(torch.randn(192, 32, generator=g))[0])
+    reader = shake(Reader(), 2)
+    reader.basis.copy_(torch.linalg.qr(noise(192, 32))[0])
     return reader
 
 
 def scripted(number, frames=FRAMES):
     """A clip of shipped speech."""
-    g, spoken = torch.Generator().manual_seed(number), load_spoken(12 + number % 12)
+    g, spoken = dice(number), load_spoken(12 + number % 12)
     prompt = PROMPTS[number % len(PROMPTS)]
     samples = torch.nn.functional.pad(spoken.samples, (0, frames * 1000))[:frames * 1000]
     samples = benchmarks.sixteen_bits(samples) / benchmarks.FULL_SCALE

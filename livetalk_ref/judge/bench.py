@@ -123,15 +123,16 @@ def time_many(avatar, cond, steps):
 
 
 def time_blocks(session, count):
-    """For each of `count` blocks (seconds to its pictures, seconds of the clean pass after)."""
+    """For each of `count` blocks (seconds to its first pictures, seconds of all the rest)."""
     for _ in range(count):
         heard = session.state.samples
         samples = hum(heard, samples_for(session.state.blocks + 1, session.ahead) - heard)
         began = time.perf_counter()
         made = session.hear(samples)
-        session.decode(next(made))
+        parts = session.decode_parts(next(made))
+        next(parts)
         shown = time.perf_counter()
-        next(made, None)
+        list(parts), next(made, None)
         yield shown - began, time.perf_counter() - shown
 
 
@@ -145,6 +146,23 @@ def lateness(took, ahead):
         late.append(done - heard)
         free = done + clean
     return late
+
+
+def watch_stream(late, ahead, buffer=0.25, jitter=0.1, seed=0):
+    """What is seen of blocks so late (see `lateness`), each up to `jitter` seconds on its way, by
+    who plays `buffer` seconds behind the first: {"underruns": blocks that are waited for, "waited":
+    seconds of all, "behind": seconds of the last block behind its sound}."""
+    ways = (jitter * torch.rand(len(late), generator=torch.Generator().manual_seed(seed))).tolist()
+    came, due, waits = 0.0, None, []
+    for index, (lag, way) in enumerate(zip(late, ways)):
+        heard = samples_for(index + 1, ahead) / SAMPLE_RATE
+        came = max(came, heard + lag + way)                 # blocks do not overtake each other
+        due = came + buffer if due is None else due
+        waits.append(max(0.0, came - due))
+        shown = due + waits[-1]
+        due = shown + (frames_of(index + 1) - frames_of(index)) / FPS
+    return {"buffer": buffer, "jitter": jitter, "underruns": sum(wait > 0 for wait in waits),
+            "waited": sum(waits), "behind": shown - heard}
 
 
 def blocks_in(seconds):
@@ -174,7 +192,8 @@ def time_stream(avatar, picture, seconds=SECONDS, watch=None):
             "pictures": quantiles([pictures for pictures, _ in took], **levels),
             "block": quantiles([sum(pair) for pair in took], **levels),
             "allowance": ALLOWANCE, "missed": sum(x > ALLOWANCE for x in late),
-            "latest": max(late), "memory_mib": {"early": peaks[0], "late": peaks[-1]}}
+            "latest": max(late), "viewer": watch_stream(late, session.ahead),
+            "memory_mib": {"early": peaks[0], "late": peaks[-1]}}
 
 
 def matrix_rate(device, repeats=12):

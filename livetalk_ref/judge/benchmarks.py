@@ -1,16 +1,12 @@
 """The four benchmarks: fixed lists of clips of 81 frames, the same for every model, 100 of each.
 
-    studio    what the training clips are like, but for voices, sentences, prompts and faces that
-              nothing was trained on (the part of HDTF in the paper)
-    wild      besides: noise and echo in the sound, strong light from one side, and half of the
-              clips spoiled with their reference picture (AVSpeech's part)
-    celeb     as studio, with faces of the shifted distribution (CelebV-HQ's part)
+    studio    as the training clips, but all of it unseen (the part of HDTF in the paper)
+    wild      besides: noise, echo, light from one side, half of the clips spoiled (AVSpeech)
+    celeb     as studio, with faces of the shifted distribution (CelebV-HQ)
     held_out  as studio, with prompts that may change on the way; what is tried while we train
 
-Name and number decide everything in a clip. data/benchmarks.json keeps a fingerprint of every
-clip: a list that changes is another benchmark and gets another VERSION.
-
-    python -m livetalk_ref.judge.benchmarks     # after raising VERSION: writes that file
+Name and number decide everything in a clip. data/benchmarks.json keeps their fingerprints; after
+raising VERSION `python -m livetalk_ref.judge.benchmarks` writes that file.
 """
 
 import hashlib
@@ -20,15 +16,12 @@ from functools import partial
 from math import ceil
 from pathlib import Path
 
-import soundfile
 import torch
 
 from livetalk_ref import DATA
-from livetalk_ref.errors import Progress, UserError, run_program
-from livetalk_ref.files import blame, placed, write_text
+from livetalk_ref.errors import Progress, run_program
+from livetalk_ref.files import write_text
 from livetalk_ref.judge.metrics import loudness
-from livetalk_ref.media import read_video
-from livetalk_ref.portrait import save_portrait
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.audio import coloured_noise, reverberate
 from livetalk_ref.world.clips import FRAMES, Clip, chance, uniform
@@ -36,14 +29,14 @@ from livetalk_ref.world.degrade import Degradation, sample_degradation
 from livetalk_ref.world.identity import Identity, sample_identities
 from livetalk_ref.world.latents import NEVER, PROMPTS, LatentClips, cache_key
 from livetalk_ref.world.motion import motion
-from livetalk_ref.world.state import COL, FPS, SAMPLE_RATE
+from livetalk_ref.world.state import COL
 from livetalk_ref.world.motion import MOUTH
 from livetalk_ref.world.visemes import visemes
 
 VERSION = 2
 CLIPS = 100
 SECOND = 50_000         # the clips from this number on are a benchmark's second, disjoint list
-PAPERS = ("studio", "wild", "celeb")        # one prompt a clip: any program can make these
+PAPERS = ("studio", "wild", "celeb")        # one prompt a clip
 FIRST = {"studio": 100_000, "wild": 200_000, "celeb": 300_000}      # in the split "check"
 BENCHMARKS = (*PAPERS, "held_out")
 FROZEN = DATA / "benchmarks.json"
@@ -57,7 +50,7 @@ def script_clip(name, number, frames=FRAMES):
     """Everything of clip `number` of a benchmark but its picture: a `Clip`. 0 .. 99 are the list.
 
     Of another length it shows the same face and says and does something else. Sounds are rounded
-    to 16 bits, as in the files that other programs get.
+    to 16 bits, as they are kept.
     """
     if name == "held_out":
         clip = clips.script(name, number, frames, degraded=0.0)
@@ -231,61 +224,6 @@ def open_by_loudness(clip):
     state[1:, [COL[name] for name in MOUTH]] = 0
     state[1:, COL["mouth_open"]] = ((track - low) / (high - low).clamp(min=1e-6))[1:]
     return state
-
-
-def noise_seed(seed, number):
-    """The seed of clip `number`'s noise, so that a clip does not depend on those beside it."""
-    return seed * 1_000_003 + number
-
-
-def export_conditions(name, folder, count=CLIPS, seed=0, watch=None):
-    """Write studio-007.png .wav .txt for each of the first `count` clips, and studio.json, an index
-    whose path is returned.
-
-    It names a seed for each, with which `generate` makes what `evaluate --seed` does, and the
-    video that is asked for: studio-007.mp4 of 81 frames at 16 a second, frame 0 being the picture,
-    of any size. UserError for a place that cannot be written, or changing prompts.
-    """
-    if name not in PAPERS:
-        raise UserError(f"The prompts of {name} change on the way; export {', '.join(PAPERS)}.")
-    folder, rows = Path(folder), []
-    for number in range(count):
-        clip, stem = script_clip(name, number), f"{name}-{number:03d}"
-        prompt = clip.prompts[0][1]
-        save_portrait(clips.film(clip)[0], folder / f"{stem}.png")
-        write_text(folder / f"{stem}.txt", prompt + "\n")
-        with placed(folder / f"{stem}.wav") as temporary, blame(folder):
-            soundfile.write(temporary, sixteen_bits(clip.heard).numpy(), SAMPLE_RATE, format="WAV")
-        rows.append({"image": f"{stem}.png", "audio": f"{stem}.wav", "prompt": prompt,
-                     "seed": noise_seed(seed, number), "video": f"{stem}.mp4"})
-        if watch:
-            watch()
-    index = {"set": name, "version": VERSION, "frames": FRAMES, "frames_per_second": FPS,
-             "clips": rows}
-    return write_text(folder / f"{name}.json", json.dumps(index, indent=1) + "\n")
-
-
-def find_videos(folder, name, count=CLIPS):
-    """The videos of a benchmark's first `count` clips. UserError for missing or unfit ones, now
-    and not when half of them are judged."""
-    paths = [Path(folder) / f"{name}-{i:03d}.mp4" for i in range(count)]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise UserError(f"{folder} lacks {len(missing)} of {count} videos, such as {missing[0]}; "
-                        f"make them from what 'evaluate --set {name} --export DIR' writes, or "
-                        f"judge fewer with --clips.")
-    for _ in read_videos(paths):
-        pass
-    return paths
-
-
-def read_videos(paths):
-    """Clip by clip the first 81 frames, (81, 3, 96, 96)."""
-    for path in paths:
-        frames = read_video(path)
-        if len(frames) < FRAMES:
-            raise UserError(f"{path} has {len(frames)} frames; a clip needs {FRAMES}.")
-        yield frames[:FRAMES]
 
 
 if __name__ == "__main__":

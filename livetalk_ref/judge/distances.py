@@ -1,26 +1,22 @@
 """How far a set of clips is from a set of true ones, and how sure a number or a difference is.
 
-Twice two distances, of single frames and of whole clips: the Fréchet distance of two Gaussians and
-the kernel distance, which has no bias by few clips. They are of our own face reader's features,
-so they are no FID, FVD or KID. Intervals are those of the bootstrap over clips (Efron 1979): clips
-are drawn with replacement, many times over. N clips, T frames, M samples a clip, D features.
+Two Fréchet distances, of single frames and of whole clips. They are of our own face reader's
+features, so they are no FID or FVD. Intervals are those of the bootstrap over clips (Efron 1979):
+clips are drawn with replacement, many times over. N clips, T frames, M samples a clip, D features.
 """
 
-from pathlib import Path
-
 import torch
+from torchaudio.functional import frechet_distance
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge.metrics import DEFINITIONS, ORIGINALS, START, block_frames
-from livetalk_ref.media import to_bytes
-from livetalk_ref.world.state import FPS
+from livetalk_ref.judge.metrics import DEFINITIONS, START
 
 USED = slice(START, None, 4)    # frames that count as samples: neighbours say the same twice
 STRONGEST = 10                  # directions whose course through a clip counts
 DRAWS, DISTANCE_DRAWS = 1000, 200
-COMPARED = ("frechet", "kernel", "clip frechet", "clip kernel", "sharpness", "whole faces",
-            "open correlation", "width correlation", "Sync-C", "Sync-D", "expression right",
-            "identity cosine")
+COMPARED = ("frechet", "clip frechet", "sharpness", "whole faces", "open correlation",
+            "width correlation",
+            "Sync-C", "Sync-D", "expression right", "identity cosine")
 
 
 def clip_samples(features):
@@ -43,40 +39,8 @@ def frechet(a, b):
 
     |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), as in the FID (Heusel et al. 2017).
     """
-    a, b = a.double(), b.double()
-    ca, cb = torch.cov(a.T), torch.cov(b.T)
-    values, vectors = torch.linalg.eigh(ca)
-    root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ cb @ root).clamp(min=0).sqrt().sum()
-    gap = (a.mean(0) - b.mean(0)).square().sum()
-    return (gap + ca.trace() + cb.trace() - 2 * cross).item()
-
-
-def kernel_pairs(a, b):
-    """The terms of the squared maximum mean discrepancy for every pair of clips of a and truth b,
-    (N, M, D) each: (N, N). The kernel is the KID's, (x . y / D + 1)^3 (Binkowski et al. 2018)."""
-    # Centred on the truth and divided by its size, which our features do not have by nature.
-    b, a = b.double(), a.double()
-    centre = b.mean((0, 1))
-    size = (b - centre).square().mean().sqrt()
-    a, b = (a - centre) / size, (b - centre) / size
-
-    def likeness(x, y):
-        """Mean kernel between all samples of two clips: (N, N)."""
-        dots = x.flatten(0, 1) @ y.flatten(0, 1).T / x.shape[-1]        # (N M, N M)
-        return ((dots + 1) ** 3).unflatten(1, y.shape[:2]).mean(2) \
-            .unflatten(0, x.shape[:2]).mean(1)
-
-    cross = likeness(a, b)
-    return likeness(a, a) + likeness(b, b) - cross - cross.T
-
-
-def kernel_distance(pairs, some=slice(None)):
-    """The unbiased mean over pairs (N, N) of different clips (Gretton et al. 2012, eq. 4): clip i
-    of both sets has its condition in common. some: the clips of a bootstrap draw, (N,)."""
-    some = torch.arange(len(pairs))[some]
-    other = some[:, None] != some                                       # (N, N)
-    return (pairs[some][:, some] * other).sum().item() / max(1, other.sum().item())
+    one, other = ((x.mean(0), torch.cov(x.T)) for x in (a.double(), b.double()))
+    return frechet_distance(*one, *other).item()
 
 
 def diversity(features):
@@ -85,14 +49,6 @@ def diversity(features):
     x = features[:, START:]
     one, other = torch.triu_indices(len(x), len(x), 1)
     return (x[one] - x[other]).norm(dim=-1).mean().item()
-
-
-def area_under_curve(scores, bad):
-    """Chance that a bad one scores higher than a good one, the area under the ROC; ties count
-    half. scores (N,), bad (N,) bool. 0.5 is guessing, 1 is perfect."""
-    scores = torch.as_tensor(scores, dtype=torch.float64)
-    gap = scores[bad][:, None] - scores[~bad]
-    return ((gap > 0).double().mean() + 0.5 * (gap == 0).double().mean()).item()
 
 
 def draw_clips(count, draws=DRAWS, seed=0):
@@ -126,10 +82,8 @@ def resampled_distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
     clips, true = clip_samples(features), clip_samples(truth)
     for name, a, b in (("", features[:, USED], truth[:, USED]),
                        ("clip ", in_deviations(clips, true), in_deviations(true, true))):
-        pairs = kernel_pairs(a, b)
         found[f"{name}frechet"] = [frechet(a[some].flatten(0, 1), b[some].flatten(0, 1))
                                    for some in drawn]
-        found[f"{name}kernel"] = [kernel_distance(pairs, some) for some in drawn]
     return {name: centred(*values) for name, values in found.items()}
 
 
@@ -201,81 +155,21 @@ def compare_judged(name, ours, theirs, truth):
     return [{"comparison": name, "number": key} | found[key] for key in COMPARED if found[key]]
 
 
-def rows_by_block(name, notes, features, truth):
-    """Rows, one a block, of what `block_numbers` noted of every clip: means with 95 % intervals,
-    and the Fréchet distance to the truth's features (N, T, 32) of the same block."""
-    rows = []
-    for block in range(len(notes[0])):
-        part = block_frames(block)
-        row = {"name": name, "block": block, "seconds": round(part.start / FPS, 2)}
-        for key in notes[0][block]:
-            row |= with_interval(key, [clip[block][key] for clip in notes])
-        rows.append(row | {"frechet": round(frechet(features[:, part].flatten(0, 1),
-                                                    truth[:, part].flatten(0, 1)), 3)})
-    return rows
-
-
 def evaluation_text(facts):
     """The figures for people."""
     row, ceiling, floor = facts["rows"]
     settings = "".join(f", {key.replace('_', ' ')} {value}"
                        for key, value in facts["settings"].items())
     lines = [f"{row['name']} on {facts['set']} {facts['version']}: {row['clips']} clips{settings}"]
-    for key, (unit, better, _) in (DEFINITIONS | ORIGINALS).items():
+    for key, (unit, better, _) in DEFINITIONS.items():
         if key in row:
-            edges = row.get(f"{key} 95%")                   # FID and FVD have none
-            span = f"  [{edges[0]:.3f}, {edges[1]:.3f}]" if edges else ""
+            low, high = row[f"{key} 95%"]
             others = "".join(f", {what} {of[key]:.3f}" for what, of in
                              (("codec", ceiling), ("floor", floor)) if key in of)
-            lines.append(f"{key:18} {row[key]:9.3f}{span}  {unit}, {better} is better{others}")
+            lines.append(f"{key:18} {row[key]:9.3f}  [{low:.3f}, {high:.3f}]  {unit}, "
+                         f"{better} is better{others}")
     cost = facts["cost"]
     flops = cost["flops_per_frame"]
-    lines.append(f"cost: {cost['evaluations_per_clip']:.0f} evaluations a clip, "
-                 f"{cost['seconds_per_frame'] * 1000:.1f} ms a frame"
+    lines.append(f"cost: {cost['evaluations_per_clip']:.0f} evaluations a clip"
                  + (f", {flops / 1e9:.2f} GFLOP a frame" if flops else ""))
     return "\n".join(lines)
-
-
-# FID and FVD proper, for those who have the weights: TorchScript files of the common form.
-
-
-def inception_features(detector, frames):
-    """Features (M, D) of every fourth generated frame of (T, 3, H, W), given as bytes."""
-    return detector(to_bytes(frames[1::4]), return_features=True).float()
-
-
-def i3d_features(detector, frames):
-    """The feature (1, D) of a clip (T, 3, H, W) without its first frame, given in 0 .. 255."""
-    clip = to_bytes(frames[1:]).float().transpose(0, 1)[None]           # (1, 3, T - 1, H, W)
-    return detector(clip, rescale=True, resize=True, return_features=True).float()
-
-
-DETECTORS = {"FID": inception_features, "FVD": i3d_features}
-
-
-def load_detector(path):
-    """A TorchScript module. UserError where there is none."""
-    if not Path(path).is_file():
-        raise UserError(f"There is no detector '{path}'.")
-    try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
-    except RuntimeError as error:
-        raise UserError(f"'{path}' is not a TorchScript file of a detector.") from error
-
-
-@torch.inference_mode()
-def look_at_clip(detectors, frames):
-    """What detectors {"FID" or "FVD": module} see in a clip (T, 3, H, W). UserError where one
-    takes pictures in another way."""
-    try:
-        return {kind: DETECTORS[kind](module, frames) for kind, module in detectors.items()}
-    except (RuntimeError, TypeError, torch.jit.Error) as error:
-        raise UserError("The detector does not take the arguments that "
-                        "livetalk_ref/judge/distances.py states.") from error
-
-
-def detector_distances(detectors, seen, bench):
-    """{"FID": value, ..} of what was seen in clips to a benchmark's rendered truth."""
-    true = [look_at_clip(detectors, frames) for frames in bench.film()] if detectors else []
-    return {kind: round(frechet(*(torch.cat([clip[kind] for clip in clips])
-                                  for clips in (seen, true))), 4) for kind in detectors}

@@ -1,9 +1,9 @@
 """Clips of a model on a benchmark's conditions, judged beside the truth: one road for all makers.
 
-A maker is a DiT, the rule, the truth, the truth through the codec, or another program's folder of
-videos. Whoever made the clips, the same judges see them, and distances are to the truth as it is
-rendered. The truth of a benchmark is judged once for each set of weights and kept beside its
-cache. N clips, T video frames, F latent frames, C latent channels.
+A maker is a DiT, the rule, the truth, or the truth through the codec. Whoever made the clips, the
+same judges see them, and distances are to the truth as it is rendered. The truth of a benchmark is
+judged once for each set of weights and kept beside its cache. N clips, T video frames, F latent
+frames, C latent channels.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ from livetalk_ref.files import as_result
 from livetalk_ref.flow import STUDENT_STEPS, euler
 from livetalk_ref.generate import FRESH, KEPT, PLAIN, frames_in, settle
 from livetalk_ref.judge import benchmarks
-from livetalk_ref.judge.benchmarks import Benchmark, noise_seed
-from livetalk_ref.judge.cost import Stopwatch, count_flops, counted_passes
+from livetalk_ref.judge.benchmarks import Benchmark
+from livetalk_ref.judge.cost import count_flops, counted_passes
 from livetalk_ref.judge.distances import judged_row
 from livetalk_ref.judge.lips import lip_numbers
 from livetalk_ref.judge.metrics import Truth, clip_numbers, expression_right, whole_numbers
@@ -49,7 +49,7 @@ def batched(bench, batch, seed):
     each clip, so that a clip does not depend on those beside it."""
     for first in range(0, len(bench), batch):
         numbers = range(first, min(first + batch, len(bench)))
-        yield bench.data.select(numbers), [torch.Generator().manual_seed(noise_seed(seed, i))
+        yield bench.data.select(numbers), [torch.Generator().manual_seed(seed * 1_000_003 + i)
                                            for i in numbers]
 
 
@@ -72,14 +72,14 @@ def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1,
 
 
 @torch.no_grad()
-def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, watch=None, exit=None,
+def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, watch=None,
                          steps=STUDENT_STEPS):
     """Latents (batch, frames, C, h, w) of a student: block after block behind its cache; watch is
     called with every `rollout.Block`."""
     for some, dice in batched(bench, batch, seed):
         conds = list(split(trim(some.window(0, 1, frames)[1])))
         made = []
-        for block in islice(rollout(model, conds, dice, KVCache(KEPT), exit, steps), len(conds)):
+        for block in islice(rollout(model, conds, dice, KVCache(KEPT), steps=steps), len(conds)):
             made.append(block.x0)
             if watch:
                 watch(block)
@@ -95,7 +95,7 @@ class ClipMaker:
     model: torch.nn.Module | None = None
     settings: dict = field(default_factory=dict)
     ticks: int = 0              # how often `watch` is called for a batch
-    draws: tuple = ()           # what besides tells its clips from others: seed and exit
+    seed: int = 0               # of its noise
 
 
 WITHOUT_MODEL = {
@@ -104,14 +104,15 @@ WITHOUT_MODEL = {
     "rule": lambda bench, batch, watch: map(benchmarks.film_rule, bench.clips())}
 
 
-def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=None, exit=None):
+def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=None):
     """The `ClipMaker` of a name in WITHOUT_MODEL, or of a shipped DiT or checkpoint file.
 
-    frames: latent frames, WINDOW or LONG; exit: of a student's steps, None for the last. UserError
-    for an unknown model, and for steps or guidance where none are taken.
+    frames: latent frames, WINDOW or LONG. UserError for an unknown model, and for steps or guidance
+    where none are taken.
     """
     if model in WITHOUT_MODEL:
-        refuse_options(f"The maker '{model}'", steps, guidance)
+        if steps or guidance:
+            raise UserError(f"The maker '{model}' takes no steps and no guidance; leave them out.")
         return ClipMaker(name or model, WITHOUT_MODEL[model])
     avatar = loading.load(str(model))
     steps, guidance = settle(avatar, steps, guidance)
@@ -122,38 +123,21 @@ def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=Non
         settings["block"] = BLOCK
 
     def films(bench, batch, watch):
-        made = make_student_latents(avatar.model, bench, seed, frames, batch, watch, exit, steps) \
+        made = make_student_latents(avatar.model, bench, seed, frames, batch, watch, steps) \
             if avatar.is_student else make_teacher_latents(
                 avatar.model, bench, steps, guidance, seed, windows, batch, watch)
         for latents in made:
             yield from bench.decode(latents[:, :frames])
 
-    return ClipMaker(name or str(model), films, avatar.model, settings, ticks, (seed, exit))
-
-
-def find_video_maker(folder, name, count, steps=None, guidance=None):
-    """The `ClipMaker` of the clips of a benchmark that another program wrote into a folder.
-    UserError as `benchmarks.find_videos`, and for steps or guidance."""
-    refuse_options("A folder of videos", steps, guidance)
-    paths = benchmarks.find_videos(folder, name, count)
-    return ClipMaker(f"videos in {folder}",
-                     lambda bench, batch, watch: benchmarks.read_videos(paths))
-
-
-def refuse_options(what, steps, guidance):
-    """UserError for what only a DiT takes."""
-    if steps or guidance:
-        raise UserError(f"{what} takes no steps and no guidance; leave them out.")
+    return ClipMaker(name or str(model), films, avatar.model, settings, ticks, seed)
 
 
 @dataclass
 class Judged:
-    """What the judges say of N clips: a row of numbers and what was noted of each, and features
-    (N, T, 32)."""
+    """What the judges say of N clips: a row of numbers of each, and features (N, T, 32)."""
 
     rows: list
     features: torch.Tensor
-    notes: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -191,20 +175,18 @@ class Judges:
                 row |= columns(net, frames, samples)
         return row, reading
 
-    def judge(self, films, bench, truths, watch=None, note=None):
-        """Judge the frames of every clip of a `Benchmark`, lips by the clean sound: `Judged`.
-        note(frames, reading, i) says what else is kept of a clip."""
-        judged, d = Judged([], [], []), bench.data
+    def judge(self, films, bench, truths, watch=None):
+        """Judge the frames of every clip of a `Benchmark`, lips by the clean sound: `Judged`."""
+        rows, features, d = [], [], bench.data
         for i, frames in enumerate(films):
             frames = frames[:d.state.shape[1]]
             row, reading = self.numbers(frames, bench.samples[i], truths[i])
             right = expression_right(reading, d.prompts[i], d.starts[i].tolist())
-            judged.rows.append(row | {"expression right": right})
-            judged.features.append(reading.features)
-            judged.notes.append(note and note(frames, reading, i))
+            rows.append(row | {"expression right": right})
+            features.append(reading.features)
             if watch:
                 watch()
-        return Judged(judged.rows, torch.stack(judged.features), judged.notes)
+        return Judged(rows, torch.stack(features))
 
 
 @dataclass
@@ -284,40 +266,38 @@ class Ground:
                 judged_row("floor: a second set of truth", [], self.truth.second, truth))
 
 
-def judge_clips(made, ground, note=None):
+def judge_clips(made, ground):
     """Judge a maker's clips: `Judged`, and what making them cost."""
-    bench, clock = ground.bench, Stopwatch()
+    bench = ground.bench
     counter = counted_passes(made.model) if made.model else nullcontext([])
     total = ceil(len(bench) / BATCH) * made.ticks + len(bench)
     with Progress(f"{made.name} on {bench.name}: step", total) as progress, counter as seen:
-        films = clock.time_each(made.films(ground.given, BATCH, progress))
-        judged = ground.judges.judge(films, bench, ground.truth.truths, progress, note)
+        films = made.films(ground.given, BATCH, progress)
+        judged = ground.judges.judge(films, bench, ground.truth.truths, progress)
     frames = bench.data.state.shape[1] - 1                              # frame 0 is given
     flops = count_flops(lambda: next(made.films(ground.given, 1, None))) if made.model else None
-    return judged, {"evaluations_per_clip": sum(seen) / len(bench), "seconds": clock.seconds,
-                    "seconds_per_frame": clock.seconds / len(bench) / frames,
+    return judged, {"evaluations_per_clip": sum(seen) / len(bench),
                     "flops_per_frame": flops and flops / frames}
 
 
-def evaluate_maker(made, ground, seed=0, command="", note=None):
+def evaluate_maker(made, ground, seed=0, command=""):
     """All figures of a maker: a dict as in data/results, whose rows are the maker's and the
     ground's references, and the `Judged` clips for comparisons."""
-    judged, cost = judge_clips(made, ground, note)
+    judged, cost = judge_clips(made, ground)
     truth = ground.truth.rendered.features
     rows = [judged_row(made.name, judged.rows, judged.features, truth), *ground.references]
     return as_result(command, rows, [seed], cost) | {
         "set": ground.bench.name, "version": ground.version, "settings": made.settings}, judged
 
 
-def evaluate_once(made, ground, note=None):
+def evaluate_once(made, ground):
     """What `evaluate_maker` gives, made once and then read from beside the benchmark's cache."""
     bench = ground.bench
-    facts = json.dumps([made.name, made.settings, made.draws, note is None, ground.version])
+    facts = json.dumps([made.name, made.settings, made.seed, ground.version])
     key = ground.judges.key(made.model, bench.codec, facts=facts)
     path = ground.folder / f"clips-{bench.name}-{len(bench)}-{key}.safetensors"
     if not path.exists():
-        found, judged = evaluate_maker(made, ground, note=note)
-        save(path, {"features": judged.features}, found=found, rows=judged.rows,
-             notes=judged.notes)
+        found, judged = evaluate_maker(made, ground)
+        save(path, {"features": judged.features}, found=found, rows=judged.rows)
     tensors, facts = read(path)
-    return facts["found"], Judged(facts["rows"], tensors["features"], facts["notes"])
+    return facts["found"], Judged(facts["rows"], tensors["features"])

@@ -12,14 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.codec import GROUP
-from livetalk_ref.errors import UserError
-from livetalk_ref.generate import count_blocks
-from livetalk_ref.media import is_silent
 from livetalk_ref.nets.whole_faces import whole_share
-from livetalk_ref.stream import frames_of
 from livetalk_ref.world.prompts import parse
 from livetalk_ref.world.state import COL, EXPRESSIONS, FPS, SAMPLES_PER_FRAME
-from livetalk_ref.world.visemes import visemes
 
 START = 8         # frames in which the reference still shows through
 SETTLED = 16      # frames after a prompt begins, before its expression is judged
@@ -28,10 +23,7 @@ LEVELS = 127.5    # from [-1, 1] to 1/255
 BLACK = 0.05      # of white: a frame whose mean is darker is black
 HELD = 0.2        # of truth's usual movement: a frame that moves less than this is held
 FEW = 0.02        # of the picture: so few still places would say nothing
-MINUTE = 60 * FPS
 CALMEST = 0.01    # (1/255)^2, so that a perfect codec's flicker divides nothing by zero
-LAGS = range(-4, 5)         # frames that a mouth may be late
-SHORTEST = 24               # frames that following needs
 QUIET = 0.02                # of the loudest frame; what is below counts as silence
 
 
@@ -60,8 +52,6 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     # is it still this person?
     "identity cosine": ("cosine", "higher", "Mean likeness of all frames to the reference in the "
                         "reader's embedding of identities."),
-    "identity drift": ("cosine / minute", "lower", "What of that likeness is lost in a minute, by "
-                       "the line through all frames."),
     "whole faces": ("share", "higher", "Frames whose eyes, nose, mouth and glasses are there, "
                     "single and sharp, as a network says that was trained on rendered faces."),
     "longest break": ("s", "lower", "The longest run of frames whose face is not whole."),
@@ -73,7 +63,6 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
                      "truth has gone from the reference's in the clip's second half."),
     "colour jump": ("1/255", "lower", "The largest change of colour from one frame to the next "
                     "that most still places share."),
-    "unrest": ("1/255", "lower", "Usual change from frame to frame of still places."),
     "flicker": ("times the codec's", "lower", "Temporal high-frequency energy of still places, "
                 "relative to that of the truth through the codec."),
     "black frames": ("share", "lower", "Frames with a mean under 5 % of white."),
@@ -86,30 +75,12 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     "frechet": ("squared features", "lower", "Fréchet distance to the truth as it is rendered, of "
                 "32 features that our face reader takes from a frame; the truth through the codec, "
                 "which no model of its latents can beat, stands beside it; no FID."),
-    "kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth of these "
-               "features, with the cubic kernel; no KID."),
     "clip frechet": ("squared deviations", "lower", "Fréchet distance to the truth of mean, spread "
                      "and step size of the reader's 10 strongest features in a clip, in standard "
                      "deviations of the truth; no FVD."),
-    "clip kernel": ("1", "lower", "Unbiased squared maximum mean discrepancy to the truth "
-                    "of these statistics, with the cubic kernel."),
     "diversity": ("features", "close to truth", "Mean distance, frame by frame in the reader's "
                   "features, between clips of one condition and different seeds."),
 }.items()}
-
-ORIGINALS = {           # of weights that do not ship, see distances.py
-    "FID": Definition("squared features", "lower", "Fréchet distance of your Inception's features "
-                      "of frames to those of the truth."),
-    "FVD": Definition("squared features", "lower", "Fréchet distance of your I3D's features of "
-                      "clips to those of the truth."),
-}
-
-
-def definitions_table():
-    """The definitions as a markdown table."""
-    lines = ["| number | unit | better | what it is |", "|---|---|---|---|"]
-    return "\n".join(lines + [f"| {name} | {' | '.join(row)} |" for name, row in
-                              DEFINITIONS.items()])
 
 
 @dataclass(frozen=True)
@@ -141,7 +112,7 @@ def face_numbers(reading, state):
         reading.column(f"mouth_{name}"), state[:, COL[f"mouth_{name}"]])
         for name in ("open", "width")}
     alike = reading.identity[1:] @ reading.identity[0]                  # (T - 1,)
-    return row | {"identity cosine": alike.mean().item(), "identity drift": -drift(alike)}
+    return row | {"identity cosine": alike.mean().item()}
 
 
 def picture_numbers(frames, truth):
@@ -151,11 +122,11 @@ def picture_numbers(frames, truth):
            "black frames": (brightness(frames) < BLACK).float().mean().item(),
            "exposure collapse": exposure(frames).mean().item(),
            "freeze rate": freeze_rate(movement(frames), truth.moves)}
-    names = ("colour drift", "colour jump", "unrest", "flicker")
+    names = ("colour drift", "colour jump", "flicker")
     if truth.codec is None:
         return row | dict.fromkeys(names)
     still = truth.still
-    values = (colour_drift(frames, still), colour_jump(frames, still), unrest(frames, still),
+    values = (colour_drift(frames, still), colour_jump(frames, still),
               restlessness(frames, still) / max(truth.codec, CALMEST))
     return row | dict(zip(names, values))
 
@@ -176,13 +147,6 @@ def mouth_correlation(read, truth, start=4):
     """Read against true mouth column, (T,) each, without the first frames; None when silent."""
     read, truth = read[start:].float(), truth[start:].float()
     return correlation(read, truth) if truth.std() > VOICED else None
-
-
-def drift(track):
-    """How much a track (T,) rises in a minute: the slope of its least-squares line."""
-    time = torch.arange(len(track)) / MINUTE
-    time = time - time.mean()
-    return (time @ (track - track.mean()) / (time @ time)).item()
 
 
 def sharpness(frames):
@@ -240,13 +204,6 @@ def colour_jump(frames, still):
     return steps.median(dim=2).values.norm(dim=1).max().item() * LEVELS
 
 
-def unrest(frames, still):
-    """The median over time of each still pixel's change from frame to frame, in 1/255, averaged
-    over the still places: a hand passing by does not count. frames (T, 3, H, W), still (H, W)."""
-    change = frames[1:].float().diff(dim=0).abs().mean(1) * LEVELS       # (T - 2, H, W)
-    return change.median(dim=0).values[still].mean().item()
-
-
 def restlessness(frames, still):
     """Temporal high-frequency energy of still places, in (1/255)^2: a frame's difference from the
     mean of its neighbours, squared, over all time (one jump counts) at the median place."""
@@ -255,35 +212,22 @@ def restlessness(frames, still):
     return high.square().mean((0, 1)).median().item()
 
 
-def expression_right(reading, prompts, starts):
-    """Share of a clip's prompts whose expression most of their settled frames show."""
-    shown, ends = reading.expression(), [*starts[1:len(prompts)], len(reading.state)]
-    right = []
-    for prompt, start, end in zip(prompts, starts, ends):
-        part = shown[start + SETTLED:end]
+def expressions_right(reading, asked):
+    """Share of asked expressions, [(first frame, end, name)], that most of their settled frames
+    show; None where all are too short to be judged."""
+    shown, right = reading.expression(), []
+    for first, end, name in asked:
+        part = shown[first + SETTLED:end]
         if len(part) >= 4:
-            want = EXPRESSIONS.index(parse(prompt).expression)
-            right.append((part == want).float().mean().item() > 0.5)
+            right.append((part == EXPRESSIONS.index(name)).float().mean().item() > 0.5)
     return sum(right) / len(right) if right else None
 
 
-def block_frames(block):
-    """The video frames of a block as a slice; frame 0, the reference, is given and left out."""
-    return slice(max(1, frames_of(block)), frames_of(block + 1))
-
-
-@torch.inference_mode()
-def block_numbers(frames, reading, state=None):
-    """Numbers of every block of a clip: frames (T, 3, H, W), its `Reading`, true state (T, S),
-    without which there is no "mouth error"."""
-    tracks = {"identity cosine": reading.identity @ reading.identity[0],
-              "exposure": exposure(frames)}                             # (T,) each
-    if state is not None:
-        truth = state[:, COL["mouth_open"]].float()
-        tracks["mouth error"] = (reading.column("mouth_open") - truth).abs()
-    return [{"sharpness": sharpness(frames[part]), "motion": change(frames[part]).mean().item()}
-            | {name: track[part].mean().item() for name, track in tracks.items()}
-            for part in map(block_frames, range(count_blocks(len(frames))))]
+def expression_right(reading, prompts, starts):
+    """`expressions_right` of a clip's prompts, each from its first frame to the next one's."""
+    names = [parse(prompt).expression for prompt in prompts]
+    return expressions_right(reading, zip(starts, [*starts[1:len(prompts)], len(reading.state)],
+                                          names))
 
 
 def loudness(samples, frames):
@@ -295,29 +239,3 @@ def loudness(samples, frames):
     weight = torch.hann_window(2 * SAMPLES_PER_FRAME)
     rms = (windows.square() @ (weight / weight.sum())).sqrt()               # (T,)
     return (rms + QUIET * rms.max() + 1e-9).log10()
-
-
-def lagged_correlation(mouth, track):
-    """{"r": as it is, "best": the highest, "lag": where, "lags": all} of two tracks (T,)."""
-    # Every lag on the same moments of the track, without the first 4 frames, the reference's.
-    edge = max(LAGS)
-    inside = track[edge:len(track) - edge]
-    lags = {lag: round(correlation(mouth[edge + lag:edge + lag + len(inside)], inside), 4)
-            for lag in LAGS}
-    lag = max(lags, key=lags.get)
-    return {"r": lags[0], "best": lags[lag], "lag": lag, "lags": lags}
-
-
-def follow_speech(frames, samples, reader, phones=None):
-    """How well the mouth in frames (T, 3, 96, 96) follows (N,) samples whose true mouth nobody
-    knows: against the loudness, and where phones [(IPA symbol, start s, end s)] are known against
-    their visemes; a positive lag means a late mouth. UserError for a short video or silence."""
-    if len(frames) < SHORTEST:
-        raise UserError(f"The video has {len(frames)} frames; following needs {SHORTEST}.")
-    if is_silent(samples):
-        raise UserError("The sound is silent: there is nothing to follow.")
-    mouth = reader.read(frames).column("mouth_open")                        # (T,)
-    row = {"loudness": lagged_correlation(mouth, loudness(samples, len(frames)))}
-    if phones:
-        row["visemes"] = lagged_correlation(mouth, visemes(phones, len(frames))[:, 0])
-    return row

@@ -27,10 +27,11 @@ def add_live(c):
     c.add_argument("--weights", metavar="DIR", help="for livetalk-1.3b: the folder of its weights, "
                    "see README and notebook 10; or 'random', for small ones of the same layout")
     c.add_argument("--image", metavar="I", help="the photograph that livetalk-1.3b animates")
+    c.add_argument("--decoder", metavar="FILE", help="a light decoder's file for livetalk-1.3b, "
+                   "taew2_1.safetensors: faster and less sharp")
     c.add_argument("--identity", type=SEED, default=2, metavar="SEED", help="the first face (2)")
-    c.add_argument("--thinker", default="embedded", metavar="T",
-                   help="embedded, retrieval, or the http address of a chat endpoint (embedded)")
-    c.add_argument("--chat-model", metavar="NAME", help="the model's name at that endpoint")
+    c.add_argument("--thinker", default="embedded", choices=("embedded", "retrieval"),
+                   help="with the language model, or retrieval alone (embedded)")
     add_device(c, "cpu; with released weights cuda where there is one")
 
 
@@ -48,8 +49,8 @@ def live(options):
     if sampler(model) != "rollout":
         warn(f"{model} was not trained to make block after block: the face will be poor. Train a "
              f"student with 'train ode', and name it with --model.")
-    maker = Maker(model, options.thinker, options.chat_model, device, options.weights,
-                  options.image)
+    maker = Maker(model, options.thinker, device, options.weights, options.image,
+                  options.decoder)
     if model in REAL:
         print(rehearse(maker.avatar, maker.picture(options.identity)), flush=True)
     with closing(maker):

@@ -8,6 +8,7 @@ before it makes anything else. All that is shared changes under `lock`. LiveTalk
 import time
 from collections import deque
 from dataclasses import replace
+from itertools import chain
 from threading import Condition, Event
 
 import torch
@@ -208,26 +209,28 @@ class Performer:
         block = next(steps)                             # clean latents
         if self.back:
             return
-        frames = self.session.decode(block)
+        parts = self.session.decode_parts(block)
+        first, count = next(parts), frames_of(self.made + 1) - frames_of(self.made)
         with self.lock:
             if self.back:
                 return
-            self.hand_out(frames, time.monotonic() - began)
+            self.hand_out(first.first, count, time.monotonic() - began)
+        for frames in chain([first], parts):            # which are decoded while these are shown
+            for number, pixels in enumerate(to_bytes(frames.pictures), frames.first):
+                self.emit(Picture(number, pixels, number * SAMPLES_PER_FRAME))
         next(steps, None)                               # the clean pass into the cache
-        self.measure(len(frames), began)
+        self.measure(count, began)
 
-    def hand_out(self, frames, took):
-        """Show the events, the sound and the pictures of a block, in this order."""
-        start, count = frames.first * SAMPLES_PER_FRAME, len(frames) * SAMPLES_PER_FRAME
+    def hand_out(self, number, count, took):
+        """Show the events and the sound of a block of so many frames, before its pictures."""
+        start, samples = number * SAMPLES_PER_FRAME, count * SAMPLES_PER_FRAME
         self.took = 0.7 * self.took + 0.3 * took if self.made else took
-        while self.notes and self.notes[0].first_sample < start + count:
+        while self.notes and self.notes[0].first_sample < start + samples:
             self.emit(self.notes.popleft())
-        if self.opening and self.opening.at is not None and self.opening.at < start + count:
+        if self.opening and self.opening.at is not None and self.opening.at < start + samples:
             self.opening.mark("first picture")
         first = len(self.tape) - (self.pushed - start)      # the tape ends with what was pushed
-        self.emit(Sound(start, self.tape[first:first + count]))
-        for number, pixels in enumerate(to_bytes(frames.pictures), frames.first):
-            self.emit(Picture(number, pixels, number * SAMPLES_PER_FRAME))
+        self.emit(Sound(start, self.tape[first:first + samples]))
         self.made += 1
 
     def measure(self, count, began):

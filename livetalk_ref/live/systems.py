@@ -1,7 +1,6 @@
 """Whole systems by name: which avatar performs, who listens, who thinks and who speaks.
 
     talk = Maker("teacher").talk(identity=7)            # retrieval and the small language model
-    talk = Maker("student", thinker="http://localhost:8000/v1").talk(7)
     talk = Maker("livetalk-1.3b", device="cuda", weights="weights", image="photo.jpg").talk(1)
 """
 
@@ -18,7 +17,7 @@ from livetalk_ref.live import language
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.live.page import Offer, drawn_faces, jpeg
 from livetalk_ref.live.performer import DEADLINE, UNDO
-from livetalk_ref.live.think import LISTENING, Endpoint, Thinker
+from livetalk_ref.live.think import LISTENING, Thinker
 from livetalk_ref.live.turns import make_listener
 from livetalk_ref.loading import load
 from livetalk_ref.media import to_bytes
@@ -50,12 +49,13 @@ def streaming(avatar):
     return replace(avatar, sampler="rollout")
 
 
-def load_released(name, device, weights):
+def load_released(name, device, weights, decoder=None):
     """The avatar of a folder of released weights, or of small random ones."""
     if weights != RANDOM:
-        return load(name, device, weights, policy="ahis")
+        return load(name, device, weights, policy="ahis", decoder=decoder)
     with TemporaryDirectory() as folder:
-        return load(name, device, write_folder(folder), policy="ahis", size=SMALL_SIZE)
+        return load(name, device, write_folder(folder), policy="ahis", size=SMALL_SIZE,
+                    decoder=decoder)
 
 
 @contextmanager
@@ -114,35 +114,30 @@ def talker(voice="us"):
     return speak
 
 
-def make_thinker(name="embedded", model=None):
-    """A `think` function: embedded, retrieval, or the http address of a chat endpoint (and its
-    model's name). UserError for another name."""
-    if name.startswith(("http://", "https://")):
-        return Endpoint(name, model)
-    if name not in ("embedded", "retrieval"):
-        raise UserError(f"There is no thinker '{name}'; choose embedded, retrieval, or the http "
-                        f"address of a chat endpoint.")
+def make_thinker(name="embedded"):
+    """A `think` function: embedded, where the language model may write, or retrieval alone."""
     return Thinker(language.load() if name == "embedded" and language.is_installed() else None)
 
 
 class Maker:
     """Conversations of one system, whose weights are loaded once: one at a time, for a new one
     ends the one before. model: a generator's name or a checkpoint's path; device: the avatar's;
-    weights: the folder of released ones or "random"; image: the photograph that they animate."""
+    weights: the folder of released ones or "random"; image: the photograph that they animate;
+    decoder: the file of a light decoder."""
 
-    def __init__(self, model="teacher", thinker="embedded", chat_model=None, device="cpu",
-                 weights=None, image=None):
-        if model not in REAL and (weights or image):
-            raise UserError(f"--weights and --image go with --model {' or '.join(REAL)} alone; "
-                            f"--identity chooses a drawn face.")
+    def __init__(self, model="teacher", thinker="embedded", device="cpu", weights=None,
+                 image=None, decoder=None):
+        if model not in REAL and (weights or image or decoder):
+            raise UserError(f"--weights, --image and --decoder go with --model "
+                            f"{' or '.join(REAL)} alone; --identity chooses a drawn face.")
         if model in REAL and weights != RANDOM:
             require_photo(model, image)
         if image:
             read_image(image)                   # now, for weights take long to load
-        self.think, self.speak = make_thinker(thinker, chat_model), talker()
+        self.think, self.speak = make_thinker(thinker), talker()
         with within_memory(model):
-            self.avatar = streaming(load_released(model, device, weights) if model in REAL else
-                                    load(model, device))
+            self.avatar = streaming(load_released(model, device, weights, decoder)
+                                    if model in REAL else load(model, device))
         self.photo = load_photo(image, self.avatar.size) if image else None
         self.listen, self.latest = make_listener(), None
 

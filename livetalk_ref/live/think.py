@@ -1,31 +1,24 @@
-"""Thinkers: retrieval where a passage answers, else a small language model; or an endpoint.
+"""The thinker: retrieval where a passage answers, else a small language model.
 
 Every sentence says where it comes from. Retrieval gives back a passage of data/topic.json, word
 for word, found by BM25 of its questions (Robertson and Zaragoza 2009). What the language model
 writes comes sentence by sentence, while it is being written.
 """
 
-import base64
-import http.client
-import io
 import json
 import math
-import os
 import re
-import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from itertools import dropwhile, groupby
 
-import soundfile
 import torch
 
 from livetalk_ref import DATA
-from livetalk_ref.errors import UserError
 from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Sentence
 from livetalk_ref.world.prompts import is_held_out
-from livetalk_ref.world.state import EXPRESSIONS, SAMPLE_RATE
+from livetalk_ref.world.state import EXPRESSIONS
 
 # How a sentence is performed.
 
@@ -72,14 +65,12 @@ def perform(text, emotion=None):
 
 K1, B = 1.2, 0.3            # BM25's: how fast a repeated word stops to count, the length's weight
 ANSWER = 0.3                # of a word that is in the answer and in no question
-BEFORE = 0.15               # of the words of the passage before, in a follow-up
 ENOUGH = 0.5                # of a question's weight that a passage must cover to be an answer
 STOP = set("a an the of to in on at for and or so it its is are was be been do does did can could "
            "i me my we us our you your he she they them this that these there what which who how "
            "why when where will would should must may have has had with from by as not no if "
            "please tell about one any some just really then than but explain describe "
            "made make know mean let".split())
-FOLLOW_UP = set("it its that this they them he she there why and but then those".split())
 TAIL = re.compile(r"(?<=\w{3})(ations?|ings?|ies|ied|ers?|ed|es|s|e|y)$")
 
 
@@ -135,16 +126,11 @@ class Topic:
         n = self.found_in[term]
         return math.log(1 + (len(self.passages) - n + 0.5) / (n + 0.5))
 
-    def find(self, question, before=None):
-        """The best `Hit` for a question; before: the `Passage` of the answer before, or None."""
-        words = every_word(question)
-        if same := self.exact.get(" ".join(words)):
+    def find(self, question):
+        """The best `Hit` for a question."""
+        if same := self.exact.get(" ".join(every_word(question))):
             return Hit(same, math.inf, 1.0)
-        asked = dict.fromkeys(terms(question), 1.0)
-        # A follow-up leans on the question before: it has a pronoun, or is very short.
-        if before and (len(words) <= 2 or FOLLOW_UP & set(words)):
-            asked = dict.fromkeys(terms(" ".join(before.ask)), BEFORE) | asked
-        weights = {term: weight * self.rarity(term) for term, weight in asked.items()}
+        weights = {term: self.rarity(term) for term in terms(question)}
         return max((self.rate(passage, counts, weights)
                     for passage, counts in zip(self.passages, self.counts)),
                    key=lambda hit: (hit.score, hit.share))
@@ -196,12 +182,6 @@ def stream(texts):
         said += 1
 
 
-def performed(texts, source):
-    """`stream`, its sentences as `Sentence`s of a source."""
-    for text in stream(texts):
-        yield Sentence(text, perform(text), source) if text else text
-
-
 def notice(text):
     """A `Sentence` about the system itself."""
     return Sentence(text, perform(text, "sad"), NOTICE)
@@ -219,7 +199,7 @@ class Thinker:
         if not question:
             yield notice(UNHEARD)
             return
-        hit = self.topic.find(question, self.before(dialogue))
+        hit = self.topic.find(question)
         if hit.is_answer:
             for text in sentences(hit.passage.answer):
                 yield Sentence(text, perform(text, hit.passage.emotion), RETRIEVAL)
@@ -227,13 +207,8 @@ class Thinker:
             yield notice(UNKNOWN)
         else:
             said = joined(dialogue.said)[-LINES:]
-            steps = self.model.write(SYSTEM, said, self.generator, TOKENS)
-            yield from performed(steps, LANGUAGE_MODEL)
-
-    def before(self, dialogue):
-        """The passage that answered last, looked up by its own words, or None."""
-        heard = [text for role, text in dialogue.said if role == "avatar"][-1:]
-        return next((p for p in self.topic.passages for text in heard if text in p.answer), None)
+            for text in stream(self.model.write(SYSTEM, said, self.generator, TOKENS)):
+                yield Sentence(text, perform(text), LANGUAGE_MODEL) if text else text
 
 
 def joined(said):
@@ -242,65 +217,3 @@ def joined(said):
     begun = dropwhile(lambda line: line[0] != "user", said)
     return [("user" if role == "user" else "assistant", " ".join(text for _, text in lines))
             for role, lines in groupby(begun, key=lambda line: line[0])]
-
-
-# A thinker elsewhere: any chat endpoint that speaks OpenAI's protocol (vLLM, llama.cpp, Ollama ..)
-# POST URL/chat/completions, streamed as server-sent events. A spoken question that was not
-# recognised goes there as sound, for models that hear, as the paper's does. Words leave this
-# machine only to that address; a key, if one is needed, is read from $LIVETALK_API_KEY.
-
-FRIENDLY = "You are a friendly talking avatar. Answer in one to three short spoken sentences."
-TIMEOUT, MOST = 30, 200     # seconds; tokens of an answer
-SPOKEN = "(spoken)"         # stands for the words of a question that only its sound says
-
-
-def encode_sound(samples):
-    """Sound (n,) as a part of a message: a wav file in base64."""
-    file = io.BytesIO()
-    soundfile.write(file, samples.numpy(), SAMPLE_RATE, format="wav")
-    data = base64.b64encode(file.getvalue()).decode()
-    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
-
-
-def messages(dialogue):
-    """A dialogue in the endpoint's form."""
-    made = [{"role": role, "content": text.strip() or SPOKEN}
-            for role, text in (("system", FRIENDLY), *joined(dialogue.said)[-4 * LINES:])]
-    if not dialogue.turn.text:
-        made[-1]["content"] = [encode_sound(dialogue.turn.samples)]
-    return made
-
-
-def texts(lines):
-    """The growing answer of server-sent events, lines of bytes."""
-    text = ""
-    for line in lines:
-        if line.startswith(b"data:") and b"[DONE]" not in line:
-            for choice in json.loads(line.removeprefix(b"data:"))["choices"][:1]:
-                text += choice["delta"].get("content") or ""
-                yield text
-
-
-class Endpoint:
-    """A `think` function. name: of the endpoint's model; its sentences' source is that name."""
-
-    def __init__(self, url, name=None):
-        self.url, self.name = url.rstrip("/") + "/chat/completions", name or "default"
-
-    def __call__(self, dialogue):
-        try:
-            with urllib.request.urlopen(self.request(dialogue), timeout=TIMEOUT) as answer:
-                yield from performed(texts(answer), self.name)
-        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
-            if not dialogue.turn.text and getattr(error, "code", 500) < 500:
-                yield notice(UNHEARD)                   # it takes no sound
-                return
-            raise UserError(f"The chat endpoint {self.url} gave no answer: {error}.") from error
-
-    def request(self, dialogue):
-        body = {"model": self.name, "stream": True, "max_tokens": MOST,
-                "messages": messages(dialogue)}
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        if os.environ.get("LIVETALK_API_KEY"):
-            headers["Authorization"] = f"Bearer {os.environ['LIVETALK_API_KEY']}"
-        return urllib.request.Request(self.url, json.dumps(body).encode(), headers)

@@ -18,6 +18,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.portrait import read_image
 from livetalk_ref.real import REAL
+from livetalk_ref.real.light import load_light
 from livetalk_ref.real.text import SavedText, load_text
 from livetalk_ref.real.vae import load_vae
 from livetalk_ref.real.wav2vec import AHEAD, LONGEST, SpeechClip, SpeechStream, load_speech
@@ -73,13 +74,13 @@ def check_folder(folder, name):
 
 
 def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead=AHEAD, size=SIZE,
-             policy="released"):
+             policy="released", decoder=None):
     """An `Avatar` of everything in a folder: `load("livetalk-1.3b", path=FOLDER)`.
 
     dtype None is the device's best; lora an adapter merged on loading; ahead the video frames of
     look-ahead of a stream. policy: "released" keeps 3 + 1 blocks at absolute positions, as the
     authors' code does, for 256 s; "ahis" 3 + 2 at relative ones, as their paper does, without end.
-    UserError says what is missing or misfit.
+    decoder: the file of a light one, see real/light.py. UserError says what is missing or misfit.
     """
     if path is None:
         raise UserError(f"The weights of {name} do not ship: give the folder that holds "
@@ -97,6 +98,8 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
     saved = folder / "text.safetensors"
     text = SavedText(saved, dtype, device) if saved.exists() else load_text(folder, device, dtype)
     codec = load_vae(folder / "vae", device, dtype)
+    if decoder:
+        codec = load_light(decoder, codec, device, dtype)
     return Avatar(model, codec, name, REAL[name], text, Hearing(speech, ahead), size, GUIDANCE,
                   POLICIES[policy], known=text.known, words=text.words)
 

@@ -130,13 +130,6 @@ class SpeechStream:
         self.squares += samples.double().square().sum().item()
 
 
-def difference(speech, samples, ahead):
-    """Distance of a stream's rows from the whole clip's, relative to their norm."""
-    rows = SpeechStream(speech, ahead).push(samples)
-    whole = SpeechClip(speech, samples, len(samples) // SAMPLES_PER_FRAME).rows[:len(rows)]
-    return ((rows - whole).norm() / whole.norm()).item()
-
-
 def load_speech(folder, device="cpu", dtype=torch.float32):
     """`Speech` from a folder with wav2vec2-base-960h, safetensors only, which runs in float32.
 

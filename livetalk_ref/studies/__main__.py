@@ -13,13 +13,13 @@ STUDIES = {
     "teacher": "few steps and many, plain and guided: teacher, guidance, gate, teacher_curve, "
                "scoreboard",
     "judges": "the judges, tried where answers are known: judges",
-    "curation": "damage that is seen, mended, replaced: curation",
     "ode": "how a student of the teacher's paths converges: straightness, ode_*",
     "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",
     "streams": "ten minutes under every cache policy: policies",
     "dialogues": "a hundred dialogues by three systems: multiturn",
     "turns": "a turn's wait in a live conversation: turn_latency",
-    "released": "the released layout on a GPU, with random weights: real_gpu"}
+    "own_clips": "a teacher of mp4 files beside one of the world's latents: own_clips",
+    "released": "the released layout with random weights: real_speed, on a GPU real_gpu"}
 
 
 def run_study(words=None):

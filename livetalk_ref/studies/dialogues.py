@@ -1,12 +1,10 @@
 """Scripted dialogues as three systems perform them, after LiveTalk's table 2: multiturn.
 
-data/scenarios.json holds 100 dialogues of three kinds: follow-ups that need the answer before,
-changes of emotion, interruptions. All systems get the same portrait, words, sound and prompts.
 One stream is ours: one session, one cache, an interruption rolls it back. The restarted student
 begins anew at every turn. The teacher makes a fresh clip for each reply, as large video models
-do, and stands still while the user speaks. Of the paper's nine dimensions four have numbers here:
-coherence across turns, emotional fit, behaviour while listening, lips; the others judge words,
-which all systems share. Means have 95 % intervals over dialogues. T frames of a dialogue.
+do, and stands still while the user speaks. All get the same portrait, words, sound and prompts.
+Of the paper's nine dimensions four have numbers here: coherence across turns, emotional fit,
+behaviour while listening, lips; the others judge words. T frames of a dialogue.
 """
 
 import json
@@ -21,7 +19,7 @@ import torch
 from livetalk_ref import DATA, generate
 from livetalk_ref.judge.distances import with_interval
 from livetalk_ref.judge.lips import sync
-from livetalk_ref.judge.metrics import LEVELS, SETTLED, change, mouth_correlation
+from livetalk_ref.judge.metrics import LEVELS, change, expressions_right, mouth_correlation
 from livetalk_ref.live.systems import best_student, streaming
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.loading import load
@@ -29,7 +27,7 @@ from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession
 from livetalk_ref.studies.work import Job, Study, mean_row
 from livetalk_ref.world.speech import say
-from livetalk_ref.world.state import EXPRESSIONS, FPS
+from livetalk_ref.world.state import FPS
 from livetalk_ref.world.visemes import visemes
 
 PAUSE = 2_400       # samples behind a sentence
@@ -40,8 +38,7 @@ CLOSED = 0.15       # of the mouth's opening
 OURS, RESTARTED, CLIPS = "one stream", "restarted each turn", "teacher, a clip each turn"
 WAIT = "seconds to a reply's first picture"
 NUMBERS = ("identity across turns", "colour step", "pose step", "step over usual",
-           "expression right", "listening motion", "mouth closed listening", "mouth correlation",
-           "Sync-C")
+           "expression right", "mouth closed listening", "mouth correlation", "Sync-C")
 
 
 def read_scenarios():
@@ -223,12 +220,12 @@ def judge_dialogue(film, judges):
     """The numbers of one dialogue: {name in NUMBERS: value}, without those that do not apply."""
     frames, mouth, heard = map(torch.cat, (film.frames, film.mouths, film.heard))
     reading = judges.reader.read(frames)
-    row = {"expression right": lines_right(reading, film.marks),
+    row = {"expression right": expressions_right(reading, film.marks),
            "mouth correlation": mouth_correlation(reading.column("mouth_open"), mouth[:, 0])}
     if judges.syncnet is not None:
         row["Sync-C"] = sync(judges.syncnet, frames, heard).confidence
     return row | seam_numbers(frames, reading, film.seams[1:]) \
-        | listening_numbers(frames, reading, film.listening)
+        | mouth_closed(reading, film.listening)
 
 
 def seam_numbers(frames, reading, seams):
@@ -247,20 +244,9 @@ def seam_numbers(frames, reading, seams):
     return mean_row(rows)
 
 
-def lines_right(reading, marks):
-    """Share of a film's marks in most of whose settled frames the asked expression is read."""
-    shown, right = reading.expression(), []
-    for first, end, emotion in marks:
-        part = shown[first + SETTLED:end]
-        if len(part) >= 4:
-            right.append((part == EXPRESSIONS.index(emotion)).float().mean().item() > 0.5)
-    return sum(right) / len(right) if right else None
-
-
-def listening_numbers(frames, reading, stretches):
-    """Motion, in 1/255 a frame, and the share of frames with a closed mouth while the user speaks;
-    the first half second, in which an answer may fade, does not count."""
+def mouth_closed(reading, stretches):
+    """The share of frames with a closed mouth while the user speaks; the first half second, in
+    which an answer may fade, does not count."""
     closed = (reading.column("mouth_open") < CLOSED).float()
-    return mean_row([{"listening motion": change(frames[first + EDGE:end]).mean().item(),
-                      "mouth closed listening": closed[first + EDGE:end].mean().item()}
+    return mean_row([{"mouth closed listening": closed[first + EDGE:end].mean().item()}
                      for first, end in stretches if end - first > EDGE + 1])

@@ -1,13 +1,9 @@
 """How good are the judges? What they say where the answers are known.
 
-The clips are the disjoint split "check", unseen by whatever was trained. The reader is tried on
-them as rendered, through the codec and spoilt; on pairs of faces that differ in a single factor;
-the SyncNet on true and shifted sound; and all judges on known damage of growing strength.
-
-A corruption takes frames (T, 3, H, W) in [-1, 1], samples (1000 T,), a strength and a
-torch.Generator, and returns new frames and samples. Strength 0 changes nothing, 1 is the worst,
-and with one seed the stronger damage is more of the same. Frame 0 is the given reference and is
-never touched.
+The clips are the disjoint split "check". A corruption takes frames (T, 3, H, W) in [-1, 1],
+samples (1000 T,), a strength and a torch.Generator, and returns new frames and samples. Strength 0
+changes nothing, 1 is the worst, and with one seed the stronger damage is more of the same. Frame 0
+is the given reference and is never touched.
 """
 
 import itertools
@@ -19,20 +15,16 @@ import torch.nn.functional as F
 
 from livetalk_ref import loading
 from livetalk_ref.judge import metrics
-from livetalk_ref.judge.distances import area_under_curve
 from livetalk_ref.judge.lips import SyncReading, sync
 from livetalk_ref.judge.metrics import expression_right
 from livetalk_ref.nets.reader import COLUMNS, READ
 from livetalk_ref.studies.work import Job, Study, mean_row
 from livetalk_ref.world import clips
 from livetalk_ref.world.degrade import degrade, sample_degradation
-from livetalk_ref.world.draw import render
-from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sample_identities
-from livetalk_ref.world.motion import reference_state
+from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import SAMPLES_PER_FRAME
 
 SPLIT = "check"
-STEPS = (0.0, 0.25, 0.5, 1.0)       # how far two faces' one factor is apart, in its range
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHUFFLED = 8 * SAMPLES_PER_FRAME    # samples of the windows that change places: half a second
 LATEST = 8 * SAMPLES_PER_FRAME      # samples by which sound is delayed at most
@@ -54,7 +46,6 @@ class JudgesTried(Study):
     def jobs(self):
         judges, count = self.judges, self.count
         works = {"reader": partial(reader_rows, judges.reader, count),
-                 "identity": partial(identity_rows, judges.reader, count // 2),
                  "damage": partial(damage_rows, judges, max(2, count // 4)),
                  "syncnet": partial(sync_rows, judges.syncnet, count)}
         return [Job(name, "judges", work) for name, work in works.items()]
@@ -97,53 +88,6 @@ def reader_rows(reader, count):
                     | mean_row([{"expression right": share} for share in right])
                     | {f"{column} R2": round(value, 4) for column, value in zip(READ, explained)
                        if value == value})
-    return rows
-
-
-def face_pairs(factor, step, count):
-    """Two batches of faces that are alike but for one factor: two `Identity` of `count`. step: the
-    share of a continuous factor's range between them; any but 0 is another choice of a categorical
-    one."""
-    generator = torch.Generator().manual_seed(0)
-    a = sample_identities(count, generator)
-    b = Identity(a.continuous.clone(), a.categorical.clone())
-    if step and factor in CONTINUOUS:
-        column, (low, high) = list(CONTINUOUS).index(factor), CONTINUOUS[factor]
-        a.continuous[:, column] = low + (1 - step) * (high - low) * torch.rand(
-            count, generator=generator)
-        b.continuous[:, column] = a.continuous[:, column] + step * (high - low)
-    elif step:
-        column, options = list(CATEGORICAL).index(factor), len(CATEGORICAL[factor])
-        b.categorical[:, column] += torch.randint(1, options, (count,), generator=generator)
-        b.categorical[:, column] %= options
-    return a, b
-
-
-@torch.inference_mode()
-def face_likeness(reader, faces):
-    """Cosines (N,) of two batches of faces, each doing something else."""
-    generator = torch.Generator().manual_seed(1)
-    one, other = (reader.read(render(face, torch.stack([
-        reference_state(generator) for _ in range(len(face))]))).identity for face in faces)
-    return (one * other).sum(1)
-
-
-def identity_rows(reader, count, factors=(*CONTINUOUS, *CATEGORICAL)):
-    """Pairs that differ in one factor, step by step: how far the embedding moves, and how often
-    such a pair is told from a pair of one face. The last rows are of all continuous factors."""
-    rows, different = [], torch.arange(2 * count) >= count
-    for factor in factors:
-        same = face_likeness(reader, face_pairs(factor, 0.0, count))
-        for step in STEPS if factor in CONTINUOUS else (0.0, 1.0):
-            cosine = face_likeness(reader, face_pairs(factor, step, count))
-            apart = area_under_curve(torch.cat([-same, -cosine]), different)
-            rows.append({"judge": "identity", "factor": factor, "step": step, "pairs": count,
-                         "drift": round(1 - cosine.mean().item(), 4), "verified": round(apart, 4)})
-    for step in STEPS:
-        some = [{key: row[key] for key in ("drift", "verified")} for row in rows
-                if row["factor"] in CONTINUOUS and row["step"] == step]
-        rows.append({"judge": "identity", "factor": "all continuous", "step": step,
-                     "pairs": count * len(some)} | mean_row(some))
     return rows
 
 

@@ -1,14 +1,14 @@
 """What a GPU makes of the released layout: time of a step, a block, a session, and its memory.
 
 Weights are random, for time does not depend on them, so nothing has to be downloaded; it needs
-torch, transformers and diffusers. A mode that does not run says so, and no number is made up.
+torch, transformers and diffusers. A mode that does not run says so, and no number is made up. What
+was done for speed is counted on any machine: tensors of the meta device have no content.
 """
 
 import time
 from dataclasses import replace
 from functools import cached_property, partial
 from statistics import median
-from threading import Thread
 from types import SimpleNamespace
 
 import torch
@@ -18,15 +18,17 @@ from livetalk_ref.device import best_device
 from livetalk_ref.files import hardware
 from livetalk_ref.flow import TEACHER_STEPS, Guidance, exact, guided
 from livetalk_ref.graphs import Graphed
-from livetalk_ref.judge.cost import count_flops, peak_memory, reset_peak_memory, wall_clock
+from livetalk_ref.judge.cost import (count_bytes, count_flops, peak_memory, reset_peak_memory,
+                                     wall_clock)
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.real import standin
+from livetalk_ref.real.light import LightCodec
 from livetalk_ref.real.vae import WanCodec
 from livetalk_ref.real.wav2vec import Speech, SpeechStream
 from livetalk_ref.rollout import SIGMAS, denoise, draw, remember
 from livetalk_ref.stream import AHIS, FRAMES, SAMPLES_PER_FRAME, AvatarSession, samples_for
 from livetalk_ref.studies.work import Job, Study
-from livetalk_ref.wan import LIVETALK_1P3B
+from livetalk_ref.wan import LIVETALK_1P3B, WanDiT, rotate
 from livetalk_ref.world.latents import WINDOW
 
 DTYPE = torch.bfloat16
@@ -46,9 +48,12 @@ class Released(Study):
         return hardware(self.device).replace(" ", "-").replace(",", "").lower()
 
     def jobs(self):
-        made = [self.job("floor of a step", None, self.time_floor),
-                self.job("vae", "eager", self.time_vae),
-                self.job("teacher", "eager", self.time_teacher)]
+        made = [Job("speed", "real_speed", self.count_speed)]
+        if self.device == "cpu" and not self.quick:
+            return made                                     # it would need hours for the rest
+        made += [self.job("floor of a step", None, self.time_floor),
+                 self.job("vae", "eager", self.time_vae),
+                 self.job("teacher", "eager", self.time_teacher)]
         for mode in MODES if self.device == "cuda" else MODES[:1]:
             made += [self.job("dit", mode, self.time_dit),
                      self.job("session", mode, self.time_session)]
@@ -67,7 +72,8 @@ class Released(Study):
         return Job(f"{stage} {mode or ''}".strip(), "real_gpu", run)
 
     def combine(self, result, rows):
-        return [{"torch": torch.__version__}], {"stages": rows}
+        torch_row = [{"torch": torch.__version__}]
+        return (rows, {}) if result == "real_speed" else (torch_row, {"stages": rows})
 
     @cached_property
     def plain(self):
@@ -104,17 +110,17 @@ class Released(Study):
             took.append(1000 * (wall_clock(self.device) - began))
         return median(took[2:])
 
-    def first_block(self):
+    def first_block(self, device=None):
         """The condition of a stream's first block, and noise of its 4 steps."""
-        cond = standin.random_cond(self.config, self.pixels, DTYPE).to(self.device)
+        cond = standin.random_cond(self.config, self.pixels, DTYPE).to(device or self.device)
         return cond, draw(cond, torch.Generator().manual_seed(1))
 
-    def steady(self):
+    def steady(self, model=None, device=None):
         """The arguments of a step in a stream's middle, and noise of its block."""
-        cond, noise = self.first_block()
+        cond, noise = self.first_block(device)
         cond, cache = replace(cond, known=torch.zeros_like(cond.known)), KVCache(AHIS)
         while len(cache.frames) < AHIS.sinks + AHIS.window:
-            cache = remember(self.plain, noise[0], cond, cache)
+            cache = remember(model or self.plain, noise[0], cond, cache)
         sigma = exact(SIGMAS[1], noise).expand(noise.shape[1:3])
         return (noise[0], sigma, cond, cache), noise
 
@@ -171,9 +177,8 @@ class Released(Study):
             session.push(first)                         # sound to 9 pictures in the host's memory
             latency.append(wall_clock(self.device) - began)
         with Pipeline(session) as stream:
-            (producer := Thread(target=lambda: (stream.push(rest), stream.end()))).start()
+            stream.feed([rest])
             times = [time.perf_counter() for _ in stream]
-            producer.join()
         peak = peak_memory(self.device)
         return {"first_frame_seconds": median(latency), "peak_gib": peak and peak / 2 ** 10,
                 "frames_per_second": FRAMES * (len(times) - 1) / (times[-1] - times[0])}
@@ -190,3 +195,59 @@ class Released(Study):
         window = TEACHER_STEPS * step + WINDOW // BLOCK * self.time_vae(model)["ms_per_block"]
         return {"ms_per_guided_step": step, "first_frame_seconds": window / 1000,
                 "frames_per_second": 1000 * (4 * WINDOW - 3) / window}
+
+    @torch.no_grad()
+    def count_speed(self):
+        """Rows of what was done for speed: a block's bytes and FLOPs, before and after."""
+        from diffusers import AutoencoderKLWan
+
+        with torch.device("meta"):
+            model, light = WanDiT(self.config).to(DTYPE), LightCodec(None).to(DTYPE)
+            wan, theirs = (AutoencoderKLWan(**self.vae).to(DTYPE) for _ in range(2))
+        codec, passes, layers = WanCodec(wan).to("meta"), len(SIGMAS) + 1, self.config.layers
+        (x, sigma, cond, cache), _ = self.steady(model, "meta")
+        _, new = model(x, sigma, cond, cache=cache)         # by now its keys are rotated
+        keys, slots = cache.layers[0][0], torch.arange(len(cache.frames), device="meta")
+        flat = keys.flatten(2, 3)
+        table = flat.new_empty(flat.shape[2], flat.shape[3] // 2, 2, dtype=torch.float32)
+        rotating = layers * count_bytes(lambda: rotate(flat, table))
+
+        def passing(kept):
+            return passes * count_bytes(lambda: model(x, sigma, cond, cache=kept()))
+
+        def plain(z, before=None):      # diffusers' own decoder
+            state = list(before or [None] * theirs._cached_conv_counts["decoder"])
+            return theirs.decoder(z.transpose(1, 2), feat_cache=state, feat_idx=[0],
+                                  first_chunk=before is None), state
+
+        def decoding(step):
+            z = x[:, :1]
+            _, state = step(z, step(z, step(z)[1])[1])
+            return lambda: [step(z, state) for _ in range(BLOCK)]
+
+        whole, small = decoding(codec.decode_step), decoding(light.decode_step)
+        denoising = (passes - 1) * count_flops(lambda: model(x, sigma, cond, cache=cache))
+        moved = count_bytes(whole)
+        rows = (
+            ("rotating cached keys, compiled", "GB", passes * rotating,
+             layers * (2 * flat.nbytes + table.nbytes), "complex, at each pass; fused, once"),
+            ("all passes, eager", "GB", passing(lambda: replace(cache)),
+             rotating + passing(lambda: cache), "keys rotated at each pass; once a block"),
+            ("remembering the block", "GB", 2 * layers * count_bytes(
+                lambda: torch.cat([keys, new[0][0]], 2)[:, :, slots]), count_bytes(
+                lambda: cache.append(new)), "joined, gathered by a list; each frame copied once"),
+            ("decoding", "GB", count_bytes(decoding(plain)), moved, "norms in many passes; in one"),
+            ("decoding, light decoder", "GB", moved, count_bytes(small), "Wan's; light"),
+            ("decoding, light decoder", "TFLOP", count_flops(whole), count_flops(small),
+             "Wan's; light"),
+            ("from the last sound to the first picture", "TFLOP",
+             denoising + count_flops(whole), denoising + count_flops(whole) / BLOCK,
+             "all latent frames decoded; the first"),
+            ("pictures to the host", "GB", *(FRAMES * 3 * self.pixels ** 2 * n
+             for n in (4, 1)), "float32; uint8"),
+            ("inputs of CUDA graphs", "GB", *(layers * 2 * keys[:, :, :1].nbytes * n
+             for n in (3 + 6 + 9 + 12 + 15, 15)), "caches of 3 to 15 latent frames; of 15"))
+        scale = {"GB": 1e9, "TFLOP": 1e12}
+        return [{"what": what, "before": float(f"{before / scale[unit]:.4g}"),
+                 "after": float(f"{after / scale[unit]:.4g}"), "unit": unit, "how": how}
+                for what, unit, before, after, how in rows]

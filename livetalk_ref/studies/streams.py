@@ -1,10 +1,8 @@
 """What may be forgotten? One cache under every policy, in streams of ten minutes, judged over time.
 
-Three drawn people talk under each policy: everything kept; a rolling window alone; sinks and a
-window as in the paper (AHIS, 3 + 2 blocks) and as in its code (3 + 1), with positions relative
-and absolute. Then one budget of five blocks is split between sinks and window in every way.
-There is no rendered truth of such a stream, so the pictures are compared with the reference and
-with their own first ten seconds. LiveTalk section 4. T frames.
+Three drawn people talk under each policy; then one budget of five blocks is split between sinks
+and window in every way. There is no rendered truth of such a stream, so the pictures are compared
+with the reference and with their own first ten seconds. LiveTalk section 4. T frames.
 """
 
 from functools import cached_property, partial

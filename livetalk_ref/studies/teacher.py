@@ -14,7 +14,7 @@ from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import TEACHER_STEPS, Guidance
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge.benchmarks import CLIPS, PAPERS
-from livetalk_ref.judge.distances import USED, compare_judged, frechet
+from livetalk_ref.judge.distances import compare_judged
 from livetalk_ref.judge.evaluate import evaluate_once, find_maker
 from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.world.latents import cache_key
@@ -54,13 +54,13 @@ class Teacher(Study):
         return loading.checkpoints_key(start, "codec", "teacher")
 
     def jobs(self):
-        made = [Job(name, name, partial(self.tabulate, name, makers, count))
+        made = [Job(name, name, partial(self.tabulate, makers, count))
                 for (name, makers), count in zip(held_out_makers().items(), self.counts)]
         made += [Job(f"scoreboard-{name}", "scoreboard", partial(self.rank, name))
                  for name in PAPERS]
         return made if self.quick else [*made, Job("teacher_curve", "teacher_curve", teacher_curve)]
 
-    def tabulate(self, result, makers, count):
+    def tabulate(self, makers, count):
         """Rows of makers on held-out clips, behind that of truth through the codec. The gate has
         three times the usual clips: a distance grows where they are few, and ratios shrink."""
         ground = self.ground("held_out", count)
@@ -68,9 +68,8 @@ class Teacher(Study):
         rows = [ceiling]
         for name, (maker, facts) in makers.items():
             yield
-            found, judged = evaluate_once(find_maker(*maker, name=name), ground)
-            half = {"frechet of half": half_frechet(judged, ground)} if result == "gate" else {}
-            rows.append(found["rows"][0] | half | facts)
+            found, _ = evaluate_once(find_maker(*maker, name=name), ground)
+            rows.append(found["rows"][0] | facts)
         return [*rows, floor]
 
     def rank(self, name):
@@ -89,14 +88,6 @@ class Teacher(Study):
         for who, judged in teachers.items():
             rows += compare_judged(f"{who} - {best}", judged, known, ground.truth.rendered)
         return [row | {"set": name} for row in rows]
-
-
-def half_frechet(judged, ground):
-    """The Fréchet distance of half of the clips: it tells how much of the whole's is due to
-    their being few."""
-    half = len(judged.features) // 2
-    return round(frechet(*(x[:half, USED].flatten(0, 1) for x in
-                           (judged.features, ground.truth.rendered.features))), 3)
 
 
 def teacher_curve(every=50, run="runs/teacher"):
