@@ -27,7 +27,7 @@ from livetalk_ref.world.latents import LatentClips
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)
 LEVELS = (0.5, 0.9)         # at which a probe shows what the two scores believe
 PROBES = 8                  # conditions of a probe
-PATHS = 2000                # of the teacher, for an anchor, rounded up to shards
+PATHS = 1024                # of the teacher, for an anchor, rounded up to shards
 SEED = 12_345               # of a probe's noise, the same in every run
 
 

@@ -55,7 +55,7 @@ def add_train(c):
     c.add_argument("--variant", choices=("self_forcing", "livetalk"),
                    help="what a block is fed and reads, see ode.py (self_forcing)")
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
-                   help="ode: trajectories (2000); dmd: clips whose conditions are used (2048)")
+                   help="ode: trajectories (1024); dmd: clips whose conditions are used (2048)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
     c.add_argument("--real", metavar="M", help="the teacher, of any size that reads what the "
                    "student reads: dmd's frozen real score; with --data of ode, whose trajectories "
@@ -100,8 +100,8 @@ def train(options):
 
 def add_trajectories(c):
     """Options of `trajectories`."""
-    c.add_argument("--count", type=number(1, 10 ** 6), default=2000, metavar="N",
-                   help="clips, rounded up to shards (2000)")
+    c.add_argument("--count", type=number(1, 10 ** 6), default=1024, metavar="N",
+                   help="clips, rounded up to shards (1024)")
     c.add_argument("--split", choices=("train", "held_out", "check"), default="train",
                    help="of the world's clips (train)")
     c.add_argument("--sample", action="store_true", help="only write the few that ship, "

@@ -74,8 +74,11 @@ class WholeFaces(nn.Module):
         return broken
 
 
-def whole_share(broken, threshold=0.5):
-    """Share of frames with no broken part, and the longest run of broken ones, in frames."""
+def whole_share(broken, threshold=0.3):
+    """Share of frames with no broken part, and the longest run of broken ones, in frames.
+
+    The threshold agrees best with frames labelled by looking, see data/judges.
+    """
     bad = (broken > threshold).any(1).tolist()
     run = longest = 0
     for frame in bad:

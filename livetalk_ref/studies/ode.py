@@ -35,7 +35,7 @@ class OdeStudy(Study):
     """All jobs; the methods that do them return rows."""
 
     sizes = {
-        "pairs": (2000, 32),                            # paths to learn from
+        "pairs": (1024, 32),                            # paths to learn from
         "seeds": ((0, 1, 2), (0, 1)),
         "steps": (stages.ODE_STEPS["converged"], 4),
         "short": (stages.ODE_STEPS["short"], 1),
