@@ -3,10 +3,10 @@
 Protocol, fixed before the run. "live": latents and sound of the world's first 200 training clips,
 as the stage `teacher` reads them. "own": these clips as mp4 files, each with its first prompt in a
 text file, through `prepare --clips --whole`, as `train teacher --data` reads them. Both train
-teachers from nothing by 200 updates of 84 latent frames; a seed decides first weights and which clips are drawn.
-The held-out loss is the averaged weights' velocity error on 32 held-out clips of the world, of one
-noise at four levels. Predicted: the means of own and live are no further apart than live's three
-seeds are, since an mp4 costs latents only a few per cent.
+teachers from nothing by 200 updates of 84 latent frames; a seed decides first weights and which
+clips are drawn. The held-out loss is the averaged weights' velocity error on 32 held-out clips of
+the world, of one noise at four levels. Predicted: the means of own and live are no further apart
+than live's three seeds are, since an mp4 costs latents only a few per cent.
 """
 
 from dataclasses import replace
