@@ -30,6 +30,7 @@ LEFT_OUT = ("eyes", "eyes", "nose", "mouth", "glasses")     # of each part, by t
 RADII = (0.13, 0.13, 0.10, 0.17, 0.13)  # of the region of a part, in picture widths
 VISIBLE = (0.07, 0.07, 0.12, 0.07, 0.07)    # mean change of a part's pixels, in [-1, 1], that a
                                             # person sees; noses are faint in some light
+SURE = 0.3      # a part is broken that is so this surely: it agrees best with people who looked
 NONE, WHOLE, BROKEN = 0, 1, 2           # labels; -1 is unclear
 
 
@@ -74,12 +75,9 @@ class WholeFaces(nn.Module):
         return broken
 
 
-def whole_share(broken, threshold=0.3):
-    """Share of frames with no broken part, and the longest run of broken ones, in frames.
-
-    The threshold agrees best with frames labelled by looking, see data/judges.
-    """
-    bad = (broken > threshold).any(1).tolist()
+def whole_share(broken):
+    """Share of frames with no broken part, and the longest run of broken ones, in frames."""
+    bad = (broken > SURE).any(1).tolist()
     run = longest = 0
     for frame in bad:
         run = run + 1 if frame else 0

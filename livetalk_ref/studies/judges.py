@@ -7,22 +7,26 @@ is the given reference and is never touched.
 """
 
 import itertools
+import json
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from livetalk_ref import loading
+from livetalk_ref import DATA, loading
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.lips import SyncReading, sync
 from livetalk_ref.judge.metrics import expression_right
 from livetalk_ref.nets.reader import COLUMNS, READ
+from livetalk_ref.nets.whole_faces import BROKEN, SURE, spoiled_faces, whole_share
 from livetalk_ref.studies.work import Job, Study, mean_row
 from livetalk_ref.world import clips
 from livetalk_ref.world.degrade import degrade, sample_degradation
 from livetalk_ref.world.identity import sample_identities
-from livetalk_ref.world.state import SAMPLES_PER_FRAME
+from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 
 SPLIT = "check"
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -47,7 +51,8 @@ class JudgesTried(Study):
         judges, count = self.judges, self.count
         works = {"reader": partial(reader_rows, judges.reader, count),
                  "damage": partial(damage_rows, judges, max(2, count // 4)),
-                 "syncnet": partial(sync_rows, judges.syncnet, count)}
+                 "syncnet": partial(sync_rows, judges.syncnet, count),
+                 "whole faces": partial(faces_rows, judges.wholeness, count)}
         return [Job(name, "judges", work) for name, work in works.items()]
 
 
@@ -132,6 +137,50 @@ def sync_rows(net, count, frames=80):
                      "distance with other sound": other.distance})
         before = samples
     return [{"judge": "SyncNet", "clips": len(rows)} | mean_row(rows)]
+
+
+@torch.inference_mode()
+def faces_rows(net, count):
+    """What the judge of melting finds: of spoiled truth, of frames of models that a person labelled
+    by looking (data/judges), and the share of whole faces in truth, as rendered and coded."""
+    found = {}
+    pictures, labels = spoiled_faces(SPLIT, 0, 16 * count)
+    broken = (labels == BROKEN).any(1)
+    odds = torch.cat([net(x).softmax(-1)[..., BROKEN].amax(1) for x in pictures.split(64)])
+    found["spoiled truth"] = odds, broken, broken | (labels >= 0).all(1)
+    for path in sorted((DATA / "judges").glob("*.json")):
+        said = [row["labels"] for row in json.loads(path.read_text())["rows"]]
+        odds = torch.cat([net.broken(frames).amax(1) for frames in labelled_frames(path, said)])
+        letters = "".join(said)
+        broken, clear = (torch.tensor([a in some for a in letters]) for some in ("b", "bw"))
+        found[f"{path.stem}, labelled by looking"] = odds, broken, clear
+    rows = [{"judge": "whole faces", "truth": name, "frames": int(clear.sum()),
+             "broken": int(broken.sum())} | agreement(odds[clear], broken[clear])
+            for name, (odds, broken, clear) in found.items()]
+    codec, shares = loading.load_module("codec"), {}
+    for number in range(count):
+        for name, frames in spoilt_views(number, codec)[1].items():
+            shares.setdefault(name, []).append(whole_share(net.broken(frames))[0])
+    return rows + [{"judge": "whole faces", "truth": name, "clips": count,
+                    "whole faces": round(sum(some) / count, 4)}
+                   for name, some in shares.items() if name != "spoilt"]
+
+
+def labelled_frames(path, said):
+    """Clip after clip of labelled frames (T, 3, 96, 96): a row of the picture beside the labels."""
+    sheet = torch.from_numpy(np.array(Image.open(path.with_suffix(".jpg")).convert("RGB")))
+    for row, letters in zip(sheet.split(SIZE), said):
+        frames = torch.stack(row.split(SIZE, 1)[:len(letters)])          # (T, 96, 96, 3)
+        yield frames.movedim(-1, 1) / 127.5 - 1
+
+
+def agreement(odds, broken):
+    """How well odds (N,) agree with what is broken (N,), at the threshold of `whole_share`."""
+    says = odds > SURE
+    return {"agreement": round((says == broken).float().mean().item(), 4),
+            "found": round(says[broken].float().mean().item(), 4),
+            "false alarms": round(says[~broken].float().mean().item(), 4),
+            "AUC": round((odds[broken][:, None] > odds[~broken]).float().mean().item(), 4)}
 
 
 # Known damage.
