@@ -70,13 +70,13 @@ def eyes(data):
 
 
 def detail(box, eyes, size):
-    """Weight of every pixel in the codec's loss (..., 1, size, size): faces and, most, mouths
-    and eyes, whose centres are eyes (..., 2, 2)."""
+    """Weight of every pixel in the codec's loss (..., 1, size, size): faces, more so mouths, and
+    most of all eyes, whose centres are eyes (..., 2, 2)."""
     x0, y0, x1, y1 = box.unbind(-1)
     face = torch.stack([x0, y0 - 1.1 * (y1 - y0), x1, y1], -1)
     reach = eyes.new_tensor(EYE)
     around = box_mask(torch.cat([eyes - reach, eyes + reach], -1), size).amax(-4)
-    return 1 + box_mask(face, size) + 2 * box_mask(box, size) + 2 * around
+    return 1 + box_mask(face, size) + 2 * box_mask(box, size) + 6 * around
 
 
 def box_mask(box, size):
