@@ -134,7 +134,7 @@ def reader_stage(count=3072):
     return Stage(model, loss, TrainConfig(steps=2500, lr=1e-3, muon=0.01, cooldown=1.0), finish)
 
 
-def faces_stage(count=6144):
+def faces_stage(count=16_384):
     """Judge of melting on truth and spoiled truth in any light; codecs melt: it sees none."""
     tensors, _ = shards.load(list(whole_faces.build("train", count)))
     pictures, labels = tensors["pictures"], tensors["labels"]

@@ -23,7 +23,7 @@ def test_labels_say_what_was_done():
     assert not ((labels == w.BROKEN)[untouched]).any()
     for part in range(len(w.PARTS)):
         broken = labels[:, part] == w.BROKEN
-        assert (change_in(pictures, truth, masks, part)[broken] > w.VISIBLE * 0.9).all()
+        assert (change_in(pictures, truth, masks, part)[broken] > w.VISIBLE[part] * 0.9).all()
     assert (labels == w.BROKEN).any(0).all()
     gone = wears & (labels[:, -1] == w.NONE)
     assert (change_in(pictures, truth, masks, 4)[gone] > 0.02).all()

@@ -21,7 +21,7 @@ from livetalk_ref.world.draw import places, render
 from livetalk_ref.world.draw.paint import soften
 from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.motion import reference_state
-from livetalk_ref.world.state import COL, SIZE
+from livetalk_ref.world.state import COL, COLUMNS, SIZE
 
 PARTS = ("left eye", "right eye", "nose", "mouth", "glasses")
 MIRRORED = [1, 0, 2, 3, 4]
@@ -112,11 +112,17 @@ def whole_faces_loss(net, x, labels):
 
 
 def draw_faces(split, number, count):
-    """Random faces with random stills: identity of `count`, state (count, S), generator."""
+    """Random faces with random stills, half of them with any mouth and brows that speech has:
+    identity of `count`, state (count, S), generator."""
     g = clip_generator(split, number, seed=3)
     identity = sample_identities(count, g, shifted=number % 4 == 3)
     state = torch.stack([reference_state(g) for _ in range(count)])
     state[:, COL["blink"]] = torch.rand(count, generator=g).mul(3).sub(2).clamp(min=0)
+    speaks = torch.rand(count, generator=g) < 0.5
+    for name in ("mouth_open", "mouth_width", "mouth_round", "brow"):
+        low, high, _ = COLUMNS[name]
+        drawn = low + (high - low) * torch.rand(count, generator=g)
+        state[:, COL[name]] = torch.where(speaks, drawn, state[:, COL[name]])
     return identity, state, g
 
 
