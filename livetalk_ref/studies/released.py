@@ -177,7 +177,8 @@ class Released(Study):
             session.push(first)                         # sound to 9 pictures in the host's memory
             latency.append(wall_clock(self.device) - began)
         with Pipeline(session) as stream:
-            stream.feed([rest])
+            stream.push(rest)
+            stream.end()
             times = [time.perf_counter() for _ in stream]
         peak = peak_memory(self.device)
         return {"first_frame_seconds": median(latency), "peak_gib": peak and peak / 2 ** 10,
