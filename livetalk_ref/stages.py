@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from livetalk_ref import distillation, loading, parallel, trajectories
 from livetalk_ref.codec import Codec, codec_loss
@@ -71,7 +72,7 @@ def codec_stage(count=1920):
     def loss(model, g):
         some = torch.cat([part[torch.randint(len(part), (count, 1), generator=g)]
                           for part, count in ((sound, 10), (bad, 2))])
-        when = torch.randint(snippets.FRAMES - 12, (12, 1), generator=g) + torch.arange(13)
+        when = livelier(data, some, g) + torch.arange(13)
         x = data.pictures((some, when))                                  # (12, 13, 3, 96, 96)
         weight = snippets.detail(data.box[some, when], eyes[some, when], x.shape[-1])
         if torch.rand((), generator=g) < CROPPED:   # faces, in any place of the grid of cells
@@ -91,6 +92,19 @@ def codec_stage(count=1920):
     # Without normalisation layers a constant rate of Muon's 0.02 grows weights until it breaks.
     return Stage(model, loss, TrainConfig(steps=4000, lr=1e-3, muon=0.012, cooldown=1.0,
                                           weight_decay=0.1), finish)
+
+
+def livelier(data, some, g):
+    """Where a stretch of 13 frames begins in some snippets (N, 1): of two by chance the one in
+    which more happens, for what melts is what moves."""
+    first, other = torch.randint(snippets.FRAMES - 12, (2, len(some), 1), generator=g)
+    moves = data.state[some[:, 0]].diff(dim=1).abs().sum(-1).cumsum(1)   # (N, 16)
+    moves = F.pad(moves, (1, 0))
+
+    def amount(begin):
+        return moves.gather(1, begin + 12) - moves.gather(1, begin)
+
+    return torch.where(amount(first) > amount(other), first, other)
 
 
 def decoder_stage(count=1536):

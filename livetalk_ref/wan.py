@@ -42,7 +42,7 @@ class Config:
 
 
 TINY = Config(dim=192, ffn_dim=512, heads=3, layers=8, text_dim=64, audio_dim=64,
-              latent_channels=32, audio_hidden=96)
+              latent_channels=64, audio_hidden=96)
 LIVETALK_1P3B = Config(dim=1536, ffn_dim=8960, heads=12, layers=30, text_dim=4096,
                        audio_dim=10752, latent_channels=16, bf16_time=True)
 OMNIAVATAR_14B = replace(LIVETALK_1P3B, dim=5120, ffn_dim=13824, heads=40, layers=40)
