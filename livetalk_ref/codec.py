@@ -24,7 +24,7 @@ EQUIVARIANT = 0.05  # share of training batches that are scaled down
 class CodecConfig:
     """The size of a `Codec`; saved beside its weights."""
 
-    latent_channels: int = 64           # a 48th of the pictures' numbers, as in Wan's VAE
+    latent_channels: int = 48           # at this stride the same as in Wan 2.2's large VAE
     encoder: tuple = (48, 96, 128)      # widths at 1/4, 1/8 and 1/16 of the picture's size
     decoder: tuple = (40, 80, 160)      # most of its work at 1/16, where a pixel is one of 4 x 256
     noise: float = 0.1                  # of training latents: 0 to so much, by chance
@@ -99,9 +99,9 @@ class Up(nn.Module):
 class Channels(nn.Module):
     """Another number of channels by a convolution beside averaging or repeating."""
 
-    def __init__(self, width, out):
+    def __init__(self, width, out, size=1):
         super().__init__()
-        self.conv = nn.Conv2d(width, out, 1)
+        self.conv = nn.Conv2d(width, out, size, padding=size // 2)
         self.shortcut = narrow if out < width else widen
 
     def forward(self, x):
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
                                        Light(a), Down(a, b), Light(b), Light(b))
         self.merge = nn.Sequential(Channels(GROUP * b, d), Residual(d), Residual(d), Down(d, d))
         self.mix = CausalMix(d)
-        self.out = nn.Sequential(Residual(d), Residual(d), Channels(d, c.latent_channels))
+        self.out = nn.Sequential(Residual(d), Residual(d), nn.Conv2d(d, c.latent_channels, 1))
         self.width = d
 
     def forward(self, x, before):

@@ -1,12 +1,11 @@
-"""The conditions of a distillation: as collected, curated, or with references drawn again.
+"""The conditions of a distillation: as collected, or curated.
 
 A distillation needs no video, only reference pictures, sound and prompts. As collected, in the
-mixture `DEGRADED` and `VAGUE`, references are damaged and prompts ask for nothing. Curation keeps
-good references, mends what can be mended, replaces the others by the good reference that is most
-alike, and rewrites vague prompts into ones that ask for motion; sound stays as it is. The oracle
-draws damaged references again from the world's truth. All are drawn in the same order, so nothing
-else differs. "damaged" draws raw ones alone whose references are damaged, to look for the worst.
-LiveTalk section 3.3. N clips.
+mixture `DEGRADED` and `VAGUE`, references are damaged and prompts ask for nothing; in the dark
+mixture the damaged ones have next to no light instead. Curation keeps good references, mends what
+can be mended, replaces the others by the good reference that is most alike, and rewrites vague
+prompts into ones that ask for motion; sound stays as it is. All are drawn in the same order, so
+nothing else differs. LiveTalk section 3.3. N clips.
 """
 
 from dataclasses import dataclass, replace
@@ -18,18 +17,17 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.loading import load_module
 from livetalk_ref.runs import read, save
 from livetalk_ref.world import latents, shards
-from livetalk_ref.world.draw import render
 from livetalk_ref.world.latents import WINDOW, LatentClips
 from livetalk_ref.world.prompts import MAX_WORDS, SUBJECTS, is_held_out, parse, sample_prompt
-from livetalk_ref.world.state import SIZE
 from livetalk_ref.world.text import TEXT_ROWS
 
 VERSION = 2                     # of what curation does: raise it when that changes
 COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
 DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
-AS_COLLECTED = ("raw", "damaged")
-KINDS = (*AS_COLLECTED, "curated", "oracle")
+AS_COLLECTED = ("raw", "dark")
+KINDS = (*AS_COLLECTED, "curated", "curated dark")
+DIM = 0.06                      # brightness of a dark reference, of what it was
 KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
 
 
@@ -147,13 +145,9 @@ def curate(clips, codec, restorer, reader):
     return references, prompts, record
 
 
-def redraw(clips, codec):
-    """References (N, C, h, w), the damaged ones drawn again from the world's truth."""
-    references, bad = clips.latents[:, 0].clone(), clips.degraded
-    if bad.any():
-        truth = render(clips.identity[bad], clips.state[bad, 0].float(), SIZE)
-        references[bad] = encoded(truth, codec)
-    return references
+def darken(references, codec):
+    """References (N, C, h, w) with next to no light."""
+    return encoded((pictures(references, codec) + 1) * DIM - 1, codec)
 
 
 def make(kind, clips):
@@ -162,14 +156,14 @@ def make(kind, clips):
         raise UserError(f"There are no conditions '{kind}'; choose one of {', '.join(KINDS)}.")
     vague = torch.tensor([is_vague(pair[0]) for pair in clips.prompts])
     weights = mixture(clips.degraded, vague)        # of the raw ones: all draw the same clips
+    codec, references = load_module("codec"), clips.latents[:, 0].clone()
+    if kind.endswith("dark"):
+        references[clips.degraded] = darken(references[clips.degraded], codec)
+    clips = only_references(clips, references)
     if kind in AS_COLLECTED:
-        weights = weights if kind == "raw" else weights * clips.degraded
-        return Conditions(only_references(clips, clips.latents[:, 0]), weights, [])
-    codec = load_module("codec")
+        return Conditions(clips, weights, [])
     references, prompts, record = curate(clips, codec, load_module("restorer"),
                                          load_module("reader"))
-    if kind == "oracle":
-        references = redraw(clips, codec)
     return Conditions(replace(only_references(clips, references), prompts=prompts), weights, record)
 
 
@@ -193,7 +187,7 @@ def conditions(kind, count=COUNT, folder="runs/conditions"):
     clips = cached_clips(count)
     if kind in AS_COLLECTED or kind not in KINDS:
         return make(kind, clips)
-    path = Path(folder) / f"{kind}-{count}-{key()}.safetensors"
+    path = Path(folder) / f"{kind.replace(' ', '-')}-{count}-{key()}.safetensors"
     if not path.is_file():
         made = make(kind, clips)
         save(path, {"references": made.clips.latents[:, 0], "weights": made.weights},

@@ -9,6 +9,7 @@ import torch
 from livetalk_ref import curation, loading
 from livetalk_ref.curation import KEPT, MENDED, REPLACED
 from livetalk_ref.errors import UserError
+from livetalk_ref.judge import metrics
 from livetalk_ref.nets.restorer import difference, spoil, through
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
@@ -104,8 +105,7 @@ def test_damage_is_seen_mended_and_good_references_stay(clips, kinds, codec):
 
 def test_kinds_are_drawn_alike_and_differ_in_references_and_prompts_only(clips, kinds, codec):
     raw, curated = kinds["raw"], kinds["curated"]
-    draws = [k.draw(64, torch.Generator().manual_seed(1)) for name, k in kinds.items()
-             if name != "damaged"]
+    draws = [k.draw(64, torch.Generator().manual_seed(1)) for k in kinds.values()]
     assert all(torch.equal(draws[0], d) for d in draws)
     assert torch.equal(raw.clips.latents[:, 0], clips.latents[:, 0])
     assert raw.clips.prompts == clips.prompts
@@ -117,19 +117,23 @@ def test_kinds_are_drawn_alike_and_differ_in_references_and_prompts_only(clips, 
     batch = raw.batch(4, 9, torch.Generator().manual_seed(2))
     index = raw.draw(4, torch.Generator().manual_seed(2))
     assert torch.equal(batch.ref, clips.latents[index, 0].float())
-    oracle = kinds["oracle"].clips          # the truth, but for half precision
-    assert wrong(oracle.latents[:, 0], clips, codec).max() < 1.5
-    assert oracle.prompts == curated.clips.prompts
 
 
-def test_the_damaged_alone_can_be_drawn_and_a_probe_has_both(clips, kinds):
-    """Among them as often as before; everything else is as collected."""
-    raw, damaged = kinds["raw"], kinds["damaged"]
-    drawn = damaged.draw(200, torch.Generator().manual_seed(0))
-    assert clips.degraded[drawn].all() and not damaged.weights[~clips.degraded].any()
-    assert torch.equal(damaged.weights[clips.degraded], raw.weights[clips.degraded])
-    assert torch.equal(damaged.clips.latents, raw.clips.latents)
-    probe = raw.probe(6, 9)
+def test_dark_references_have_no_light_until_they_are_curated(clips, kinds, codec):
+    """Curation keeps none of them; the others are as they were."""
+    dark, made = kinds["dark"].clips, kinds["curated dark"]
+    light = metrics.brightness(curation.pictures(dark.latents[:, 0], codec))
+    assert light[clips.degraded].max() < 0.12 and light[~clips.degraded].min() > 0.2
+    good = ~clips.degraded
+    assert torch.equal(dark.latents[good], clips.latents[:, :1][good].expand_as(dark.latents[good]))
+    did = [row["did"] for row in made.record]
+    assert all(word != KEPT for word, bad in zip(did, clips.degraded) if bad)
+    fixed = metrics.brightness(curation.pictures(made.clips.latents[:, 0], codec))
+    assert fixed.min() > 0.2
+
+
+def test_a_probe_has_damaged_and_good_references(clips, kinds):
+    probe = kinds["raw"].probe(6, 9)
     assert torch.equal(probe.ref, clips.latents[[1, 3, 5, 0, 2, 4], 0].float())
 
 
@@ -155,7 +159,7 @@ def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
 def test_conditions_are_kept(clips, monkeypatch, tmp_path):
     monkeypatch.setattr(curation, "cached_clips", lambda count: clips)
     first = curation.conditions("curated", COUNT, tmp_path)
-    with pytest.raises(UserError, match="no conditions 'odd'; choose one of raw, damaged"):
+    with pytest.raises(UserError, match="no conditions 'odd'; choose one of raw, dark"):
         curation.make("odd", clips)
     monkeypatch.setattr(curation, "make", lambda *words: pytest.fail("it is made again"))
     again = curation.conditions("curated", COUNT, tmp_path)

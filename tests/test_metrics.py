@@ -76,6 +76,14 @@ def test_restlessness_is_the_energy_of_what_changes_fastest_and_lost_detail_is_n
     assert metrics.colour_drift(pattern, everywhere) == pytest.approx(10, rel=1e-3)
 
 
+def test_contrast_is_the_references():
+    frames = torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert metrics.contrast(frames[:1] * 0.25 + 0.3, frames[0]) == pytest.approx(0.25, rel=1e-4)
+    row = metrics.picture_numbers(torch.cat([frames[:1], torch.zeros(20, 3, 8, 8)]),
+                                  metrics.Truth(torch.zeros(21, 1), torch.ones(17), None, None))
+    assert row["contrast"] == 0
+
+
 def test_black_and_exposure_in_stops():
     frames = grey([0.8, 0.8, 0.4, 0.2, 0.02])
     row = metrics.picture_numbers(frames, metrics.Truth.of(torch.zeros(5, S), frames, frames))

@@ -28,8 +28,9 @@ from livetalk_ref.world.clips import LONG_FRAMES
 LONG = 24       # latent frames of long clips here
 ODE = {"pairs": 2, "seeds": (0,), "steps": 2, "short": 1, "kept": (1, 2), "errors": 2,
        "clips": 2, "sets": ("wild",), "judged": 2, "walked": 1}
-ABLATION = {"plan": (("baseline", 0), ("final", 1)), "updates": 2, "points": (1, 5), "clips": 2,
-            "long": 2, "varied": 1, "again": 2, "count": 2, "sets": ("studio",), "judged": 2}
+ABLATION = {"plan": (("baseline", 0), ("one-step", 1)), "updates": 2, "points": (1, 5), "ode": 2,
+            "pairs": 2, "clips": 2, "long": 2, "varied": 1, "again": 2, "count": 2,
+            "sets": ("studio",)}
 RECIPES = dict(stages.ODE_STEPS)        # before the fixtures make them small
 
 
@@ -119,10 +120,9 @@ def test_errors_are_those_of_one_noise_level(ode_done):
 def test_the_real_sizes_are_those_of_the_recipes():
     size, other = ({what: usual for what, (usual, _) in study.sizes.items()}
                    for study in (ode_study.OdeStudy, ablation.Ablation))
-    assert size["steps"] == 5 * size["short"] == RECIPES["converged"]
+    assert (size["short"], size["steps"]) == (RECIPES["short"], RECIPES["converged"])
     assert {size["short"], size["steps"]} <= set(size["kept"])
     assert len(size["seeds"]) == 3
-    assert {row.recipe.updates for row in recipes.ROWS.values()} <= set(other["points"])
     assert len(other["plan"]) == sum(row.seeds for row in recipes.ROWS.values())
 
 
@@ -172,19 +172,54 @@ def test_every_row_is_trained_and_judged_along_the_way(ablation_done):
     folder, lines = ablation_done
     table = written(folder, "ablation")
     rows = [row for row in table if row["part"] == "judged"]
-    assert [(row["row"], row["seed"], row["update"], row["frames"]) for row in rows
-            if "seed" in row] == [(name, seed, update, frames) for name, seed in ABLATION["plan"]
-                                  for update, frames in ((1, 21), (2, 21), (2, LONG))]
-    assert [(row["row"], row["frames"]) for row in rows if "seed" not in row] == [
-        (name, frames) for name in ("codec", *ablation.STARTS, "teacher")
-        for frames in (21, LONG)]
+    places = [("studio", 21), ("studio", LONG), ("wild", 21), ("dark", 21)]
+    where = [(row["row"], row.get("seed"), row["update"], row["set"], row["frames"])
+             for row in rows]
+    assert where == [(name, None, 0, *place) for name in
+                     ("codec", *ablation.STARTS, "teacher", "ode-1") for place in places
+                     if (name, place[0]) != ("codec", "dark")] + [
+        (name, seed, update, *place) for name, seed in ABLATION["plan"]
+        for update, place in ((1, places[0]), *((2, place) for place in places))]
     for row in rows:
         assert {"frechet", "sharpness", "black frames", "flicker", "motion"} <= row.keys()
-        assert ("diversity" in row) == (row["frames"] == 21 and row["row"] != "codec")
+    light = {row["set"]: row["contrast"] for row in rows if row["row"] == "student_ode"}
+    assert light["dark"] > 2 * light["studio"]          # beside a reference without light
+    made, = folder.glob("runs/studies/ablation/*/one-step-seed1")
+    facts = read(made / "ema.safetensors")[1]
+    assert facts["student_steps"] == 1
+    assert facts["recipe"]["start"].endswith("ode-1/ema.safetensors")
+    changed = {(row["row"], row["number"]) for row in table if row["part"] == "compared"}
+    assert changed >= {("baseline", "frechet"), ("one-step", "sharpness")}
     training = [row for row in table if row["part"] == "training"]
     assert [(row["row"], row["seed"], row["update"]) for row in training] == [
-        ("baseline", 0, 2), ("final", 1, 2)]
+        ("baseline", 0, 2), ("one-step", 1, 2)]
     assert all(row["loss"] > 0 for row in training)
+
+
+def test_predictions_are_held_against_what_came():
+    """Each is about a row that is run, and says what would refute it."""
+    claims = json.loads(ablation.PREDICTIONS.read_text())["claims"]
+    assert {claim["row"] for claim in claims} <= recipes.ROWS.keys()
+    kinds = {"surely better", "at most", "at least"}
+    assert all(len(kinds & claim.keys()) == 1 for claim in claims)
+    rows = [{"part": "judged", "row": name, "set": "studio", "frames": 21, "update": update,
+             "flicker": value} | seed for name, seed, update, value in (
+                 ("start", {}, 0, 2.0), ("a", {"seed": 0}, 50, 9.0), ("a", {"seed": 0}, 200, 3.0),
+                 ("a", {"seed": 1}, 200, 4.0))]
+    claim = {"row": "a", "against": "start", "number": "flicker", "set": "studio"}
+    assert ablation.verdict(claim | {"at least": 1.5}, rows) == {"values": [1.5, 2.0],
+                                                                 "holds": True}
+    assert not ablation.verdict(claim | {"at least": 1.6}, rows)["holds"]
+    assert ablation.verdict(claim | {"update": 50, "at most": 5}, rows)["values"] == [4.5]
+    assert not ablation.verdict(claim | {"row": "b", "at most": 5}, rows)["holds"]
+    sure = {"row": "a", "surely better": [["frechet"], ["sharpness", "whole faces"]]}
+    rows = [{"part": "compared", "row": "a", "seed": seed, "number": number, "superiority": value}
+            for seed, number, value in ((0, "frechet", 0.99), (0, "sharpness", 0.2),
+                                        (0, "whole faces", 1.0), (1, "frechet", 1.0),
+                                        (1, "sharpness", 0.98))]
+    assert ablation.verdict(sure, rows) == {"superiority": [0.99, 0.98], "holds": True}
+    rows[0]["superiority"] = 0.9
+    assert not ablation.verdict(sure, rows)["holds"]
 
 
 def test_the_student_stands_beside_the_teacher(ablation_done):
@@ -204,7 +239,7 @@ def test_looks_are_kept_for_filmstrips(ablation_done):
     tensors, facts = read(folder / "results/ablation_looks.safetensors")
     tensors = unpacked(tensors)
     assert tensors["end baseline-seed0"].shape[:1] == (LONG,) and facts["level"] == 0.5
-    assert "end final-seed1" not in tensors             # one seed is enough to look at
+    assert "end one-step-seed1" not in tensors             # one seed is enough to look at
     assert tensors["told baseline-seed0 2"].shape == (2, 4)
     x, real, fake = (tensors[f"{part} baseline-seed0 0"] for part in ("x", "real", "fake"))
     assert x.shape == real.shape == fake.shape and not torch.equal(real, fake)

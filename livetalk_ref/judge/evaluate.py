@@ -35,7 +35,7 @@ from livetalk_ref.rollout import rollout, split
 from livetalk_ref.runs import read, save
 from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key
 
-JUDGES = 1      # raise it when code changes what the judges say: it names what is kept of them
+JUDGES = 2      # raise it when code changes what the judges say: it names what is kept of them
 # What judges that read frames add to a clip's row: {field of `Judges`: (checkpoint, columns)},
 # columns(net, frames, samples) -> {name in DEFINITIONS: value}.
 FRAME_JUDGES = {"syncnet": ("sync", lip_numbers), "wholeness": ("faces", whole_numbers)}

@@ -68,6 +68,8 @@ DEFINITIONS = {name: Definition(*row) for name, row in {
     "black frames": ("share", "lower", "Frames with a mean under 5 % of white."),
     "exposure collapse": ("stops", "lower", "Mean distance of a frame's brightness from the "
                           "reference's; a stop is half or twice as bright."),
+    "contrast": ("of the reference's", "close to truth", "Mean over frames of a frame's standard "
+                 "deviation over the reference's."),
     "freeze rate": ("share", "lower", "Frames that are like the one before or four before (a codec "
                     "group) to a fifth of what is usual in the truth, among those in which the "
                     "truth moves."),
@@ -121,6 +123,7 @@ def picture_numbers(frames, truth):
            "motion": change(frames[START:]).mean().item(),
            "black frames": (brightness(frames) < BLACK).float().mean().item(),
            "exposure collapse": exposure(frames).mean().item(),
+           "contrast": contrast(frames[START:], frames[0]),
            "freeze rate": freeze_rate(movement(frames), truth.moves)}
     names = ("colour drift", "colour jump", "flicker")
     if truth.codec is None:
@@ -178,6 +181,11 @@ def exposure(frames):
     twice as bright, black is seven or so away."""
     level = (brightness(frames) + 1 / 255).log2()                       # (T,)
     return (level - level[0]).abs()
+
+
+def contrast(frames, reference):
+    """Mean standard deviation of frames over that of the reference (3, H, W): near 0 is grey."""
+    return (frames.flatten(1).std(1).mean() / reference.std()).item()
 
 
 def brightness(frames):

@@ -1,9 +1,10 @@
-"""The ablation: every row of the recipes trained, judged along the way, and written down.
+"""The ablation: every row of the recipes trained, judged along the way, held against predictions.
 
 A run is a row of recipes.py with a seed. It is trained in FOLDER/NAME-seedN, and its averaged
-weights are judged at some updates, over 21 latent frames and at the end over 63.
+weights are judged at some updates on studio, and at the end on what `JUDGED` names besides. What
+was expected stands in data/studies/self_forcing.json, written before the runs.
 
-    ablation                    all that is known
+    ablation                    all that is known, and a row for each prediction
     ablation_looks.safetensors  8-bit latents that notebooks decode filmstrips from:
         end NAME-seed0          (63, C, h, w) one long clip of the averaged student at the end
         x, real, fake NAME-seed0 UUU    (P, 9, C, h, w) after UUU updates on fixed conditions: the
@@ -13,19 +14,20 @@ weights are judged at some updates, over 21 latent frames and at the end over 63
     student                     the shipped student against the guided teacher on all benchmarks
 """
 
+import json
 from dataclasses import replace
 from functools import partial
 
 import torch
 
-from livetalk_ref import curation, distillation, loading
+from livetalk_ref import DATA, curation, distillation, loading, stages
 from livetalk_ref.device import best_device
 from livetalk_ref.errors import followed
 from livetalk_ref.files import averaged, eight_bits, read_metrics
-from livetalk_ref.judge.benchmarks import CLIPS, PAPERS
+from livetalk_ref.judge.benchmarks import PAPERS
 from livetalk_ref.judge.cost import count_flops
 from livetalk_ref.judge.distances import compare_judged, diversity
-from livetalk_ref.judge.evaluate import (BATCH, LONG, evaluate_maker, evaluate_once, find_maker,
+from livetalk_ref.judge.evaluate import (BATCH, LONG, evaluate_once, find_maker,
                                          make_student_latents)
 from livetalk_ref.recipes import ROWS, recipe
 from livetalk_ref.runs import kept, read, save
@@ -37,26 +39,31 @@ from livetalk_ref.world.latents import WINDOW
 PLAN = sorted(((name, seed) for name, row in ROWS.items() for seed in range(row.seeds)),
               key=lambda run: run[1])
 STARTS = ("student_ode_short", "student_ode")
+FEWER = (2, 1)          # steps of students whose ODE start is made here
+JUDGED = (("studio", LONG), ("wild", WINDOW), ("dark", WINDOW))     # besides studio, at the end
 EVERY = 5               # updates that one point of a training curve averages
 CURVE = ("loss", "gradient", "grad_norm", "size", "distance")
-TAKEN_APART = ("baseline", "final", "final-raw", "baseline-long")
-PICTURED = ("baseline", "baseline-long")        # those whose pictures ship too, not only `gaps`
+TAKEN_APART = ("baseline", "final", "final-raw", "dark")
+PICTURED = ("baseline", "dark")     # those whose pictures ship too, not only `gaps`
 LEVEL = 0               # of `distillation.LEVELS`: at which beliefs are kept
+SURELY = 0.975          # share of bootstrap draws in which what is surely better is better
+PREDICTIONS = DATA / "studies/self_forcing.json"
 
 
 class Ablation(Study):
     """All runs; the methods that are jobs return rows."""
 
     sizes = {
-        "plan": (PLAN, (("baseline", 0), ("final", 0))),
+        "plan": (PLAN, (("baseline", 0), ("one-step", 0))),
         "updates": (None, 2),                           # instead of the rows' own
-        "points": ((25, 50, 100, 200, 400, 600, 800), (1, 2)),      # updates that are judged
-        "clips": (48, 2),                               # of studio, over 21 latent frames
-        "long": (16, 2),                                # and over 63
+        "points": ((50, 100), (1,)),                    # updates that are judged, and the last
+        "ode": (400, 2),                                # of an ODE start of fewer steps
+        "pairs": (1024, 32),                            # paths that it learns from
+        "clips": (48, 2),                               # of a set, over 21 latent frames
+        "long": (12, 2),                                # and over 63
         "varied": (8, 1),               # of them made with `again` seeds, for diversity
         "again": (3, 2),
         "count": (curation.COUNT, 32),  # clips whose conditions are trained on
-        "judged": (CLIPS, 2),           # clips of each set for the shipped student
         "sets": (PAPERS, ("studio",))}
     device = best_device()              # trained there
 
@@ -69,8 +76,15 @@ class Ablation(Study):
 
     def jobs(self):
         """First what the others are compared with, then run after run."""
-        made = [self.judging(name, name, {"row": name}, 0, frames)
-                for name in ("codec", *STARTS, "teacher") for frames in (WINDOW, LONG)]
+        places = [("studio", WINDOW), *JUDGED]
+        made = [self.judging(name, name, {"row": name}, 0, *where)
+                for name in ("codec", *STARTS, "teacher") for where in places
+                if (name, where[0]) != ("codec", "dark")]
+        for steps in {recipe(name).student_steps for name, _ in self.plan} & set(FEWER):
+            label = f"ode-{steps}"
+            made.append(Job(label, None, partial(self.begin, label, steps)))
+            made += [self.judging(label, self.start_of(steps), {"row": label}, 0, *where)
+                     for where in places]
         for name, seed in self.plan:
             made += self.run_jobs(f"{name}-seed{seed}", recipe(name, seed, self.updates),
                                   {"row": name, "seed": seed})
@@ -78,20 +92,48 @@ class Ablation(Study):
         return made + [Job(f"student-{name}", "student", partial(self.versus, name))
                        for name in self.sets]
 
+    def start_of(self, steps):
+        """The averaged weights of the ODE start of so many steps."""
+        return self.folder / f"ode-{steps}" / "ema.safetensors"
+
+    def begin(self, label, steps):
+        """Train a student of fewer steps on the teacher's paths."""
+        states = stages.run_stage("ode", self.folder / label, self.ode, resume=True,
+                                  compiled=self.compiled, keep=(), count=self.pairs,
+                                  student_steps=steps)
+        yield from followed(label, states)
+        return []
+
     def run_jobs(self, label, r, about):
-        """Train one run, and judge it on its way and at its end."""
+        """Train one run, judge it on its way and at its end, and compare it with its start."""
+        if r.student_steps in FEWER:
+            r = replace(r, start=str(self.start_of(r.student_steps)))
         points = [*(point for point in self.points if point < r.updates), r.updates]
-        when = [(point, WINDOW) for point in points] + [(r.updates, LONG)]
+        when = [(point, "studio", WINDOW) for point in points]
+        when += [(r.updates, *where) for where in JUDGED]
+        weights = partial(kept, self.folder / label)
         return [Job(f"{label}-train", "ablation", partial(self.train, label, r, about)),
-                *(self.judging(f"{label}-{point}", kept(self.folder / label, point), about, point,
-                               frames) for point, frames in when)]
+                *(self.judging(f"{label}-{point}", weights(point), about, point, *where)
+                  for point, *where in when),
+                Job(f"{label}-compare", "ablation",
+                    partial(self.compare, about, weights(r.updates), r.start))]
 
     def judging(self, label, *what):
-        return Job(f"{label}-{what[-1]}", "ablation", partial(self.judge, *what))
+        name = "-".join(map(str, what[-2:]))
+        return Job(f"{label}-{name}", "ablation", partial(self.judge, *what))
 
-    def ground_of(self, frames):
-        """What clips of so many latent frames are judged on."""
-        return self.ground("studio", self.clips if frames == WINDOW else self.long, frames)
+    def ground_of(self, name, frames):
+        """What clips of so many latent frames are judged on; those of dark are studio's with
+        references that have next to no light."""
+        count = self.clips if frames == WINDOW else self.long
+        ground = self.ground("studio" if name == "dark" else name, count, frames)
+        if name != "dark":
+            return ground
+        data = ground.given.data
+        seen = data.latents.clone()
+        seen[:, 0] = curation.darken(seen[:, 0], ground.bench.codec)
+        return replace(ground, bench=replace(ground.bench, name="dark"),
+                       given=replace(ground.given, data=replace(data, latents=seen)))
 
     def train(self, label, r, about):
         made = curation.conditions(r.conditions, self.count)
@@ -99,24 +141,35 @@ class Ablation(Study):
             r, partial(made.batch, r.batch, r.frames), self.folder / label, resume=True,
             keep=(*self.points, r.updates), compiled=self.compiled,
             probe=made.probe(distillation.PROBES, r.frames),
-            paths=distillation.paths_of(r, self.count))
+            paths=distillation.paths_of(r, self.pairs))
         yield from followed(label, states)
         curve = averaged(read_metrics(self.folder / label), EVERY, CURVE)
         return [about | {"part": "training", "update": row.pop("step")} | row for row in curve]
 
-    def judge(self, model, about, update, frames):
+    def judge(self, model, about, update, name, frames):
         """A row of numbers of a checkpoint, or of truth through the codec."""
-        ground = self.ground_of(frames)
+        ground = self.ground_of(name, frames)
         if model == "codec":
             row = ground.references[0]
         else:
-            found, _ = evaluate_maker(find_maker(model, frames=frames), ground)
+            found, _ = evaluate_once(find_maker(model, frames=frames), ground)
             row = found["rows"][0]
-        if model != "codec" and frames == WINDOW:
-            yield
-            row = row | self.diversity(model, ground)
         return [about | {"part": "judged"} | row
-                | {"name": about["row"], "update": update, "frames": frames}]
+                | {"name": about["row"], "update": update, "set": name, "frames": frames}]
+
+    def compare(self, about, after, before):
+        """What changed surely from a run's start to its end, clip by clip of studio."""
+        ground = self.ground_of("studio", WINDOW)
+        both = [evaluate_once(find_maker(model), ground)[1] for model in (after, before)]
+        rows = compare_judged("end - start", *both, ground.truth.rendered)
+        return [about | {"part": "compared"} | row for row in rows]
+
+    def combine(self, result, rows):
+        """The rows, and one for each prediction."""
+        if result != "ablation" or self.quick:
+            return rows, {}
+        claims = json.loads(PREDICTIONS.read_text())["claims"]
+        return rows + [{"part": "claim"} | claim | verdict(claim, rows) for claim in claims], {}
 
     def diversity(self, model, ground):
         """How different clips of one condition are that differ in their seed, on average."""
@@ -130,7 +183,7 @@ class Ablation(Study):
 
     def versus(self, name):
         """The shipped student and the guided teacher on a set, and their paired difference."""
-        ground, judged = self.ground(name, self.judged), {}
+        ground, judged = self.ground(name, self.clips), {}
         decoded = ground.bench.data.latents[:1].float()
         decoding = count_flops(lambda: ground.bench.codec.decode(decoded)) / (FRAMES - 1)
         rows = [ground.references[0] | {"name": "codec"}]
@@ -148,12 +201,13 @@ class Ablation(Study):
 
     def collect(self):
         """Write the latents that filmstrips are decoded from, for the first seed."""
-        found, given = {}, self.ground_of(LONG).given
+        found, given = {}, self.ground_of("studio", LONG).given
         one = replace(given, data=given.data.select([0]))
         for name in (name for name, seed in self.plan if not seed):
             label, updates = f"{name}-seed0", recipe(name, 0, self.updates).updates
             model = loading.load_module(kept(self.folder / label, updates), "dit")
-            made, = make_student_latents(model, one, frames=LONG)
+            made, = make_student_latents(model, one, frames=LONG,
+                                         steps=recipe(name).student_steps)
             found[f"end {label}"] = made[0]
             for update in (0, *self.points, updates) if name in TAKEN_APART else ():
                 path = distillation.probed(self.folder / label, update)
@@ -180,3 +234,35 @@ def gaps(seen):
     real, fake = (seen[part][LEVEL, :, 1:].float() for part in ("real", "fake"))
     apart = [(a - b).abs().mean((1, 2, 3, 4)) for a, b in ((x, real), (x, fake), (fake, real))]
     return torch.stack([x.flatten(1).std(1), *apart], dim=1)
+
+
+def verdict(claim, rows):
+    """What came of a prediction, one value a seed, and whether it holds for all of them.
+
+    "surely better": of each list of numbers at least one is better, end against start, in
+    SURELY of the bootstrap draws. Else a number of a row at the end (or after "update"), over that
+    of the row "against" if there is one, is "at most" or "at least" so much.
+    """
+    if "surely better" in claim:
+        found = {(row["seed"], row["number"]): row["superiority"] for row in rows
+                 if row["part"] == "compared" and row["row"] == claim["row"]}
+        seeds = sorted({seed for seed, _ in found})
+        worst = [min(max(found.get((seed, number), 0.0) for number in numbers)
+                     for numbers in claim["surely better"]) for seed in seeds]
+        return {"superiority": worst, "holds": bool(worst) and min(worst) >= SURELY}
+    ours, theirs = (ends(claim, claim.get(who), rows) for who in ("row", "against"))
+    values = [round(value / theirs.get(seed, theirs.get(None, 1.0)), 4)
+              for seed, value in ours.items()]
+    holds = (all(value <= claim["at most"] for value in values) if "at most" in claim else
+             all(value >= claim["at least"] for value in values))
+    return {"values": values, "holds": bool(values) and holds}
+
+
+def ends(claim, name, rows):
+    """{seed: a claim's number} of a row, after its last update or the claim's; a start's seed is
+    None."""
+    some = [row for row in rows if row["part"] == "judged" and row["row"] == name
+            and (row["set"], row["frames"]) == (claim["set"], claim.get("frames", WINDOW))
+            and row["update"] in (0, claim.get("update", row["update"]))]
+    return {row.get("seed"): row[claim["number"]]
+            for row in sorted(some, key=lambda row: row["update"])}
