@@ -24,7 +24,7 @@ EQUIVARIANT = 0.05  # share of training batches that are scaled down
 class CodecConfig:
     """The size of a `Codec`; saved beside its weights."""
 
-    latent_channels: int = 48           # at this stride the same as in Wan 2.2's large VAE
+    latent_channels: int = 40           # Wan 2.2's VAE of this stride has 48
     encoder: tuple = (48, 96, 128)      # widths at 1/4, 1/8 and 1/16 of the picture's size
     decoder: tuple = (40, 80, 160)      # most of its work at 1/16, where a pixel is one of 4 x 256
     noise: float = 0.1                  # of training latents: 0 to so much, by chance

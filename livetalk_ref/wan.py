@@ -41,8 +41,8 @@ class Config:
         return range(2, self.layers // 2 + 1)
 
 
-TINY = Config(dim=256, ffn_dim=640, heads=4, layers=8, text_dim=64, audio_dim=64,
-              latent_channels=48, audio_hidden=96)
+TINY = Config(dim=192, ffn_dim=512, heads=3, layers=8, text_dim=64, audio_dim=64,
+              latent_channels=40, audio_hidden=96)
 LIVETALK_1P3B = Config(dim=1536, ffn_dim=8960, heads=12, layers=30, text_dim=4096,
                        audio_dim=10752, latent_channels=16, bf16_time=True)
 OMNIAVATAR_14B = replace(LIVETALK_1P3B, dim=5120, ffn_dim=13824, heads=40, layers=40)

@@ -50,6 +50,7 @@ def world(small_world):  # noqa: F811
         patch.setattr(evaluate, "LONG_WINDOWS", 2)
         patch.setattr(generate, "TEACHER_STEPS", 2)
         patch.setattr(ablation, "LONG", LONG)
+        patch.setattr(ablation, "JUDGED", (("studio", LONG), *ablation.JUDGED[1:]))
         yield folder, patch
 
 
