@@ -90,10 +90,10 @@ def jitter(x, g):
     samplers leave them: none of that makes a face less whole."""
     count = len(x)
     gain, light, loud = torch.rand(3, count, 1, 1, 1, generator=g)
-    soft, coarse, noisy = torch.rand(3, count, 1, 1, 1, generator=g) < 0.3
-    x = torch.where(soft, soften(x, 0.2 + 0.5 * torch.rand((), generator=g).item()), x)
-    small = F.interpolate(x, int(torch.randint(72, SIZE, (), generator=g)), mode="bilinear",
-                          antialias=True)
+    soft, coarse, noisy = torch.rand(3, count, 1, 1, 1, generator=g) < 0.4
+    x = torch.where(soft, soften(x, 0.2 + 0.8 * torch.rand((), generator=g).item()), x)
+    small = F.interpolate(x, int(torch.randint(SIZE // 2, SIZE, (), generator=g)),
+                          mode="bilinear", antialias=True)
     x = torch.where(coarse, F.interpolate(small, SIZE, mode="bicubic"), x)
     x = x + noisy * 0.05 * loud * torch.randn(x.shape, generator=g)
     return (x * (0.85 + 0.3 * gain) + 0.2 * (light - 0.5)).clamp(-1, 1)
