@@ -31,20 +31,24 @@ class ReaderConfig:
     hidden: int = 192
 
 
+def trunk(config):
+    """Convolutions and a layer from pictures (N, 3, 96, 96) to (N, hidden)."""
+    layers, width = [nn.PixelUnshuffle(2)], 12                           # 48x48
+    for i, out in enumerate(config.widths):                              # 48, 24, 12, 6
+        layers += [nn.Conv2d(width, out, 3, stride=1 if i == 0 else 2, padding=1),
+                   nn.GroupNorm(8, out), nn.SiLU(), nn.Conv2d(out, out, 3, padding=1), nn.SiLU()]
+        width = out
+    return nn.Sequential(*layers, nn.Flatten(),
+                         nn.Linear((SIZE // 16) ** 2 * width, config.hidden), nn.SiLU())
+
+
 class Reader(nn.Module):
     """Pictures (N, 3, 96, 96) in [-1, 1] -> what is read, see `forward` and its helpers."""
 
     def __init__(self, config=ReaderConfig()):
         super().__init__()
         self.config = config
-        layers, width = [nn.PixelUnshuffle(2)], 12                       # 48x48
-        for i, out in enumerate(config.widths):                          # 48, 24, 12, 6
-            layers += [nn.Conv2d(width, out, 3, stride=1 if i == 0 else 2, padding=1),
-                       nn.GroupNorm(8, out), nn.SiLU(),
-                       nn.Conv2d(out, out, 3, padding=1), nn.SiLU()]
-            width = out
-        self.trunk = nn.Sequential(*layers, nn.Flatten(),
-                                   nn.Linear((SIZE // 16) ** 2 * width, config.hidden), nn.SiLU())
+        self.trunk = trunk(config)
         self.state = nn.Linear(config.hidden, len(READ))
         self.identity = nn.Linear(config.hidden, len(CONTINUOUS) + sum(OPTIONS))
         self.register_buffer("mean", torch.zeros(config.hidden))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from livetalk_ref.media import to_bytes
+from livetalk_ref.nets.reader import trunk
 from livetalk_ref.runs import save
 from livetalk_ref.world import shards
 from livetalk_ref.world.clips import clip_generator
@@ -48,15 +49,7 @@ class WholeFaces(nn.Module):
     def __init__(self, config=WholeFacesConfig()):
         super().__init__()
         self.config = config
-        layers, width = [nn.PixelUnshuffle(2)], 12                       # 48x48
-        for i, out in enumerate(config.widths):                          # 48, 24, 12, 6
-            layers += [nn.Conv2d(width, out, 3, stride=1 if i == 0 else 2, padding=1),
-                       nn.GroupNorm(8, out), nn.SiLU(),
-                       nn.Conv2d(out, out, 3, padding=1), nn.SiLU()]
-            width = out
-        self.net = nn.Sequential(*layers, nn.Flatten(),
-                                 nn.Linear((SIZE // 16) ** 2 * width, config.hidden), nn.SiLU(),
-                                 nn.Linear(config.hidden, 3 * len(PARTS)))
+        self.net = nn.Sequential(*trunk(config), nn.Linear(config.hidden, 3 * len(PARTS)))
 
     def forward(self, x):
         return self.net(x).unflatten(1, (len(PARTS), 3))
