@@ -54,7 +54,7 @@ def read_scenarios():
 class Dialogues(Study):
     """A job a dialogue and system."""
 
-    sizes = {"count": (100, 2), "steps": (None, 2)}         # steps of the teacher; None: its own
+    sizes = {"count": (30, 2), "steps": (None, 2)}         # steps of the teacher; None: its own
 
     @cached_property
     def systems(self):

@@ -42,7 +42,7 @@ TINT = 0.4                          # length of the strongest colour shift
 class JudgesTried(Study):
     """The judges on known answers."""
 
-    sizes = {"count": (64, 4)}      # clips
+    sizes = {"count": (48, 4)}      # clips
 
     def key(self):
         return loading.checkpoints_key(self.judges.key(), "codec")

@@ -41,10 +41,10 @@ class OdeStudy(Study):
         "short": (stages.ODE_STEPS["short"], 1),
         "kept": (stages.ODE_KEPT, (1, 4)),              # updates that are judged
         "errors": (64, 4),                              # held-out paths for the error
-        "clips": (48, 4),                               # held-out clips along training
+        "clips": (32, 4),                               # held-out clips along training
         "sets": (PAPERS, ("studio",)),
-        "judged": (100, 4),                             # clips of a benchmark
-        "walked": (16, 2)}                              # whole paths of the teacher
+        "judged": (48, 4),                              # clips of a benchmark
+        "walked": (8, 2)}                              # whole paths of the teacher
 
     def key(self):
         codec = loading.load_module("codec")

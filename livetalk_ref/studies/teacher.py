@@ -13,14 +13,14 @@ from livetalk_ref import loading
 from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import TEACHER_STEPS, Guidance
 from livetalk_ref.generate import GUIDANCE, PLAIN
-from livetalk_ref.judge.benchmarks import CLIPS, PAPERS
+from livetalk_ref.judge.benchmarks import PAPERS
 from livetalk_ref.judge.distances import compare_judged
 from livetalk_ref.judge.evaluate import evaluate_once, find_maker
 from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.world.latents import cache_key
 
 SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (2, 3)]     # text, audio
-STEPS, FEW = (1, 2, 4, 8, TEACHER_STEPS), (4, 8, 16, TEACHER_STEPS)
+STEPS, FEW = (1, 2, 4, 8, TEACHER_STEPS), (4, TEACHER_STEPS)
 LABELS = {"plain": PLAIN, "guided": GUIDANCE}
 
 
@@ -47,7 +47,7 @@ def held_out_makers():
 class Teacher(Study):
     """A job a table; clips are judged once and read again."""
 
-    sizes = {"counts": ((64, 16, 192, CLIPS), (4, 4, 4, 4))}        # clips of each table
+    sizes = {"counts": ((64, 16, 192, 48), (4, 4, 4, 4))}        # clips of each table
 
     def key(self):
         start = cache_key(loading.load_module("codec")) + self.judges.key()
