@@ -20,7 +20,7 @@ from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.world.latents import cache_key
 
 SWEEP = [(1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (2, 3)]     # text, audio
-STEPS, FEW = (1, 2, 4, 8, TEACHER_STEPS), (4, TEACHER_STEPS)
+STEPS, FEW = (1, 2, 4, 8, TEACHER_STEPS), (4, 8, 16, TEACHER_STEPS)
 LABELS = {"plain": PLAIN, "guided": GUIDANCE}
 
 
