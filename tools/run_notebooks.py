@@ -40,7 +40,7 @@ def executed(path):
         if status.exists():
             peak = int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) // 1024
 
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False,
+    client = NotebookClient(notebook, timeout=900, kernel_name="python3", record_timing=False,
                             resources={"metadata": {"path": NOTEBOOKS}}, on_cell_executed=look)
     try:
         client.execute()
