@@ -39,11 +39,10 @@ QUALITY = "27"      # of videos, x264's constant rate factor
 STYLE = {
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
     "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.09,
-    "axes.prop_cycle": plt.cycler(color=CYCLE), "lines.linewidth": 2.0,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": RULE, "grid.linewidth": 0.8,
-    "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
+    "figure.constrained_layout.h_pad": 0.09, "axes.prop_cycle": plt.cycler(color=CYCLE),
+    "lines.linewidth": 2.0, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": SOFT, "axes.grid": True, "axes.axisbelow": True, "grid.color": RULE,
+    "grid.linewidth": 0.8, "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
     "xtick.color": SOFT, "ytick.color": SOFT, "font.size": 11.5, "axes.titlesize": 13,
     "axes.titlelocation": "left", "axes.titlepad": 10, "legend.frameon": False,
 }
@@ -151,16 +150,10 @@ def dice(seed):
 
 
 def verdict(number, answer, check):
-    """Print whether the answer to an exercise is right, None being no answer.
-
-    check: the right answer, or a function of an answer that returns whether it is right, or a
-    sentence that says what is wrong with it.
-    """
-    if answer is None:
-        return print(f"{number}: not answered yet")
-    found = check(answer) if callable(check) else answer == check
-    explained = f"not yet. {found}" if isinstance(found, str) else "right" if found else "not yet"
-    print(f"{number}: {explained}")
+    """Print whether an answer is right: `check` is the right one, or says so or what is wrong."""
+    found = None if answer is None else check(answer) if callable(check) else answer == check
+    print(f"{number}:", "not answered yet" if answer is None else f"not yet. {found}"
+          if isinstance(found, str) else "right" if found else "not yet")
 
 
 def show_source(thing):
@@ -284,8 +277,7 @@ def cells(ax, shades, texts, rows, columns):
 
 def loss_figure(run):
     """The loss of a run so far, over the updates made -> figure."""
-    rows = read_metrics(run)
-    made, ax = figure(10, 3)
+    rows, (made, ax) = read_metrics(run), figure(10, 3)
     steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
     curve(ax, steps, losses, window=min(50, 1 + len(rows) // 10))
     last = rows[-1]
