@@ -29,8 +29,9 @@ from livetalk_ref.media import movie, to_bytes
 from livetalk_ref.world.state import FPS, SAMPLE_RATE
 
 PAPER, INK, SOFT, RULE = "#fdfbf7", "#2d2a3a", "#8d8899", "#e6e1d8"
-TEAL, CORAL, AMBER, VIOLET, LEAF, ROSE = COLOURS = (
+TEAL, CORAL, AMBER, VIOLET, LEAF, ROSE = CYCLE = (
     "#14808c", "#e2583e", "#e8a33d", "#7461b3", "#6f9a3e", "#c95f8f")
+COLOURS = {"truth": TEAL, "teacher": VIOLET, "student": CORAL, "critic": AMBER}
 DPI = 72            # of figures: a notebook has to stay below 1 MB
 GAP = 4             # pixels between the pictures of a strip
 QUALITY = "27"      # of videos, x264's constant rate factor
@@ -38,11 +39,10 @@ QUALITY = "27"      # of videos, x264's constant rate factor
 STYLE = {
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
     "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.09,
-    "axes.prop_cycle": plt.cycler(color=COLOURS), "lines.linewidth": 2.0,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": RULE, "grid.linewidth": 0.8,
-    "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
+    "figure.constrained_layout.h_pad": 0.09, "axes.prop_cycle": plt.cycler(color=CYCLE),
+    "lines.linewidth": 2.0, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": SOFT, "axes.grid": True, "axes.axisbelow": True, "grid.color": RULE,
+    "grid.linewidth": 0.8, "text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK,
     "xtick.color": SOFT, "ytick.color": SOFT, "font.size": 11.5, "axes.titlesize": 13,
     "axes.titlelocation": "left", "axes.titlepad": 10, "legend.frameon": False,
 }
@@ -150,9 +150,10 @@ def dice(seed):
 
 
 def verdict(number, answer, check):
-    """Print whether the answer to an exercise is right: `check` is the right one, or says so."""
-    right = answer is not None and (check(answer) if callable(check) else answer == check)
-    print(f"{number}:", "not answered yet" if answer is None else "right" if right else "not yet")
+    """Print whether an answer is right: `check` is the right one, or says so or what is wrong."""
+    found = None if answer is None else check(answer) if callable(check) else answer == check
+    print(f"{number}:", "not answered yet" if answer is None else f"not yet. {found}"
+          if isinstance(found, str) else "right" if found else "not yet")
 
 
 def show_source(thing):
@@ -184,7 +185,7 @@ def speech(samples, phones, mouth, frames=None, count=9, title="", width=12):
         axes[-2].text((start + end) / 2, 0.5, symbol, ha="center", va="center", size=13,
                       color=CORAL if shut else INK, weight="bold" if shut else "normal")
     time_axis = torch.arange(len(mouth)) / FPS
-    for column, name, colour in zip(mouth.T, ("opening", "width", "rounding"), COLOURS[::2]):
+    for column, name, colour in zip(mouth.T, ("opening", "width", "rounding"), CYCLE[::2]):
         axes[-1].plot(time_axis, column, color=colour, label=name)
     axes[-1].fill_between(time_axis, mouth[:, 0], color=TEAL, alpha=0.18, linewidth=0)
     axes[-1].set(xlim=(0, seconds), ylim=(-1.08, 1.5), yticks=(-1, 0, 1), xlabel="seconds")
@@ -276,8 +277,7 @@ def cells(ax, shades, texts, rows, columns):
 
 def loss_figure(run):
     """The loss of a run so far, over the updates made -> figure."""
-    rows = read_metrics(run)
-    made, ax = figure(10, 3)
+    rows, (made, ax) = read_metrics(run), figure(10, 3)
     steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
     curve(ax, steps, losses, window=min(50, 1 + len(rows) // 10))
     last = rows[-1]

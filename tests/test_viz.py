@@ -91,10 +91,12 @@ def test_speech_figure_marks_shut_lips():
 
 
 def test_a_verdict_compares_or_asks_and_waits_for_an_answer(capsys):
-    for answer, check in ((None, 3), (3, 3), (2, 3), (2, lambda n: n > 1), (0, lambda n: n > 1)):
+    for answer, check in ((None, 3), (3, 3), (2, 3), (2, lambda n: n > 1), (0, lambda n: n > 1),
+                          (0, lambda n: n > 1 or f"{n} is too small.")):
         viz.verdict(1, answer, check)
     assert capsys.readouterr().out.splitlines() == [
-        "1: not answered yet", "1: right", "1: not yet", "1: right", "1: not yet"]
+        "1: not answered yet", "1: right", "1: not yet", "1: right", "1: not yet",
+        "1: not yet. 0 is too small."]
 
 
 # --- diagrams say what is there
