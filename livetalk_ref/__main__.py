@@ -12,12 +12,13 @@ from pathlib import Path
 from livetalk_ref.errors import Progress, UserError, run_program, warn
 from livetalk_ref.live import add_live, live
 from livetalk_ref.options import (PROMPT, SEED, Parser, add_bench, add_device, add_evaluate,
-                                  add_json, number)
+                                  add_json, add_released, number)
 from livetalk_ref.real import REAL
 from livetalk_ref.train_commands import (add_train, add_trajectories, add_weights, train,
                                          trajectories, weights)
 
 DEMO_FACE = 2       # a face that the model keeps well
+MANY = 80           # blocks (a minute) whose speed on a GPU makes up for compiling
 
 
 def arguments():
@@ -66,9 +67,7 @@ def add_generate(c):
     c.add_argument("--model", default="teacher", metavar="M", help="teacher, student, "
                    "student_ode, student_ode_short, the path of a checkpoint, livetalk-1.3b or "
                    "omniavatar-1.3b (teacher)")
-    c.add_argument("--weights", metavar="DIR", help=f"for --model {' or '.join(REAL)}: the "
-                   f"folder with model.safetensors, vae/, wav2vec2/ and text.safetensors, see "
-                   f"README and notebook 10")
+    add_released(c)
     c.add_argument("--seed", type=SEED, default=0, help="of all that is random (0)")
     c.add_argument("--steps", type=number(1, 1000), help="Euler steps of a teacher (48)")
     weight = number(0, 20, float)
@@ -83,18 +82,20 @@ def add_generate(c):
 def generate(options):
     """A video from a picture, a sound file and a prompt."""
     from livetalk_ref import generate as g
-    from livetalk_ref.device import check_device
+    from livetalk_ref.device import best_device, check_device
     from livetalk_ref.loading import load
     from livetalk_ref.media import is_silent, load_audio
     from livetalk_ref.portrait import blank
 
-    real = is_real(options)
+    real = options.model in REAL
     prompt = options.prompt if real else known_prompt(options.prompt)
     samples = load_audio(options.audio, warn)
     if is_silent(samples):
         warn("the sound is silent; the avatar will listen.")
-    avatar = real_avatar(options, samples) if real else \
-        load(options.model, check_device(options.device or "cpu"))
+    device = check_device(options.device or (best_device() if real else "cpu"))
+    how = streamed(g.count_blocks(g.count_frames(samples))) if real else {}
+    avatar = load(options.model, device, options.weights, decoder=options.decoder,
+                  int8=options.int8, **how)
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
     if tone := blank(picture):
         warn(f"the picture is nearly {tone} everywhere; look whether it is the right one.")
@@ -111,30 +112,22 @@ def generate(options):
          f"{facts['video_seconds']:.1f} s, made in {facts['seconds']:.1f} s")
 
 
-def is_real(options):
-    """True for a model whose weights do not ship. UserError for a folder that none would read."""
-    if options.weights and options.model not in REAL:
-        raise UserError(f"--weights goes with --model {' or '.join(REAL)} alone.")
-    return options.model in REAL
-
-
-def real_avatar(options, samples):
-    """The avatar of released weights for a clip (N,), on the device asked for or the best."""
+def streamed(blocks):
+    """How released weights make so many blocks: without an end to positions if these are too many
+    for the released cache, compiled if that makes up for its minutes."""
     from livetalk_ref.cache import BLOCK, TABLE_END
-    from livetalk_ref.device import best_device, check_device
-    from livetalk_ref.generate import count_blocks, count_frames
-    from livetalk_ref.loading import load
 
-    blocks = count_blocks(count_frames(samples))
-    policy = "released" if BLOCK * blocks <= TABLE_END else "ahis"      # which has no end
-    return load(options.model, check_device(options.device or best_device()), options.weights,
-                policy=policy)
+    return {"policy": "released" if BLOCK * blocks <= TABLE_END else "ahis",
+            "compiled": blocks >= MANY}
 
 
 def photo(options, avatar):
     """The photograph that the options name as a reference, fitted as the authors do."""
+    from livetalk_ref.portrait import portrait_of
     from livetalk_ref.real.avatar import load_photo, require_photo
 
+    if options.weights == "random" and not options.image:
+        return portrait_of(options.identity, avatar.size)
     require_photo(avatar.name, options.image)
     return load_photo(options.image, avatar.size)
 
@@ -256,7 +249,8 @@ def bench(options):
         tell(options, facts, b.figures_text(facts))
         return
     with Progress("stream: block", b.blocks_in(options.seconds)) as progress:
-        facts = b.bench_model(options.model, options.seconds, progress)
+        facts = b.bench_model(options.model, options.seconds, progress, path=options.weights,
+                              decoder=options.decoder, int8=options.int8)
     if options.keep:                # as rows what no machine changes: the model's, its teacher's
         names = "model", "steps", "algorithmic", "flops", "times_counted"
         rows = [{name: one[name] for name in names if name in one}

@@ -38,6 +38,16 @@ def followed(label, states):
             yield state
 
 
+def device_fault(error, work="this"):
+    """What an error of the device under some work means, as a sentence; None for any other."""
+    first = next(iter(str(error).splitlines()), "")
+    if "out of memory" in first or "allocate memory" in first:      # of a GPU, or of the host
+        return (f"The device has not enough free memory for {work}: end other programs that use "
+                f"it, or take a larger one.")
+    if isinstance(error, RuntimeError) and "CUDA" in first:         # it computes nothing any more
+        return f"The GPU is lost ({first.rstrip('.')}): end this program and start it again."
+
+
 def unreadable(path, error):
     """The sentence about a safetensors file that cannot be opened, and why."""
     with suppress(OSError), open(path, "rb") as file:
@@ -58,6 +68,11 @@ def run_program(main, *given):
         main(*given)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if not (fault := device_fault(error)):
+            raise
+        print(f"error: {fault}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)

@@ -87,15 +87,20 @@ def half(tensors):
     return {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
 
 
+def eight_bit_rows(value):
+    """A matrix (n, ..) as int8, and the fp16 scales of its rows (n,)."""
+    rows = value.float().flatten(1)                                      # (n, m)
+    scale = (rows.abs().amax(1) / 127).half().clamp(min=1e-7)            # (n,)
+    whole = (rows / scale.float()[:, None]).round().clamp(-127, 127)
+    return whole.to(torch.int8).view(value.shape), scale
+
+
 def eight_bits(tensors):
-    """Large matrices as int8 and fp16 scales of their rows (n,), all else as fp16."""
+    """Large matrices as `eight_bit_rows`, all else as fp16."""
     packed = {}
     for name, value in half(tensors).items():
         if value.is_floating_point() and value.dim() > 1 and value.numel() >= LEAST:
-            rows = value.float().flatten(1)                              # (n, m)
-            scale = (rows.abs().amax(1) / 127).half().clamp(min=1e-7)    # (n,)
-            whole = (rows / scale.float()[:, None]).round().clamp(-127, 127)
-            packed[name], packed[name + SCALE] = whole.to(torch.int8).view(value.shape), scale
+            packed[name], packed[name + SCALE] = eight_bit_rows(value)
         else:
             packed[name] = value
     return packed

@@ -1,4 +1,5 @@
-"""Passes of the DiT as CUDA graphs: the host no longer launches every kernel anew."""
+"""Speed on a GPU: parts compiled, and passes of the DiT as CUDA graphs, so that the host no longer
+launches every kernel anew."""
 
 from dataclasses import replace
 
@@ -7,6 +8,15 @@ from torch import nn
 
 from livetalk_ref.cache import KVCache
 from livetalk_ref.wan import rope_table, rotate
+
+
+def compile_parts(model, codec, **how):
+    """Compile a DiT's blocks and the decoder of released weights at their first calls, which then
+    take minutes; where there is no compiler they run as they are. how: of torch.compile."""
+    torch._dynamo.config.recompile_limit = 32           # one for every length of the cache
+    torch._dynamo.config.suppress_errors = True         # what does not compile stays
+    for part in (*model.blocks, getattr(codec, "vae", codec).decoder):
+        part.compile(**how)
 
 
 def capture(run, pool):

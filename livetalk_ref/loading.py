@@ -3,6 +3,7 @@
 import hashlib
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -125,13 +126,20 @@ def steps_of(name):
 def load(name="teacher", device="cpu", path=None, **options):
     """A ready `Avatar` by the name of its generator ("teacher") or a checkpoint's path.
 
-    "livetalk-1.3b" and "omniavatar-1.3b" take the folder of their weights as path, and options,
-    see real/avatar.py.
+    "livetalk-1.3b" and "omniavatar-1.3b" take the folder of their weights as path, or "random" for
+    small ones of the same layout, and options, see real/avatar.py.
     """
     if name in REAL:
         from livetalk_ref.real.avatar import assemble
+        from livetalk_ref.real.standin import RANDOM, SMALL_SIZE, write_folder
 
+        if path == RANDOM:
+            with TemporaryDirectory() as made:
+                return assemble(name, write_folder(made), device, size=SMALL_SIZE, **options)
         return assemble(name, path, device, **options)
+    if path or any(options.values()):
+        raise UserError(f"--weights, --decoder and --int8 go with --model {' or '.join(REAL)} "
+                        f"alone.")
     if name in KINDS:
         raise UserError(f"The {name} makes no videos; choose one of {generators()}.")
     return Avatar(load_module(name, "dit", device), load_module("codec", device=device), str(name),

@@ -41,6 +41,17 @@ def add_device(parser, usual):
     parser.add_argument("--device", metavar="D", help=f"cpu, cuda, mps .. ({usual})")
 
 
+def add_released(parser):
+    """`--weights`, `--decoder` and `--int8`, of the released layout."""
+    parser.add_argument("--weights", metavar="DIR", help="for livetalk-1.3b: the folder of its "
+                        "weights, see README and notebook 10; or 'random', for small ones of the "
+                        "same layout")
+    parser.add_argument("--decoder", metavar="FILE", help="a light decoder's file for "
+                        "livetalk-1.3b, taew2_1.safetensors: faster and less sharp")
+    parser.add_argument("--int8", action="store_true", help="livetalk-1.3b with weights in 8 bits, "
+                        "for small cards: 1.3 GiB less and a little less exact")
+
+
 def add_json(parser):
     """`--json`, the same for every command that has it."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
@@ -48,12 +59,13 @@ def add_json(parser):
 
 def add_bench(c):
     """Options of `bench`."""
-    c.add_argument("--model", default="teacher", help="a shipped model, or a checkpoint's path")
+    c.add_argument("--model", default="teacher", help="a shipped model, a checkpoint's path, or "
+                   "livetalk-1.3b, of which a stream is measured, on a GPU where there is one")
     c.add_argument("--seconds", type=number(1, 36000, float), default=600.0, metavar="S",
                    help="of a student's stream (600)")
     c.add_argument("--data", metavar="SHARDS", help="instead, how fast training reads: shards of "
                    "'prepare --clips', or 'world', its clips made and cached")
-    c.add_argument("--weights", metavar="DIR", help="for shards of released size, as of 'train'")
+    add_released(c)             # shards of released size need its weights as well
     c.add_argument("--keep", metavar="NAME", help="write data/results/NAME.json as well")
     add_json(c)
 

@@ -82,6 +82,12 @@ def test_bench_measures_both_in_one_run(monkeypatch):
     assert bound["least_seconds"] == 0.2 and bound["times_the_limit"] == pytest.approx(2.5)
 
 
+def test_a_released_stream_is_measured_with_the_options_of_its_weights():
+    facts = bench.bench_model("livetalk-1.3b", 2.0, path="random", int8=True)
+    assert facts["model"] == "livetalk-1.3b" and facts["stream"]["blocks"] == 3
+    assert facts["stream"]["frames_per_second"] > 0 and "underruns" in facts["stream"]["viewer"]
+
+
 # --- pace
 
 def test_a_block_is_late_by_its_own_work_and_by_what_kept_the_machine():

@@ -18,6 +18,7 @@ from livetalk_ref.live import systems
 from livetalk_ref.portrait import portrait_of, save_portrait
 from livetalk_ref.real.avatar import load_photo
 from livetalk_ref.real.standin import PROMPTS, SMALL_SIZE
+from livetalk_ref.stream import Frames
 
 require()
 
@@ -52,7 +53,7 @@ def test_the_released_layout_talks_in_a_browser():
 
 def test_a_photograph_is_the_only_face(tmp_path, monkeypatch):
     monkeypatch.setattr(systems, "talker", lambda: None)
-    monkeypatch.setattr(systems, "load_released", lambda *_: small())
+    monkeypatch.setattr(systems, "load", lambda *_, **__: small())
     save_portrait(portrait_of(5, 120), tmp_path / "me.png")
     maker = systems.Maker("livetalk-1.3b", "retrieval", weights="x", image=tmp_path / "me.png")
     photo, told = load_photo(tmp_path / "me.png", maker.avatar.size), []
@@ -68,6 +69,7 @@ def test_a_photograph_is_the_only_face(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("options, sentence", (
     ({"model": "student", "weights": "x"}, "--model livetalk-1.3b or omniavatar-1.3b alone"),
+    ({"model": "student", "int8": True}, "--int8 go with --model livetalk-1.3b or omni"),
     ({"model": "student", "image": "me.png"}, "--identity chooses a drawn face"),
     ({"weights": "x"}, "give one with --image"),
     ({"weights": "random", "image": "none.png"}, "There is no image file 'none.png'"),
@@ -87,16 +89,19 @@ def test_bad_input_is_one_sentence(options, sentence, tmp_path, monkeypatch):
 
 def rehearsed(monkeypatch, idle):
     """The rehearsal of a session whose blocks of listening do this."""
-    monkeypatch.setattr(systems, "AvatarSession", lambda *_, **__: SimpleNamespace(idle=idle))
+    monkeypatch.setattr(systems, "AvatarSession", lambda *_, **__: SimpleNamespace(
+        device=torch.device("cpu"), idle=lambda: Frames(0, torch.tensor([idle()]))))
     return systems.rehearse(small(), None)
 
 
 def test_a_rehearsal_says_whether_the_machine_keeps_up(monkeypatch):
     clock = iter(range(1_000))
-    quick = rehearsed(monkeypatch, lambda: None)
+    quick = rehearsed(monkeypatch, lambda: 0.0)
     assert "takes 0.00 s of the 0.75 s that it may" in quick and "too slow" not in quick
     monkeypatch.setattr(systems, "wall_clock", lambda _: 1.5 * next(clock))
-    assert "That is 2.0 times too slow" in rehearsed(monkeypatch, lambda: None)
+    assert "That is 2.0 times too slow" in rehearsed(monkeypatch, lambda: 0.0)
+    with pytest.raises(UserError, match="in torch.float32 on cpu makes pictures that are no num"):
+        rehearsed(monkeypatch, lambda: float("nan"))
 
     def full():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")

@@ -16,7 +16,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, Guidance, group_audio
 from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of, save_portrait
-from livetalk_ref.real.avatar import GUIDANCE, cover, load_photo
+from livetalk_ref.real.avatar import GUIDANCE, best_dtype, cover, load_photo
 from livetalk_ref.real.standin import PROMPTS, write_folder
 from livetalk_ref.real.wav2vec import SpeechClip
 from livetalk_ref.rollout import sample
@@ -89,7 +89,9 @@ def test_a_photograph_covers_the_square_and_is_cut_to_its_centre(tmp_path):
     assert cover(wide, 50, 50)[:, :, 3:-3].min() > 0.99                 # halved, white middle
     assert cover(wide, 200, 100).shape == (3, 200, 100)
     Image.fromarray(wide.numpy()).save(tmp_path / "a.png")
-    assert load_photo(tmp_path / "a.png", 48).shape == (3, 48, 48)
+    assert load_photo(tmp_path / "a.png", 200).shape == (3, 200, 200)
+    with pytest.raises(UserError, match="has 300x100 pixels, and a face needs a square of 256"):
+        load_photo(tmp_path / "a.png")
 
 
 def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, capsys):
@@ -102,9 +104,9 @@ def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, 
     assert (status, out) == (2, "") and "--weights" in err
     tiny = ["teacher" if word == "livetalk-1.3b" else word for word in words]
     status, out, err = run(monkeypatch, capsys, *tiny, "--weights", weights)
-    assert (status, out) == (2, "") and "goes with --model livetalk-1.3b or omni" in err
+    assert (status, out) == (2, "") and "go with --model livetalk-1.3b or omni" in err
     words += ["--weights", weights]
-    monkeypatch.setattr(loading, "load", lambda *_, policy: avatar)
+    monkeypatch.setattr(loading, "load", lambda *_, **__: avatar)
     status, out, err = run(monkeypatch, capsys, *words)
     assert (status, out) == (2, "") and "give one with --image" in err
     status, out, err = run(monkeypatch, capsys, *words, "--image", tmp_path / "face.png", "--json")
@@ -113,6 +115,34 @@ def test_generate_from_the_command_line(weights, avatar, tmp_path, monkeypatch, 
     assert (facts["frames"], facts["windows"], facts["evaluations"]) == (9, 1, 4)
     with av.open(str(tmp_path / "o.mp4")) as file:
         assert len(list(file.decode(video=0))) == 9 and file.streams.video[0].width == SIZE
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nMore words.")
+
+    monkeypatch.setattr(loading, "load", full)
+    assert run(monkeypatch, capsys, *words)[::2] == (2, "error: The device has not enough free "
+                                                     "memory for this: end other programs that "
+                                                     "use it, or take a larger one.\n")
+
+
+def test_random_weights_in_8_bits_take_no_folder_and_no_photograph(tmp_path, monkeypatch, capsys):
+    import soundfile
+    soundfile.write(tmp_path / "a.wav", SOUND[:8_500].numpy(), 16_000)
+    status, out, _ = run(monkeypatch, capsys, "generate", "--model", "livetalk-1.3b", "--weights",
+                         "random", "--int8", "--audio", tmp_path / "a.wav", "--prompt", PROMPTS[0],
+                         "--out", tmp_path / "o.mp4", "--json")
+    assert status == 0 and json.loads(out)["frames"] == 9
+    made = load("livetalk-1.3b", path="random", int8=True)
+    assert made.model.blocks[0].ffn[0].weight.dtype == torch.int8 and made.size == SIZE
+
+
+def test_a_card_without_bf16_is_told_that_it_takes_fp16(monkeypatch, capsys):
+    for capability, dtype in (((8, 9), torch.bfloat16), ((7, 5), torch.float16)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, have=capability: have)
+        assert best_dtype("cuda") == dtype
+    assert capsys.readouterr().err == ("warning: the device cuda has no bf16, for which the weights"
+                                       " were made, and takes fp16.\n")
+    assert best_dtype("cpu") == torch.float32
 
 
 def test_prepare_makes_the_text_encoder_superfluous(folder, tmp_path, monkeypatch,  # noqa: F811

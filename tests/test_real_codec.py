@@ -43,6 +43,9 @@ def test_encoding_is_the_normalised_mean_of_the_posterior():
     want = ((moments.chunk(2, dim=1)[0] - MEAN) / STD).transpose(1, 2)
     assert worst(CODEC.encode(x), want) < 1e-5
     assert CODEC.encode(x).shape == (1, 2, 16, 2, 4)
+    half = WanCodec(random_vae(**SMALL_VAE), torch.bfloat16)        # which encodes in float32
+    assert torch.equal(half.encode(x.bfloat16()), CODEC.encode(x.bfloat16().float()).bfloat16())
+    assert half.decode_step(half.encode(x)[:, :1])[0].dtype == torch.bfloat16
 
 
 def test_what_does_not_fit_is_one_sentence(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
 from repo import ROOT
@@ -83,6 +84,26 @@ def test_passes_as_graphs_are_the_plain_ones(monkeypatch):
         assert all(torch.equal(a, b) for pairs in zip(caches[0].layers, caches[1].layers)
                    for a, b in zip(*pairs))
     assert sorted(held for _, held, *_ in graphed.made) == [0, 15]
+
+
+@torch.no_grad()
+def test_what_no_compiler_takes_runs_as_it_is(monkeypatch):
+    tried = []
+
+    def absent(graph, inputs):
+        tried.append(graph)
+        raise RuntimeError("there is no compiler")
+
+    for name in ("suppress_errors", "recompile_limit"):         # put back afterwards
+        monkeypatch.setattr(torch._dynamo.config, name, getattr(torch._dynamo.config, name))
+    model, codec = random_dit(SMALL), SimpleNamespace(decoder=torch.nn.Conv2d(3, 3, 1))
+    args = (torch.randn(1, 3, 16, 4, 4), torch.full((1, 3), 0.8), random_cond(SMALL, 32))
+    picture = torch.randn(1, 3, 4, 4)
+    want = model(*args), codec.decoder(picture)
+    graphs.compile_parts(model, codec, backend=absent)
+    assert torch.equal(model(*args), want[0]) and torch.equal(codec.decoder(picture), want[1])
+    assert len(tried) >= 2
+    torch._dynamo.reset()
 
 
 def test_the_readme_says_what_was_measured_and_computed():

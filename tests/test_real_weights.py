@@ -10,11 +10,12 @@ import pytest
 import torch
 from repo import ROOT
 from safetensors.torch import load_file, save_file
+from test_wan import worst
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.loading import load
-from livetalk_ref.real.standin import SMALL, write_random
-from livetalk_ref.real.weights import ALPHA, load_dit
+from livetalk_ref.real.standin import SMALL, random_cond, write_random
+from livetalk_ref.real.weights import ALPHA, load_dit, to_int8
 
 QUERY = "blocks.1.self_attn.q.weight"
 
@@ -59,6 +60,30 @@ def test_each_key_that_does_not_fit_is_named(path):
         f"{path} does not have the layout of this model: 2 missing: blocks.0.modulation, "
         f"head.head.bias; 1 unexpected: blocks.9.modulation; 1 misshapen: {QUERY} is 5x64, not "
         f"64x64.")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_int8_weights_compute_with_rounded_ones(path, dtype, bound):
+    """The matrices of blocks alone, each number off by half a step; all else is the file's."""
+    plain, small = load_dit(path, dtype=dtype), to_int8(load_dit(path, dtype=dtype))
+    args = (torch.randn(1, 3, 16, 4, 4, generator=torch.Generator().manual_seed(0)).to(dtype),
+            torch.full((1, 3), 0.8, dtype=dtype), random_cond(SMALL, 32, dtype))
+    exact, kept = plain(*args), small.state_dict()
+    for key, weight in plain.named_parameters():
+        if key.startswith("blocks.") and weight.ndim == 2:
+            scale = kept[key.removesuffix("weight") + "scale"].float()[:, None]
+            rounded = kept[key].float() * scale
+            assert kept[key].dtype == torch.int8
+            assert ((rounded - weight).abs() <= 0.52 * scale).all()
+            weight.copy_(rounded)
+        else:
+            assert torch.equal(kept[key], weight)
+    assert worst(small(*args), plain(*args)) < bound
+    assert bound / 10 < worst(small(*args), exact) < 0.03
+    linear = plain.blocks[0].ffn[0]
+    held = sum(p.nbytes for p in small.blocks[0].ffn[0].parameters())
+    assert held == linear.weight.numel() + len(linear.weight) * (2 + dtype.itemsize)
 
 
 class Trap:

@@ -9,17 +9,22 @@ it no machine can shorten: the sound of the first block, and the look-ahead.
 
 import time
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 
 import torch
 
 from livetalk_ref import generate
 from livetalk_ref.cache import BLOCK
+from livetalk_ref.device import best_device
 from livetalk_ref.files import hardware
 from livetalk_ref.flow import ROWS_PER_LATENT, Cond, group_audio, guided
 from livetalk_ref.flow import sample as sample_windows
-from livetalk_ref.judge.cost import count_flops, peak_memory, quantiles, reset_peak_memory
+from livetalk_ref.judge.cost import (count_flops, peak_memory, quantiles, reset_peak_memory,
+                                     wall_clock)
 from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
+from livetalk_ref.real import REAL
 from livetalk_ref.rollout import sample
 from livetalk_ref.stream import FRAMES, AvatarSession, frames_of, samples_for
 from livetalk_ref.world import text
@@ -127,13 +132,13 @@ def time_blocks(session, count):
     for _ in range(count):
         heard = session.state.samples
         samples = hum(heard, samples_for(session.state.blocks + 1, session.ahead) - heard)
-        began = time.perf_counter()
+        began = wall_clock(session.device)
         made = session.hear(samples)
         parts = session.decode_parts(next(made))
         next(parts)
-        shown = time.perf_counter()
+        shown = wall_clock(session.device)
         list(parts), next(made, None)
-        yield shown - began, time.perf_counter() - shown
+        yield shown - began, wall_clock(session.device) - shown
 
 
 def lateness(took, ahead):
@@ -174,14 +179,14 @@ def time_stream(avatar, picture, seconds=SECONDS, watch=None):
     """Figures of a stream of so many seconds, run as fast as it goes; waiting for sound is added by
     counting. A player that shows every frame ALLOWANCE after its sound misses a later block."""
     count = blocks_in(seconds)
-    session = AvatarSession(avatar, picture, PROMPT, policy=avatar.policy, undo=0)
+    session = AvatarSession(avatar, picture, avatar.known(PROMPT), policy=avatar.policy, undo=0)
     took, peaks, early = [], [], min(count, blocks_in(EARLY))
-    reset_peak_memory()
+    reset_peak_memory(session.device)
     for pair in time_blocks(session, count):
         took.append(pair)
         if len(took) in (early, count):
-            peaks.append(peak_memory())
-            reset_peak_memory()
+            peaks.append(peak_memory(session.device))
+            reset_peak_memory(session.device)
         if watch:
             watch()
     late, busy = lateness(took, session.ahead), sum(map(sum, took))
@@ -242,10 +247,18 @@ def far_from_limit(flops, rate, seconds):
     return {"least_seconds": flops / rate, "times_the_limit": seconds * rate / flops}
 
 
-def bench_model(model, seconds=SECONDS, watch=None):
+def bench_model(model, seconds=SECONDS, watch=None, **options):
     """All figures of one generator, as a dict; seconds everywhere. A student's hold those of a
-    stream (watch is called at every block), the guided teacher's, and the ratios of both."""
-    avatar, picture = load(model), portrait_of(0)
+    stream (watch is called at every block), the guided teacher's, and the ratios of both. Released
+    weights, loaded with options, stream alone, on a GPU where there is one."""
+    if model in REAL:
+        device = best_device()
+        avatar = load(model, device, policy="ahis", compiled=True, **options)
+        picture = portrait_of(0, avatar.size)
+        time_stream(avatar, picture, EARLY)                 # until all is compiled
+        return {"model": model, "hardware": hardware(device),
+                "stream": time_stream(avatar, picture, seconds, watch)}
+    avatar, picture = load(model, **options), portrait_of(0)
     steps, _ = generate.settle(avatar)
     cond = unheard_cond(avatar, picture)
     heard = algorithmic_latency(BLOCK - 1, BLOCK) if avatar.is_student else algorithmic_latency()
@@ -266,10 +279,7 @@ def times_teacher(facts, teacher):
     """How many times less a student needs than the teacher, in counted operations and in seconds:
     decoding costs both the same, the rest is lost to small operations."""
     def times(*keys):
-        ours, theirs = facts, teacher
-        for key in keys:
-            ours, theirs = ours[key], theirs[key]
-        return theirs / ours
+        return reduce(getitem, keys, teacher) / reduce(getitem, keys, facts)
 
     return {"times_counted": {"frames a second": times("flops", "frame"),
                               "without decoding": times("flops", "frame, model alone")},

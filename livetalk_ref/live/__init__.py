@@ -14,7 +14,7 @@ Three generator functions make a system, and anybody can write others:
 from contextlib import closing
 
 from livetalk_ref.errors import warn
-from livetalk_ref.options import SEED, add_device, number
+from livetalk_ref.options import SEED, add_device, add_released, number
 
 
 def add_live(c):
@@ -24,11 +24,8 @@ def add_live(c):
     c.add_argument("--model", metavar="M", help="the performer: a shipped model or a "
                    "checkpoint's path, or livetalk-1.3b (the best student that ships, else the "
                    "teacher's weights)")
-    c.add_argument("--weights", metavar="DIR", help="for livetalk-1.3b: the folder of its weights, "
-                   "see README and notebook 10; or 'random', for small ones of the same layout")
+    add_released(c)
     c.add_argument("--image", metavar="I", help="the photograph that livetalk-1.3b animates")
-    c.add_argument("--decoder", metavar="FILE", help="a light decoder's file for livetalk-1.3b, "
-                   "taew2_1.safetensors: faster and less sharp")
     c.add_argument("--identity", type=SEED, default=2, metavar="SEED", help="the first face (2)")
     c.add_argument("--thinker", default="embedded", choices=("embedded", "retrieval"),
                    help="with the language model, or retrieval alone (embedded)")
@@ -50,7 +47,7 @@ def live(options):
         warn(f"{model} was not trained to make block after block: the face will be poor. Train a "
              f"student with 'train ode', and name it with --model.")
     maker = Maker(model, options.thinker, device, options.weights, options.image,
-                  options.decoder)
+                  options.decoder, options.int8)
     if model in REAL:
         print(rehearse(maker.avatar, maker.picture(options.identity)), flush=True)
     with closing(maker):

@@ -17,7 +17,7 @@ from threading import Thread
 
 import torch
 
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, device_fault
 from livetalk_ref.live.events import Dialogue, Error, Onset, Said, Span, State, Turn
 from livetalk_ref.live.performer import Opening, Performer
 from livetalk_ref.live.think import LISTENING
@@ -28,13 +28,11 @@ MEMORY = 20             # lines of the dialogue that the thinker sees
 
 def told(error):
     """An exception as one sentence; what is not the user's doing is printed as well."""
-    first = next(iter(str(error).splitlines()), "")
     if isinstance(error, UserError):
         return str(error)
     traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, RuntimeError) and "CUDA" in first:      # it computes nothing any more
-        return f"The GPU is lost ({first.rstrip('.')}): end this program and start it again."
-    return f"Something broke: {type(error).__name__}: {first}."
+    first = next(iter(str(error).splitlines()), "")
+    return device_fault(error) or f"Something broke: {type(error).__name__}: {first}."
 
 
 class Conversation:

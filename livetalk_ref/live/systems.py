@@ -4,14 +4,12 @@
     talk = Maker("livetalk-1.3b", device="cuda", weights="weights", image="photo.jpg").talk(1)
 """
 
-from contextlib import contextmanager
 from dataclasses import replace
-from tempfile import TemporaryDirectory
 
 import torch.nn.functional as F
 
 from livetalk_ref.cache import BLOCK
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, device_fault
 from livetalk_ref.judge.cost import peak_memory, reset_peak_memory, wall_clock
 from livetalk_ref.live import language
 from livetalk_ref.live.conversation import Conversation
@@ -24,7 +22,7 @@ from livetalk_ref.media import to_bytes
 from livetalk_ref.portrait import portrait_of, read_image
 from livetalk_ref.real import REAL
 from livetalk_ref.real.avatar import cache_bytes, kept_frames, load_photo, require_photo
-from livetalk_ref.real.standin import SMALL_SIZE, write_folder
+from livetalk_ref.real.standin import RANDOM
 from livetalk_ref.real.vae import STRIDE
 from livetalk_ref.stream import FRAMES, AvatarSession
 from livetalk_ref.world import ear
@@ -33,8 +31,7 @@ from livetalk_ref.world.speech import say
 STUDENTS = ("student", "student_ode")       # the best that ships comes first
 PAUSE = 2_400           # samples behind a sentence
 LOUD = 0.35             # the largest sample, so that voices are equally loud
-RANDOM = "random"       # in the place of a folder: weights of the released layout, but small
-HOPELESS = 10           # seconds a block: a warm-up is not made to its end
+HOPELESS = 10           # seconds a block of a CPU: a warm-up is not made to its end
 
 
 def best_student():
@@ -49,27 +46,6 @@ def streaming(avatar):
     return replace(avatar, sampler="rollout")
 
 
-def load_released(name, device, weights, decoder=None):
-    """The avatar of a folder of released weights, or of small random ones."""
-    if weights != RANDOM:
-        return load(name, device, weights, policy="ahis", decoder=decoder)
-    with TemporaryDirectory() as folder:
-        return load(name, device, write_folder(folder), policy="ahis", size=SMALL_SIZE,
-                    decoder=decoder)
-
-
-@contextmanager
-def within_memory(name, needed=""):
-    """UserError where the device's memory does not suffice."""
-    try:
-        yield
-    except RuntimeError as error:               # of a GPU, or of the host
-        if "out of memory" not in str(error) and "allocate memory" not in str(error):
-            raise
-        raise UserError(f"The device has not enough free memory for {name}{needed}: end other "
-                        f"programs that use it, or take a larger one.") from None
-
-
 def held_bytes(avatar):
     """Bytes of (the weights, all caches of a long conversation while a new one is made)."""
     config, one = avatar.model.config, next(avatar.model.parameters())
@@ -79,27 +55,40 @@ def held_bytes(avatar):
     return sum(weights), cache_bytes(config, tokens, frames, one.dtype)
 
 
+def warm_up(avatar, picture):
+    """Listen until the cache, and those of blocks to take back, are as large as ever -> the seconds
+    and the pictures of the last block."""
+    session = AvatarSession(avatar, picture, avatar.known(LISTENING), policy=avatar.policy,
+                            undo=UNDO)
+    for number in range(kept_frames(avatar.policy, 100) // BLOCK + 1 + UNDO):
+        began = wall_clock(session.device)
+        pictures = session.idle().pictures
+        took = wall_clock(session.device) - began
+        if number and took > HOPELESS and session.device.type == "cpu":     # a GPU compiles
+            break
+    return took, pictures
+
+
 def rehearse(avatar, picture):
     """Listen for some blocks -> a sentence about whether this machine keeps up, and what memory a
-    conversation takes. UserError where it has too little."""
-    device = next(avatar.model.parameters()).device
+    conversation takes. UserError where it has too little, or no pictures come out."""
+    one = next(avatar.model.parameters())
     needed = " (weights {:.3g} GiB, caches {:.3g} GiB)".format(
         *(size / 2 ** 30 for size in held_bytes(avatar)))
-    reset_peak_memory(device)
-    with within_memory(avatar.name, needed):
-        session = AvatarSession(avatar, picture, avatar.known(LISTENING), policy=avatar.policy,
-                                undo=UNDO)
-        # Until the cache, and that of every block to take back, are as large as ever.
-        for number in range(kept_frames(avatar.policy, 100) // BLOCK + 1 + UNDO):
-            began = wall_clock(device)
-            session.idle()
-            took = wall_clock(device) - began
-            if number and took > HOPELESS:
-                break
+    reset_peak_memory(one.device)
+    try:
+        took, pictures = warm_up(avatar, picture)
+    except RuntimeError as error:
+        if not (fault := device_fault(error, f"{avatar.name}{needed}")):
+            raise
+        raise UserError(fault) from None
+    if not pictures.isfinite().all():
+        raise UserError(f"{avatar.name} in {one.dtype} on {one.device} makes pictures that are no "
+                        f"numbers: take a card that has bf16.")
     late = "" if took <= DEADLINE else (f". That is {took / DEADLINE:.1f} times too slow: speech "
                                         f"will stop again and again to wait for its pictures")
-    return (f"{avatar.name} on {device}: a block of {FRAMES} pictures takes {took:.2f} s of the "
-            f"{DEADLINE} s that it may; peak memory {peak_memory(device) / 1024:.1f} GiB"
+    return (f"{avatar.name} on {one.device}: a block of {FRAMES} pictures takes {took:.2f} s of "
+            f"the {DEADLINE} s that it may; peak memory {peak_memory(one.device) / 1024:.1f} GiB"
             f"{needed}{late}.")
 
 
@@ -123,21 +112,20 @@ class Maker:
     """Conversations of one system, whose weights are loaded once: one at a time, for a new one
     ends the one before. model: a generator's name or a checkpoint's path; device: the avatar's;
     weights: the folder of released ones or "random"; image: the photograph that they animate;
-    decoder: the file of a light decoder."""
+    decoder: the file of a light decoder; int8: smaller weights."""
 
     def __init__(self, model="teacher", thinker="embedded", device="cpu", weights=None,
-                 image=None, decoder=None):
-        if model not in REAL and (weights or image or decoder):
-            raise UserError(f"--weights, --image and --decoder go with --model "
-                            f"{' or '.join(REAL)} alone; --identity chooses a drawn face.")
-        if model in REAL and weights != RANDOM:
+                 image=None, decoder=None, int8=False):
+        real = {"policy": "ahis", "compiled": True} if model in REAL else {}
+        if image and not real:
+            raise UserError(f"--image goes with --model {' or '.join(REAL)} alone; --identity "
+                            f"chooses a drawn face.")
+        if real and weights != RANDOM:
             require_photo(model, image)
         if image:
             read_image(image)                   # now, for weights take long to load
         self.think, self.speak = make_thinker(thinker), talker()
-        with within_memory(model):
-            self.avatar = streaming(load_released(model, device, weights, decoder)
-                                    if model in REAL else load(model, device))
+        self.avatar = streaming(load(model, device, weights, decoder=decoder, int8=int8, **real))
         self.photo = load_photo(image, self.avatar.size) if image else None
         self.listen, self.latest = make_listener(), None
 

@@ -14,15 +14,16 @@ import torch.nn.functional as F
 
 from livetalk_ref.generate import Avatar
 from livetalk_ref.cache import BLOCK, POLICIES
-from livetalk_ref.errors import UserError
+from livetalk_ref.errors import UserError, warn
 from livetalk_ref.flow import Guidance
+from livetalk_ref.graphs import compile_parts
 from livetalk_ref.portrait import read_image
 from livetalk_ref.real import REAL
 from livetalk_ref.real.light import load_light
 from livetalk_ref.real.text import SavedText, load_text
 from livetalk_ref.real.vae import load_vae
 from livetalk_ref.real.wav2vec import AHEAD, LONGEST, SpeechClip, SpeechStream, load_speech
-from livetalk_ref.real.weights import ALPHA, load_dit
+from livetalk_ref.real.weights import ALPHA, load_dit, to_int8
 from livetalk_ref.world.state import FPS
 
 SIZE = 512                          # pixels a side
@@ -33,7 +34,10 @@ def best_dtype(device):
     """bf16 where the device has it, fp16 on older GPUs (a T4), fp32 on a CPU."""
     if torch.device(device).type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    if torch.cuda.get_device_capability(device)[0] >= 8:
+        return torch.bfloat16
+    warn(f"the device {device} has no bf16, for which the weights were made, and takes fp16.")
+    return torch.float16
 
 
 def kept_frames(policy, blocks):
@@ -74,13 +78,14 @@ def check_folder(folder, name):
 
 
 def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead=AHEAD, size=SIZE,
-             policy="released", decoder=None):
+             policy="released", decoder=None, int8=False, compiled=False):
     """An `Avatar` of everything in a folder: `load("livetalk-1.3b", path=FOLDER)`.
 
     dtype None is the device's best; lora an adapter merged on loading; ahead the video frames of
     look-ahead of a stream. policy: "released" keeps 3 + 1 blocks at absolute positions, as the
     authors' code does, for 256 s; "ahis" 3 + 2 at relative ones, as their paper does, without end.
-    decoder: the file of a light one, see real/light.py. UserError says what is missing or misfit.
+    decoder: the file of a light one, see real/light.py; int8: smaller weights, see `to_int8`;
+    compiled: on a GPU, see `compile_parts`. UserError says what is missing or misfit.
     """
     if path is None:
         raise UserError(f"The weights of {name} do not ship: give the folder that holds "
@@ -91,6 +96,7 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
     check_folder(folder, name)
     model = load_dit(folder / "model.safetensors", device=device, dtype=dtype, lora=lora,
                      alpha=alpha)
+    model = to_int8(model) if int8 else model
     speech = load_speech(folder / "wav2vec2", device, dtype)
     if speech.width != model.config.audio_dim:
         raise UserError(f"{folder / 'wav2vec2'} makes rows of {speech.width} numbers, and the "
@@ -100,6 +106,8 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
     codec = load_vae(folder / "vae", device, dtype)
     if decoder:
         codec = load_light(decoder, codec, device, dtype)
+    if compiled and torch.device(device).type == "cuda":
+        compile_parts(model, codec)
     return Avatar(model, codec, name, REAL[name], text, Hearing(speech, ahead), size, GUIDANCE,
                   POLICIES[policy], known=text.known, words=text.words)
 
@@ -127,5 +135,10 @@ def require_photo(name, image):
 
 
 def load_photo(path, size=SIZE):
-    """An image file -> (3, size, size) in [-1, 1]. UserError as of `portrait.read_image`."""
-    return cover(read_image(path), size, size)
+    """An image file -> (3, size, size) in [-1, 1]. UserError as of `portrait.read_image`, and for
+    one whose square would have to be enlarged more than twice."""
+    pixels = read_image(path)
+    if min(pixels.shape[:2]) < size // 2:
+        raise UserError(f"The photo '{path}' has {pixels.shape[1]}x{pixels.shape[0]} pixels, and a "
+                        f"face needs a square of {size // 2} or more: take a larger picture.")
+    return cover(pixels, size, size)

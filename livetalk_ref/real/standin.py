@@ -23,6 +23,7 @@ SMALL_SPEECH = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads"
                 "intermediate_size": 32, "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16,
                 "num_conv_pos_embedding_groups": 2}     # wav2vec2-base: Wav2Vec2Config()
 SMALL_SIZE = 64                                 # pixels a side
+RANDOM = "random"       # in the place of a folder: these small weights
 PROMPTS = ("a person talks and nods", "a person smiles")
 
 

@@ -44,11 +44,14 @@ def quicken(decoder):
 
 
 class WanCodec(nn.Module):
-    """`encode` and `decode_step` as those of `codec.Codec`, by an `AutoencoderKLWan`."""
+    """`encode` and `decode_step` as those of `codec.Codec`, by an `AutoencoderKLWan`. It decodes in
+    dtype; the one picture that is encoded stays in every block, so this is done in float32."""
 
-    def __init__(self, vae):
+    def __init__(self, vae, dtype=torch.float32):
         super().__init__()
-        self.vae = vae
+        self.vae, self.dtype = vae.float(), dtype
+        for part in (vae.post_quant_conv, vae.decoder):
+            part.to(dtype)
         quicken(vae.decoder)
         for name in ("mean", "std"):
             values = torch.tensor(getattr(vae.config, f"latents_{name}"))
@@ -63,9 +66,9 @@ class WanCodec(nn.Module):
         if h % (STRIDE * PATCH) or w % (STRIDE * PATCH) or t % GROUP != 1:
             raise UserError(f"The autoencoder takes 4n + 1 frames with sides that are multiples "
                             f"of {STRIDE * PATCH}, not {t} frames of {h}x{w}.")
-        x = x.transpose(1, 2).to(self.vae.dtype)                         # (B, 3, T, H, W)
+        x = x.transpose(1, 2).float()                                    # (B, 3, T, H, W)
         z = self.vae.encode(x, return_dict=False)[0].mode()              # (B, C, F, h, w)
-        return ((z.float() - self.mean) / self.std).to(self.vae.dtype).transpose(1, 2)
+        return ((z - self.mean) / self.std).to(self.dtype).transpose(1, 2)
 
     def decode_step(self, z, before=None):
         """One latent frame (B, 1, C, h, w) -> its frames (B, 4, 3, H, W) and the new state.
@@ -73,7 +76,7 @@ class WanCodec(nn.Module):
         Without a state it is the first frame, which is a single picture: (B, 1, 3, H, W).
         """
         z = z.transpose(1, 2)                                            # (B, C, 1, h, w)
-        z = self.vae.post_quant_conv((z.float() * self.std + self.mean).to(self.vae.dtype))
+        z = self.vae.post_quant_conv((z.float() * self.std + self.mean).to(self.dtype))
         layers = self.vae._cached_conv_counts["decoder"]
         z = z.contiguous(memory_format=torch.channels_last_3d)
         state = list(before) if before else [None] * layers              # the decoder writes here
@@ -86,6 +89,6 @@ def load_vae(folder, device="cpu", dtype=torch.float32):
     from diffusers import AutoencoderKLWan
 
     vae = from_folder(AutoencoderKLWan, folder, "autoencoder in diffusers' layout (config.json and "
-                      "diffusion_pytorch_model.safetensors)", torch_dtype=dtype,
+                      "diffusion_pytorch_model.safetensors)", torch_dtype=torch.float32,
                       low_cpu_mem_usage=False)
-    return WanCodec(vae.to(device))
+    return WanCodec(vae.to(device), dtype)

@@ -26,17 +26,9 @@ class Speech:
     """A wav2vec 2.0 model as rows: `speech(samples, count)` -> (count, 14 x 768)."""
 
     def __init__(self, model, dtype=torch.float32):
-        self.model, self.dtype = model, dtype
-
-    @property
-    def width(self):
-        """Channels of a row."""
-        return (self.model.config.num_hidden_layers + 2) * self.model.config.hidden_size
-
-    @property
-    def device(self):
-        """Where the model is."""
-        return self.model.device
+        self.model, self.dtype, self.device = model, dtype, model.device
+        # Channels of a row.
+        self.width = (model.config.num_hidden_layers + 2) * model.config.hidden_size
 
     @torch.no_grad()
     def __call__(self, samples, count):

@@ -10,9 +10,12 @@ import logging
 import re
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from livetalk_ref.errors import UserError, unreadable
+from livetalk_ref.files import eight_bit_rows
 from livetalk_ref.wan import LIVETALK_1P3B, Config, WanDiT
 
 SHOWN = 20              # keys of a kind that a sentence spells out
@@ -113,6 +116,30 @@ class Adapter:
                     for part in ("down", "up"))
         change = self.alpha / len(down) * (up @ down)                    # (out, in)
         return (tensor.float() + change).to(dtype or tensor.dtype)
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weights are int8 with a scale for every output channel. It computes in
+    the type of its input, and holds no other copy of its weights."""
+
+    def __init__(self, linear):
+        super().__init__()
+        kept = (*eight_bit_rows(linear.weight), linear.bias)
+        self.weight, self.scale, self.bias = (nn.Parameter(t, requires_grad=False) for t in kept)
+
+    def forward(self, x):
+        # Scaled weights, not scaled sums: those of whole numbers would overflow in fp16.
+        weight = self.weight.to(x.dtype) * self.scale.to(x.dtype)[:, None]   # (out, in)
+        return F.linear(x, weight, self.bias)
+
+
+def to_int8(model):
+    """A DiT with int8 weights in the linear layers of its blocks, where nearly all of them are."""
+    for layer in list(model.blocks.modules()):
+        for name, linear in list(layer.named_children()):
+            if isinstance(linear, nn.Linear):
+                setattr(layer, name, Int8Linear(linear))
+    return model
 
 
 def load_dit(path, config=LIVETALK_1P3B, device="cpu", dtype=None, lora=None, alpha=ALPHA):

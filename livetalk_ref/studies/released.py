@@ -6,6 +6,7 @@ was done for speed is counted on any machine: tensors of the meta device have no
 """
 
 import time
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
 from statistics import median
@@ -16,15 +17,17 @@ import torch
 from livetalk_ref.cache import BLOCK, KVCache
 from livetalk_ref.device import best_device
 from livetalk_ref.files import hardware
-from livetalk_ref.flow import TEACHER_STEPS, Guidance, exact, guided
-from livetalk_ref.graphs import Graphed
+from livetalk_ref.flow import TEACHER_STEPS, Guidance, add_noise, exact, guided
+from livetalk_ref.graphs import Graphed, compile_parts
 from livetalk_ref.judge.cost import (count_bytes, count_flops, peak_memory, reset_peak_memory,
                                      wall_clock)
+from livetalk_ref.loading import load_module
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.real import standin
 from livetalk_ref.real.light import LightCodec
 from livetalk_ref.real.vae import WanCodec
 from livetalk_ref.real.wav2vec import Speech, SpeechStream
+from livetalk_ref.real.weights import to_int8
 from livetalk_ref.rollout import SIGMAS, denoise, draw, remember
 from livetalk_ref.stream import AHIS, FRAMES, SAMPLES_PER_FRAME, AvatarSession, samples_for
 from livetalk_ref.studies.work import Job, Study
@@ -48,7 +51,8 @@ class Released(Study):
         return hardware(self.device).replace(" ", "-").replace(",", "").lower()
 
     def jobs(self):
-        made = [Job("speed", "real_speed", self.count_speed)]
+        made = [Job("speed", "real_speed", self.count_speed),
+                Job("int8", "real_speed", self.compare_int8)]
         if self.device == "cpu" and not self.quick:
             return made                                     # it would need hours for the rest
         made += [self.job("floor of a step", None, self.time_floor),
@@ -82,10 +86,8 @@ class Released(Study):
 
     @cached_property
     def compiled(self):
-        """The same one, compiled from now on."""
-        torch._dynamo.config.recompile_limit = 32
-        for block in self.plain.blocks:
-            block.compile()
+        """The same one, with the decoder compiled from now on."""
+        compile_parts(self.plain, self.avatar.codec)
         return self.plain
 
     def dit(self, mode):
@@ -96,7 +98,7 @@ class Released(Study):
     @cached_property
     def avatar(self):
         """An avatar as `AvatarSession` takes it, still without its DiT."""
-        codec = WanCodec(standin.random_vae(**self.vae).to(self.device, DTYPE))
+        codec = WanCodec(standin.random_vae(**self.vae).to(self.device), DTYPE)
         speech = Speech(standin.random_speech(**self.speech).to(self.device), DTYPE)
         text = standin.random_text(self.config.text_dim)([""]).to(self.device, DTYPE)
         return SimpleNamespace(codec=codec, audio=lambda: SpeechStream(speech), text=lambda _: text)
@@ -205,7 +207,7 @@ class Released(Study):
         with torch.device("meta"):
             model, light = WanDiT(self.config).to(DTYPE), LightCodec(None).to(DTYPE)
             wan, theirs = (AutoencoderKLWan(**self.vae).to(DTYPE) for _ in range(2))
-        codec, passes, layers = WanCodec(wan).to("meta"), len(SIGMAS) + 1, self.config.layers
+        codec, passes, layers = WanCodec(wan, DTYPE).to("meta"), len(SIGMAS) + 1, self.config.layers
         (x, sigma, cond, cache), _ = self.steady(model, "meta")
         _, new = model(x, sigma, cond, cache=cache)         # by now its keys are rotated
         keys, slots = cache.layers[0][0], torch.arange(len(cache.frames), device="meta")
@@ -248,7 +250,37 @@ class Released(Study):
              for n in (4, 1)), "float32; uint8"),
             ("inputs of CUDA graphs", "GB", *(layers * 2 * keys[:, :, :1].nbytes * n
              for n in (3 + 6 + 9 + 12 + 15, 15)), "caches of 3 to 15 latent frames; of 15"))
+        held, moved = (sum(p.nbytes for p in model.parameters()), passing(lambda: cache))
+        to_int8(model)
+        rows += (("weights of the DiT, int8", "GB", held, sum(p.nbytes for p in model.parameters()),
+                  "bf16; in blocks int8"),
+                 ("all passes, int8, eager", "GB", moved, passing(lambda: cache),
+                  "bf16 weights read; made of int8 at each pass"))
         scale = {"GB": 1e9, "TFLOP": 1e12}
         return [{"what": what, "before": float(f"{before / scale[unit]:.4g}"),
                  "after": float(f"{after / scale[unit]:.4g}"), "unit": unit, "how": how}
                 for what, unit, before, after, how in rows]
+
+    @torch.no_grad()
+    def compare_int8(self):
+        """Rows of how far velocities are off float32's in bf16, and with int8 weights."""
+        rows = []       # no student's: they ship in 8 bits, which another rounding does not change
+        for name, model in (("random weights", standin.random_dit(standin.SMALL)),
+                            ("teacher", load_module("teacher", "dit"))):
+            want = velocities(model)
+            made = velocities(deepcopy(model).bfloat16()), velocities(to_int8(model))
+            before, after = ((100 * (v - want).norm() / want.norm()).item() for v in made)
+            rows.append({"what": f"velocity's error, {name}", "before": round(before, 2),
+                         "after": round(after, 2), "unit": "%",
+                         "how": "of float32's, in bf16; with int8 weights"})
+        return rows
+
+
+def velocities(model):
+    """A DiT's velocities of random latents and conditions at the student's noise levels."""
+    dtype = model.patch_embedding.weight.dtype
+    cond = standin.random_cond(model.config, 48, dtype)
+    noise = draw(cond, torch.Generator().manual_seed(1))                 # (4, 1, 3, C, h, w)
+    levels = SIGMAS[:, None, None].expand(-1, *noise.shape[1:3])         # (4, 1, 3)
+    return torch.stack([model(add_noise(cond.ref[:, None], n, s), s, cond).float()
+                        for n, s in zip(noise, levels)])
