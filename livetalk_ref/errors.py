@@ -66,13 +66,10 @@ def run_program(main, *given):
             stream.reconfigure(errors="backslashreplace")
     try:
         main(*given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except RuntimeError as error:
-        if not (fault := device_fault(error)):
+    except (UserError, RuntimeError) as error:
+        if not (told := error if isinstance(error, UserError) else device_fault(error)):
             raise
-        print(f"error: {fault}", file=sys.stderr)
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)

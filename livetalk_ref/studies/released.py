@@ -250,6 +250,7 @@ class Released(Study):
              for n in (4, 1)), "float32; uint8"),
             ("inputs of CUDA graphs", "GB", *(layers * 2 * keys[:, :, :1].nbytes * n
              for n in (3 + 6 + 9 + 12 + 15, 15)), "caches of 3 to 15 latent frames; of 15"))
+        model(x, sigma, cond, cache=cache)      # `append` forgot the rotated keys
         held, moved = (sum(p.nbytes for p in model.parameters()), passing(lambda: cache))
         to_int8(model)
         rows += (("weights of the DiT, int8", "GB", held, sum(p.nbytes for p in model.parameters()),
