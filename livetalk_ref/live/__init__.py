@@ -29,7 +29,7 @@ def add_live(c):
     c.add_argument("--image", metavar="I", help="the photograph that livetalk-1.3b animates")
     c.add_argument("--decoder", metavar="FILE", help="a light decoder's file for livetalk-1.3b, "
                    "taew2_1.safetensors: faster and less sharp")
-    c.add_argument("--identity", type=SEED, default=2, metavar="SEED", help="the first face (2)")
+    c.add_argument("--identity", type=SEED, default=7, metavar="SEED", help="the first face (7)")
     c.add_argument("--thinker", default="embedded", choices=("embedded", "retrieval"),
                    help="with the language model, or retrieval alone (embedded)")
     add_device(c, "cpu; with released weights cuda where there is one")
