@@ -31,7 +31,7 @@ LEFT_OUT = ("eyes", "eyes", "nose", "mouth", "glasses")     # of each part, by t
 RADII = (0.13, 0.13, 0.10, 0.17, 0.13)  # of the region of a part, in picture widths
 VISIBLE = (0.07, 0.07, 0.12, 0.07, 0.07)    # mean change of a part's pixels, in [-1, 1], that a
                                             # person sees; noses are faint in some light
-SURE = 0.3      # a part is broken that is so this surely: it agrees best with people who looked
+SURE = 0.9      # a part is broken that is so this surely: it agrees best with people who looked
 NONE, WHOLE, BROKEN = 0, 1, 2           # labels; -1 is unclear
 
 
