@@ -148,20 +148,18 @@ def test_shards_are_made_once_and_again_for_other_videos(made, videos, monkeypat
 
 
 def test_videos_of_one_name_stay_apart_and_another_cut_is_made_anew(tmp_path, monkeypatch):
-    names, calls = ["a/1.mp4", "b/1.mp4", "c d.mp4", "c_d.mp4"], []
+    names, calls, out = ["a/1.mp4", "b/1.mp4", "c d.mp4", "c_d.mp4"], [], tmp_path / "out"
     for name in names:
-        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "in" / name).touch()
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     monkeypatch.setattr(own_clips, "avatar_of", lambda *_: None)
-    monkeypatch.setattr(own_clips, "segments_of", lambda *call: calls.append(call) or [
-        ("same-000", {"latents": torch.ones(1)}, {"prompt": ""})])
+    monkeypatch.setattr(own_clips, "segments_of",
+                        lambda *call: calls.append(call) or [("same", {"x": torch.ones(1)}, {})])
     for whole in (True, True, False):
-        *_, index = own_clips.prepare_clips(tmp_path / "in", tmp_path / "out", "teacher", None,
-                                            whole, 1)
-    segments = json.loads(index.read_text())["segments"]
-    assert [row["video"] for row in segments] == names and len(calls) == 2 * len(names)
-    with tarfile.open(tmp_path / "out" / "clips-00000.tar") as tar:
-        assert len(set(tar.getnames())) == 2 * len(names)
+        *_, index = own_clips.prepare_clips(tmp_path, out, whole=whole, workers=1)
+    assert [row["video"] for row in json.loads(index.read_text())["segments"]] == names
+    with tarfile.open(out / "clips-00000.tar") as tar:
+        assert len(set(tar.getnames())) == len(calls) == 2 * len(names)
 
 
 def test_a_folder_without_videos_or_shards(tmp_path):
