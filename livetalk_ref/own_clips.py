@@ -55,7 +55,8 @@ def prepare_clips(folder, out, model="teacher", weights=None, whole=False, worke
     parts = [(number, videos[first:first + VIDEOS_A_SHARD])
              for number, first in enumerate(range(0, len(videos), VIDEOS_A_SHARD))]
     made = []
-    for path in shards.run(partial(make_shard, Path(out), model, weights, whole), parts, workers):
+    for path in shards.run(partial(make_shard, folder, Path(out), model, weights, whole), parts,
+                           workers):
         made.append(json.loads(path.with_suffix(".json").read_text()))
         yield path
     segments = [row for facts in made for row in facts["segments"]]
@@ -67,26 +68,26 @@ def prepare_clips(folder, out, model="teacher", weights=None, whole=False, worke
         raise UserError(f"None of {len(videos)} videos can be used; {out}/index.json says why.")
 
 
-def make_shard(out, model, weights, whole, part):
+def make_shard(folder, out, model, weights, whole, part):
     """A tar of some videos' segments and a JSON file about them, unless they are there."""
     number, videos = part
     path = out / f"clips-{number:05d}.tar"
-    facts = {"videos": [video.name for video in videos], "model": model, "broken": {},
-             "segments": []}
-    report = path.with_suffix(".json")
+    names = [video.relative_to(folder).as_posix() for video in videos]
+    asked, report = {"videos": names, "model": model, "whole": whole}, path.with_suffix(".json")
     if path.is_file() and report.is_file():
-        there = json.loads(report.read_text())
-        if (there["videos"], there["model"]) == (facts["videos"], model):
+        if asked.items() <= json.loads(report.read_text()).items():
             return path
+    facts = asked | {"broken": {}, "segments": []}
     with placed(path) as temporary, blame(path), tarfile.open(temporary, "w") as tar:
-        for video in videos:
+        for at, (video, name) in enumerate(zip(videos, names), number * VIDEOS_A_SHARD):
             try:
                 for key, tensors, row in segments_of(video, avatar_of(model, weights), whole):
+                    key, row = f"{at:05d}-{key}", {"video": name} | row     # no other has it
                     add(tar, f"{key}.safetensors", to_safetensors(tensors))
                     add(tar, f"{key}.json", json.dumps(row).encode())
                     facts["segments"].append({"key": key, "shard": path.name} | row)
             except UserError as error:
-                facts["broken"][video.name] = str(error)
+                facts["broken"][name] = str(error)
     write_json(report, facts)
     return path
 
@@ -107,10 +108,7 @@ def add(tar, name, content):
 @torch.inference_mode()
 def segments_of(video, avatar, whole=False):
     """Yield a key, tensors and facts of every segment of a video. UserError if it has none."""
-    try:
-        samples = load_audio(video, warn=lambda words: None)
-    except UserError as error:
-        raise UserError(f"{error}".partition(";")[0].rstrip(".") + ".") from error  # no advice
+    samples = load_audio(video, warn=lambda words: None)
     stem = re.sub(r"[^\w-]+", "_", video.stem)              # a dot would end a WebDataset key
     made, reason = 0, f"It is shorter than {LONG_FRAMES / FPS:.1f} s."
     spoken = samples.split(LONG_FRAMES * SAMPLES_PER_FRAME)
@@ -129,7 +127,7 @@ def segments_of(video, avatar, whole=False):
                    "audio": rows.half()}
         made += 1
         yield f"{stem}-{part:03d}", tensors, {
-            "video": video.name, "seconds": round(part * LONG_FRAMES / FPS, 3), "box": box,
+            "seconds": round(part * LONG_FRAMES / FPS, 3), "box": box,
             "prompt": prompt_of(video, frames)} | scores(frames)
     if not made:
         raise UserError(reason)

@@ -142,7 +142,8 @@ def test_any_name_of_a_video(go, name):
 def test_a_terminal_of_ascii(place, checkpoints):
     """The video is made, and its name is told as far as the terminal can show it."""
     name = os.fsencode(place) + b"/vid\xe9o.mp4"
-    child = process(checkpoints, *generation(out=None), "--out", name, PYTHONIOENCODING="ascii")
+    child = process(checkpoints, *generation(out=None), "--out", name, PYTHONIOENCODING="ascii",
+                    LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
     out, err = child.communicate(timeout=120)
     assert child.returncode == 0 and ".mp4: 5 frames" in out, err
     assert os.path.getsize(name) > 1000

@@ -33,7 +33,7 @@ OTHERS = (1, 2, 3, 4, 5, 6)     # seeds of faces to choose from, the first there
 
 def module():
     """The one JavaScript module that page and notebook share, joined from its files."""
-    text = "\n".join((HERE / name).read_text() for name in PARTS)
+    text = "\n".join((HERE / name).read_text("utf-8") for name in PARTS)
     return re.sub(r'^import .* from "\./\w+\.js";\n', "", text, flags=re.M)
 
 
