@@ -7,6 +7,7 @@ is written whole, so an interrupted call goes on; what cannot be used is listed 
 
 import io
 import json
+import math
 import re
 import tarfile
 import time
@@ -262,14 +263,17 @@ def time_reading(source, weights=None, batches=20, size=16):
     if source == "world":
         codec, began = load("teacher").codec, time.perf_counter()
         for number in range(MADE):
-            latents.encode_clip(codec, {}, "train", number)
+            row, _ = latents.script_row("train", number)
+            who = Identity(row["continuous"][None], row["categorical"][None])
+            codec.encode(latents.film(who, row["state"], None)[None])
         facts["clips_made_per_second"] = MADE / (time.perf_counter() - began)
         paths = list(latents.build(codec, "train", shards.SHARD))
     began = time.perf_counter()
     data = latents.LatentClips.load(paths) if source == "world" else read_clips(source, weights)
     facts |= {"clips": len(data), "seconds_to_open": time.perf_counter() - began}
-    generator, began = torch.Generator().manual_seed(0), time.perf_counter()
-    frames = size * sum(data.batch(size, generator)[0].shape[1] for _ in range(batches))
+    drawn, generator = latents.Batches(data), torch.Generator().manual_seed(0)
+    began = time.perf_counter()
+    sizes = [drawn.draw(size * latents.WINDOW, generator)[0].shape[:2] for _ in range(batches)]
     seconds = time.perf_counter() - began
-    return facts | {"clips_per_second": batches * size / seconds,
-                    "latent_frames_per_second": frames / seconds}
+    return facts | {"clips_per_second": sum(count for count, _ in sizes) / seconds,
+                    "latent_frames_per_second": sum(map(math.prod, sizes)) / seconds}

@@ -217,7 +217,7 @@ def test_reading_is_timed_of_shards_and_of_the_world(made, tmp_path, monkeypatch
         main()
         facts = json.loads(capsys.readouterr().out)
         each = facts["latent_frames_per_second"] / facts["clips_per_second"]
-        assert facts["clips"] == count and each == pytest.approx(21)
+        assert facts["clips"] == count and 9 <= each <= 21
     assert facts["clips_made_per_second"] > 0 and facts["seconds_to_open"] > 0
 
 

@@ -84,6 +84,12 @@ def whole_share(broken):
     return 1 - sum(bad) / len(bad), longest
 
 
+@torch.inference_mode()
+def still(codec, pictures):
+    """Pictures (N, 3, H, W) as the codec shows them in videos in which nothing moves."""
+    return codec.decode(codec.encode(pictures[:, None].expand(-1, 5, -1, -1, -1)))[:, -2]
+
+
 def jitter(x, g):
     """Pictures in another light, and many of them softer, coarser or noisier, as codecs and
     samplers leave them: none of that makes a face less whole."""
