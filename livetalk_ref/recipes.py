@@ -5,8 +5,7 @@ has these, and what shows why they are needed: students of fewer steps, for whom
 do; a critic that keeps up and an anchor, the ODE loss that goes on besides, both beyond the
 paper; and references without light, which a lagging critic turns into black. Ratios are the
 paper's. The ablation is made on 4 rollouts of 3 blocks an update; the student that ships, on 8
-of 7 blocks. LiveTalk sections 3.3
-and 5.4.
+of 7 blocks. LiveTalk sections 3.3 and 5.4.
 """
 
 from dataclasses import dataclass, fields, replace
