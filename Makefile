@@ -28,7 +28,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | \
 	  awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
-demo: setup  ## a talking face from shipped weights: outputs/demo.mp4 and a table of its speed
+demo: setup  ## a talking face from shipped weights: outputs/demo.mp4, a strip beside its teacher, their speed
 	@$(PY) -m livetalk_ref demo
 
 live: SPEECH = 1

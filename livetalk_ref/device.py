@@ -28,7 +28,9 @@ def autocast(device, precision):
     """Mixed precision, "bf16", "fp16" or "fp32" (none), with the device's `fast_attention`."""
     device = torch.device(device).type
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
-    with torch.autocast(device, dtype, enabled=dtype != torch.float32), fast_attention(device):
+    # In torch 2.6 a weight that was cast without gradients gets none in a later pass.
+    cached = not torch.is_grad_enabled()
+    with torch.autocast(device, dtype, dtype != torch.float32, cached), fast_attention(device):
         yield
 
 

@@ -25,8 +25,8 @@ def memory(frames, block, policy, at):
         right.bar(list(numbers), 1, 0.9, color=colour, label=name)
     later = [f for f in range(frames) if f not in kept and not here <= f < here + block]
     right.bar(later, 1, 0.9, color=viz.RULE, label="forgotten, or not there yet")
-    right.set(xlim=(-0.6, frames - 0.4), ylim=(0, 1.6), yticks=[], xlabel="latent frame",
-              title=f"the cache before block {at}: {len(kept)} frames")
+    right.set(xlim=(-0.6, frames - 0.4), ylim=(0, 1.6), yticks=[], xticks=range(0, frames, block),
+              xlabel="latent frame", title=f"the cache before block {at}: {len(kept)} frames")
     right.legend(loc="upper left", ncols=3)
     return made
 

@@ -214,10 +214,11 @@ def decode(codec, latents, memory, most):
 
 
 def make_video(avatar, picture, samples, prompt, path, seed=0, steps=None, guidance=None,
-               scale=SCALE, watch=None):
+               scale=SCALE, watch=None, shown=None):
     """Generate an mp4 with sound and return what it took, as a dict.
 
-    The file appears when it is complete. UserError when it cannot be written, and as `settle`.
+    The file appears when it is complete. shown: a list that all pictures (n, 3, H, W) are added
+    to. UserError when it cannot be written, and as `settle`.
     """
     started, first = time.perf_counter(), None
     steps, guidance = settle(avatar, steps, guidance)
@@ -225,6 +226,8 @@ def make_video(avatar, picture, samples, prompt, path, seed=0, steps=None, guida
         for window in stream(avatar, picture, samples, prompt, seed, steps, guidance, watch):
             first = first or time.perf_counter() - started
             made.add(window.frames)
+            if shown is not None:
+                shown.append(window.frames)
     seconds, frames = time.perf_counter() - started, count_frames(samples)
     runs = passes(window.count, steps) if avatar.is_student else \
         evaluations(window.count, steps, guidance)

@@ -51,7 +51,7 @@ def load_audio(path, warn=warnings.warn):
     runs = [mono(run) for run in resampled(decoded(path))]
     samples = torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *runs]))
     if len(samples) == 0:
-        raise UserError(f"The file '{path}' is broken or holds no sound; give a wav, flac or mp3.")
+        raise UserError(f"The file '{path}' is broken or holds no sound; give one that plays.")
     if not samples.isfinite().any():
         raise UserError(f"The sound file '{path}' is broken: it holds no valid sample.")
     return audible(samples.nan_to_num(0.0, 0.0, 0.0), warn)

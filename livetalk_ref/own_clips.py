@@ -7,6 +7,7 @@ is written whole, so an interrupted call goes on; what cannot be used is listed 
 
 import io
 import json
+import math
 import re
 import tarfile
 import time
@@ -55,7 +56,8 @@ def prepare_clips(folder, out, model="teacher", weights=None, whole=False, worke
     parts = [(number, videos[first:first + VIDEOS_A_SHARD])
              for number, first in enumerate(range(0, len(videos), VIDEOS_A_SHARD))]
     made = []
-    for path in shards.run(partial(make_shard, Path(out), model, weights, whole), parts, workers):
+    for path in shards.run(partial(make_shard, folder, Path(out), model, weights, whole), parts,
+                           workers):
         made.append(json.loads(path.with_suffix(".json").read_text()))
         yield path
     segments = [row for facts in made for row in facts["segments"]]
@@ -67,26 +69,26 @@ def prepare_clips(folder, out, model="teacher", weights=None, whole=False, worke
         raise UserError(f"None of {len(videos)} videos can be used; {out}/index.json says why.")
 
 
-def make_shard(out, model, weights, whole, part):
+def make_shard(folder, out, model, weights, whole, part):
     """A tar of some videos' segments and a JSON file about them, unless they are there."""
     number, videos = part
     path = out / f"clips-{number:05d}.tar"
-    facts = {"videos": [video.name for video in videos], "model": model, "broken": {},
-             "segments": []}
-    report = path.with_suffix(".json")
+    names = [video.relative_to(folder).as_posix() for video in videos]
+    asked, report = {"videos": names, "model": model, "whole": whole}, path.with_suffix(".json")
     if path.is_file() and report.is_file():
-        there = json.loads(report.read_text())
-        if (there["videos"], there["model"]) == (facts["videos"], model):
+        if asked.items() <= json.loads(report.read_text()).items():
             return path
+    facts = asked | {"broken": {}, "segments": []}
     with placed(path) as temporary, blame(path), tarfile.open(temporary, "w") as tar:
-        for video in videos:
+        for at, (video, name) in enumerate(zip(videos, names), number * VIDEOS_A_SHARD):
             try:
                 for key, tensors, row in segments_of(video, avatar_of(model, weights), whole):
+                    key, row = f"{at:05d}-{key}", {"video": name} | row     # no other has it
                     add(tar, f"{key}.safetensors", to_safetensors(tensors))
                     add(tar, f"{key}.json", json.dumps(row).encode())
                     facts["segments"].append({"key": key, "shard": path.name} | row)
             except UserError as error:
-                facts["broken"][video.name] = str(error)
+                facts["broken"][name] = str(error)
     write_json(report, facts)
     return path
 
@@ -107,10 +109,7 @@ def add(tar, name, content):
 @torch.inference_mode()
 def segments_of(video, avatar, whole=False):
     """Yield a key, tensors and facts of every segment of a video. UserError if it has none."""
-    try:
-        samples = load_audio(video, warn=lambda words: None)
-    except UserError as error:
-        raise UserError(f"{error}".partition(";")[0].rstrip(".") + ".") from error  # no advice
+    samples = load_audio(video, warn=lambda words: None)
     stem = re.sub(r"[^\w-]+", "_", video.stem)              # a dot would end a WebDataset key
     made, reason = 0, f"It is shorter than {LONG_FRAMES / FPS:.1f} s."
     spoken = samples.split(LONG_FRAMES * SAMPLES_PER_FRAME)
@@ -129,7 +128,7 @@ def segments_of(video, avatar, whole=False):
                    "audio": rows.half()}
         made += 1
         yield f"{stem}-{part:03d}", tensors, {
-            "video": video.name, "seconds": round(part * LONG_FRAMES / FPS, 3), "box": box,
+            "seconds": round(part * LONG_FRAMES / FPS, 3), "box": box,
             "prompt": prompt_of(video, frames)} | scores(frames)
     if not made:
         raise UserError(reason)
@@ -264,14 +263,17 @@ def time_reading(source, weights=None, batches=20, size=16):
     if source == "world":
         codec, began = load("teacher").codec, time.perf_counter()
         for number in range(MADE):
-            latents.encode_clip(codec, {}, "train", number)
+            row, _ = latents.script_row("train", number)
+            who = Identity(row["continuous"][None], row["categorical"][None])
+            codec.encode(latents.film(who, row["state"], None)[None])
         facts["clips_made_per_second"] = MADE / (time.perf_counter() - began)
         paths = list(latents.build(codec, "train", shards.SHARD))
     began = time.perf_counter()
     data = latents.LatentClips.load(paths) if source == "world" else read_clips(source, weights)
     facts |= {"clips": len(data), "seconds_to_open": time.perf_counter() - began}
-    generator, began = torch.Generator().manual_seed(0), time.perf_counter()
-    frames = size * sum(data.batch(size, generator)[0].shape[1] for _ in range(batches))
+    drawn, generator = latents.Batches(data), torch.Generator().manual_seed(0)
+    began = time.perf_counter()
+    sizes = [drawn.draw(size * latents.WINDOW, generator)[0].shape[:2] for _ in range(batches)]
     seconds = time.perf_counter() - began
-    return facts | {"clips_per_second": batches * size / seconds,
-                    "latent_frames_per_second": frames / seconds}
+    return facts | {"clips_per_second": sum(count for count, _ in sizes) / seconds,
+                    "latent_frames_per_second": sum(map(math.prod, sizes)) / seconds}

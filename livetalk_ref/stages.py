@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from livetalk_ref import distillation, loading, parallel, trajectories
 from livetalk_ref.codec import Codec, codec_loss
@@ -72,7 +71,7 @@ def codec_stage(count=1920):
     def loss(model, g):
         some = torch.cat([part[torch.randint(len(part), (count, 1), generator=g)]
                           for part, count in ((sound, 10), (bad, 2))])
-        when = livelier(data, some, g) + torch.arange(13)
+        when = snippets.livelier(data, some, g) + torch.arange(13)
         x = data.pictures((some, when))                                  # (12, 13, 3, 96, 96)
         weight = snippets.detail(data.box[some, when], eyes[some, when], x.shape[-1])
         if torch.rand((), generator=g) < CROPPED:   # faces, in any place of the grid of cells
@@ -92,19 +91,6 @@ def codec_stage(count=1920):
     # Without normalisation layers a constant rate of Muon's 0.02 grows weights until it breaks.
     return Stage(model, loss, TrainConfig(steps=4000, lr=1e-3, muon=0.012, cooldown=1.0,
                                           weight_decay=0.1), finish)
-
-
-def livelier(data, some, g):
-    """Where a stretch of 13 frames begins in some snippets (N, 1): of two by chance the one in
-    which more happens, for what melts is what moves."""
-    first, other = torch.randint(snippets.FRAMES - 12, (2, len(some), 1), generator=g)
-    moves = data.state[some[:, 0]].diff(dim=1).abs().sum(-1).cumsum(1)   # (N, 16)
-    moves = F.pad(moves, (1, 0))
-
-    def amount(begin):
-        return moves.gather(1, begin + 12) - moves.gather(1, begin)
-
-    return torch.where(amount(first) > amount(other), first, other)
 
 
 def decoder_stage(count=1536):
@@ -149,9 +135,14 @@ def reader_stage(count=3072):
 
 
 def faces_stage(count=16_384):
-    """Judge of melting on truth and spoiled truth in any light; codecs melt: it sees none."""
+    """Judge of melting on truth and spoiled truth in any light, half of the usual faces as the
+    codec shows them where nothing moves: what moves, codecs melt."""
     tensors, _ = shards.load(list(whole_faces.build("train", count)))
     pictures, labels = tensors["pictures"], tensors["labels"]
+    codec = load_module("codec")
+    for number, part in enumerate(pictures.split(shards.SHARD)):
+        if not whole_faces.is_shifted(number):
+            part[::2] = to_bytes(whole_faces.still(codec, restorer.floats_of(part[::2])))
     model = whole_faces.WholeFaces().to(memory_format=torch.channels_last)
 
     def loss(model, g):

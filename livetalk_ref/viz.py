@@ -279,7 +279,7 @@ def loss_figure(run):
     """The loss of a run so far, over the updates made -> figure."""
     rows, (made, ax) = read_metrics(run), figure(10, 3)
     steps, losses = [row["step"] for row in rows], [row["loss"] for row in rows]
-    curve(ax, steps, losses, window=min(50, 1 + len(rows) // 10))
+    curve(ax, steps, losses, colour=VIOLET, window=min(50, 1 + len(rows) // 10))
     last = rows[-1]
     ax.set(xlabel="updates", yscale="log", title=f"{Path(run).name}: loss {last['loss']:.4g} after "
            f"{last['step']} updates, {last['seconds_left'] / 60:.0f} min left")

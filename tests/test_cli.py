@@ -23,6 +23,7 @@ from tiny import write_checkpoints, write_huge_image, write_student
 from livetalk_ref import __main__ as cli
 from livetalk_ref import (curation, distillation, loading, portrait, recipes, stages,
                           train_commands, trajectories, wan)
+from livetalk_ref import generate as gen
 from livetalk_ref.media import NOTE
 from livetalk_ref.train import TrainState
 
@@ -141,7 +142,8 @@ def test_any_name_of_a_video(go, name):
 def test_a_terminal_of_ascii(place, checkpoints):
     """The video is made, and its name is told as far as the terminal can show it."""
     name = os.fsencode(place) + b"/vid\xe9o.mp4"
-    child = process(checkpoints, *generation(out=None), "--out", name, PYTHONIOENCODING="ascii")
+    child = process(checkpoints, *generation(out=None), "--out", name, PYTHONIOENCODING="ascii",
+                    LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
     out, err = child.communicate(timeout=120)
     assert child.returncode == 0 and ".mp4: 5 frames" in out, err
     assert os.path.getsize(name) > 1000
@@ -317,3 +319,17 @@ def test_generate_with_a_student(go):
     os.remove("o.mp4")
     for option in ("--steps", "--audio-weight"):
         refused(go(*words, option, "2"), "student_ode is a student: it always makes 4 steps")
+
+
+def test_demo_shows_the_student_beside_the_teacher(go, checkpoints, monkeypatch):
+    monkeypatch.setattr(gen, "TEACHER_STEPS", 1)
+    write_student(checkpoints, "student")
+    shutil.copy(ROOT / "data/checkpoints/faces.safetensors", checkpoints)
+    status, out, err = go("demo", "--json")
+    facts = json.loads(out)
+    assert status == 0 and [row["steps"] for row in facts["videos"]] == [4, 1]
+    assert all(0 <= row["whole_faces"] <= 1 for row in facts["videos"])
+    with Image.open(facts["strip"]) as strip:
+        assert strip.width > 4 * strip.height
+    assert os.path.exists("outputs/demo.mp4") and os.path.exists("outputs/demo_teacher.mp4")
+    assert "whole faces" in cli.demo_text(facts["videos"])

@@ -1,6 +1,8 @@
 """The live page's server: who may come in, how much, and what a broken message does (nothing)."""
 
 import asyncio
+import os
+import random
 import socket
 import sys
 import threading
@@ -13,6 +15,7 @@ from recital import Served, maker, small
 from tornado import httpclient, websocket
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
 from livetalk_ref.live import page as wire
 from livetalk_ref.live import server, systems
 from livetalk_ref.live.events import Picture, Sound
@@ -38,10 +41,11 @@ class Page:
     def __init__(self, served):
         self.port = served.port
 
-    async def connect(self, **headers):
+    async def connect(self, read=None, **headers):
         headers = {"Origin": f"http://127.0.0.1:{self.port}"} | headers
         self.socket = await websocket.websocket_connect(httpclient.HTTPRequest(
-            f"ws://127.0.0.1:{self.port}/stream", headers={k: v for k, v in headers.items() if v}))
+            f"ws://127.0.0.1:{self.port}/stream",
+            headers={k: v for k, v in headers.items() if v}), on_message_callback=read)
         return self
 
     async def send(self, message, data=b""):
@@ -106,30 +110,30 @@ def test_another_host_or_origin_is_refused(served, name, value):
     assert name == "Origin" or get(served, **headers).code == 403
 
 
+async def converse(served):
+    page = await Page(served).connect()
+    await page.send({"type": "hello"})
+    faces = [await page.until("offer") for _ in range(6)]
+    assert faces[0][0]["seed"] == str(IDENTITY)
+    assert all(data.startswith(b"\xff\xd8") for _, data in faces)      # JPEG
+    await page.send(START | {"prompt": "a happy person"})
+    await page.until("started")
+    _, data = await page.until("sound", sample=0)
+    assert len(data) == 2 * 9_000
+    picture, data = await page.until("picture", number=8)
+    assert picture["sample"] == 8_000 and data.startswith(b"\xff\xd8")
+    await page.send({"type": "ask", "text": "What   is <b>a block</b>?"})
+    said, _ = await page.until("said", role="user")
+    assert said["text"] == "What is <b>a block</b>?" and said["source"] == "typed"
+    await page.until("said", role="avatar")
+    page.socket.close()                                         # in mid-sentence
+
+
 def test_a_conversation_that_ends_with_its_tab():
     """Faces, a stream whose sound and pictures have one clock, a question and its answer."""
     before = threading.active_count()
-
-    async def script(served):
-        page = await Page(served).connect()
-        await page.send({"type": "hello"})
-        faces = [await page.until("offer") for _ in range(6)]
-        assert faces[0][0]["seed"] == str(IDENTITY)
-        assert all(data.startswith(b"\xff\xd8") for _, data in faces)      # JPEG
-        await page.send(START | {"prompt": "a happy person"})
-        await page.until("started")
-        _, data = await page.until("sound", sample=0)
-        assert len(data) == 2 * 9_000
-        picture, data = await page.until("picture", number=8)
-        assert picture["sample"] == 8_000 and data.startswith(b"\xff\xd8")
-        await page.send({"type": "ask", "text": "What   is <b>a block</b>?"})
-        said, _ = await page.until("said", role="user")
-        assert said["text"] == "What is <b>a block</b>?" and said["source"] == "typed"
-        await page.until("said", role="avatar")
-        page.socket.close()                                         # in mid-sentence
-
     with Served(MAKE, IDENTITY) as served:
-        asyncio.run(script(served))
+        asyncio.run(converse(served))
         ended(before + 1)
 
 
@@ -157,6 +161,48 @@ def test_odd_messages_are_answered_and_change_nothing(served, capsys):
         await page.until("picture")
         page.socket.close()
     asyncio.run(script())
+    assert not capsys.readouterr().err
+
+
+VALUES = ("7", "3", "a happy person", "What is a block?", "why " * 100, "x" * 40_000, "\ud800", 0,
+          -5, 9_000, 2 ** 47, 10 ** 400, 1.5, float("nan"), None, [])
+
+
+def odd(dice):
+    """A message that no page sends, or that one sends at another time; or a microphone's sound."""
+    message = {name: dice.choice(VALUES) for name in ("identity", "prompt", "sample", "text")}
+    kind = dice.choice((*wire.FIELDS, "dance", *4 * ("sound", "heard", "ask")))
+    size = int(10 ** (4.9 * dice.random()))                     # some are too large
+    sound = dice.choice((dice.randbytes(size), bytes(size), size // 2 * b"\xff\x7f"))
+    block = wire.pack({"type": kind} | message, sound if kind == "sound" else b"")
+    at, noise = dice.randrange(len(block)), dice.randbytes(9)
+    return dice.choice((*4 * [block], block[:at], noise, block[:at] + noise + block[at + 9:]))
+
+
+async def send_odd(served, dice, seconds):
+    """Be page after page that sends such messages and leaves at any time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        page = await Page(served).connect(lambda block: None)
+        await page.send(START)
+        with suppress(websocket.WebSocketClosedError):          # one was too large
+            for _ in range(dice.randrange(300)):
+                await page.socket.write_message(odd(dice), binary=True)
+                await asyncio.sleep(dice.choice((0, 0, 0.03)))
+        page.socket.close()
+
+
+def test_a_normal_conversation_after_anything_at_random(capsys):
+    """In constant memory. LONGER=100 makes it ten minutes."""
+    before, dice, longer = threading.active_count(), random.Random(0), os.environ.get("LONGER", 1)
+    with Served(MAKE, IDENTITY) as served:
+        asyncio.run(send_odd(served, dice, 3))
+        reset_peak_memory()
+        early = peak_memory()                                   # MiB
+        asyncio.run(send_odd(served, dice, 6 * int(longer)))
+        assert not early or peak_memory() < early + 100
+        asyncio.run(converse(served))
+        ended(before + 1)
     assert not capsys.readouterr().err
 
 
@@ -202,6 +248,7 @@ def test_a_second_conversation_ends_the_first(monkeypatch):
 
 
 def test_the_module_is_one_file_and_messages_keep_their_fields(monkeypatch):
+    monkeypatch.setattr("io.text_encoding", lambda name, *_: name or "ascii")   # of the machine
     assert "import " not in wire.module() and wire.module().count("class Live ") == 1
     samples = torch.rand(500, generator=torch.Generator().manual_seed(0)) * 2 - 1
     message, data = wire.message_of(Sound(7, samples))

@@ -17,10 +17,6 @@ SLUG = REPOSITORY.removeprefix("https://github.com/")
 SHELL = re.compile(r"^\s*(!|%%(bash|sh|script|system|!)|%(pip|conda|sx|system|uv)\b)|= *!", re.M)
 MAGIC = re.compile(r"^([ \t]*)(?:[%!?].*|[\w.]+\?{1,2})$", re.M)
 LEAST_TEXT, MEAN_TEXT = 1.1, 1.2         # text cells for each code cell but the setup
-LATER = "is written anew as one story; its text and its asserts come with that"
-NOT_YET = dict.fromkeys(("05_self_forcing", "06_improved_recipe"), LATER)
-TOLD = [path for path in NOTEBOOKS if path.stem not in NOT_YET]
-each_told = pytest.mark.parametrize("path", TOLD, ids=lambda path: path.stem)
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -106,17 +102,17 @@ def text_share(path):
     return len(text_cells(path)) / (len(code_cells(path)) - 1)
 
 
-@each_told
+@each_notebook
 def test_text_outweighs_code(path):
     assert text_share(path) >= LEAST_TEXT, f"{text_share(path):.2f} text cells for a code cell"
 
 
 def test_text_outweighs_code_on_average():
-    mean = sum(map(text_share, TOLD)) / len(TOLD)
+    mean = sum(map(text_share, NOTEBOOKS)) / len(NOTEBOOKS)
     assert mean >= MEAN_TEXT, f"{mean:.2f} text cells for a code cell"
 
 
-@each_told
+@each_notebook
 def test_every_picture_is_followed_by_words(path):
     cells = cells_of(path)
     for index, (cell, following) in enumerate(zip(cells, cells[1:])):
@@ -125,7 +121,7 @@ def test_every_picture_is_followed_by_words(path):
             assert following["cell_type"] == "markdown", f"say what cell {index} shows"
 
 
-@each_told
+@each_notebook
 def test_every_assert_says_what_it_expects(path):
     for index, text, _ in code_cells(path):
         for node in ast.walk(parsed(text)):

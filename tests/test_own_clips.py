@@ -79,7 +79,7 @@ def videos(tmp_path_factory):
     (folder / "words.mp4").write_text("this is no video")
     whole = (folder / "h264 at 25.mp4").read_bytes()
     (folder / "cut.mp4").write_bytes(whole[:len(whole) // 3])
-    write(folder / "mute.mp4", "libx264", 25, (192, 192), sound=False)
+    write(folder / "mute; 1.mp4", "libx264", 25, (192, 192), sound=False)
     write(folder / "short.mp4", "libx264", 25, (192, 192), seconds=3)
     with av.open(str(folder / "blind.mp4"), "w") as file:
         stream = file.add_stream("aac", rate=16_000)
@@ -101,7 +101,7 @@ def test_every_file_is_used_or_named_with_its_reason(made):
     _, index = made
     used = {row["video"] for row in index["segments"]}
     assert used == {f"{name}.{ending}" for name, (ending, *_) in ENCODINGS.items()}
-    words = {"empty": "empty", "words": "broken", "cut": "broken", "mute": "no sound",
+    words = {"empty": "empty", "words": "broken", "cut": "broken", "mute; 1": "no sound; give",
              "short": "shorter than 6.6 s", "blind": "no pictures"}
     assert index["videos"] == 12 and set(index["broken"]) == {f"{name}.mp4" for name in words}
     for name, word in words.items():
@@ -145,6 +145,21 @@ def test_shards_are_made_once_and_again_for_other_videos(made, videos, monkeypat
     *_, again = own_clips.prepare_clips(videos, out, whole=True, workers=1)
     assert json.loads(again.read_text()) == index
     assert (out / "clips-00000.tar").stat().st_mtime_ns == before
+
+
+def test_videos_of_one_name_stay_apart_and_another_cut_is_made_anew(tmp_path, monkeypatch):
+    names, calls, out = ["a/1.mp4", "b/1.mp4", "c d.mp4", "c_d.mp4"], [], tmp_path / "out"
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(own_clips, "avatar_of", lambda *_: None)
+    monkeypatch.setattr(own_clips, "segments_of",
+                        lambda *call: calls.append(call) or [("same", {"x": torch.ones(1)}, {})])
+    for whole in (True, True, False):
+        *_, index = own_clips.prepare_clips(tmp_path, out, whole=whole, workers=1)
+    assert [row["video"] for row in json.loads(index.read_text())["segments"]] == names
+    with tarfile.open(out / "clips-00000.tar") as tar:
+        assert len(set(tar.getnames())) == len(calls) == 2 * len(names)
 
 
 def test_a_folder_without_videos_or_shards(tmp_path):
@@ -202,7 +217,7 @@ def test_reading_is_timed_of_shards_and_of_the_world(made, tmp_path, monkeypatch
         main()
         facts = json.loads(capsys.readouterr().out)
         each = facts["latent_frames_per_second"] / facts["clips_per_second"]
-        assert facts["clips"] == count and each == pytest.approx(21)
+        assert facts["clips"] == count and 9 <= each <= 21
     assert facts["clips_made_per_second"] > 0 and facts["seconds_to_open"] > 0
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 import venv
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -175,17 +174,16 @@ def test_a_wheel_built_from_a_copy_holds_all_that_ships(tmp_path):
         pytest.skip("the build backend cannot be fetched here")
     assert done.returncode == 0, done.stderr
     (wheel,) = out.glob("*.whl")
-    assert wheel.stat().st_size <= 30 * 2 ** 20
-    zipfile.ZipFile(wheel).extractall(installed)
+    assert wheel.stat().st_size <= 40 * 2 ** 20
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target",
+                    str(installed), str(wheel)], check=True)
     shipped = {path.relative_to(ROOT) for path in tracked_files()}
     wanted = {path for path in shipped if path.parts[0] in ("data", "livetalk_ref")}
     assert sum((ROOT / path).stat().st_size for path in wanted if path.parts[0] == "data") \
-        <= 30 * 2 ** 20                                 # which every learner downloads
+        <= 40 * 2 ** 20                                 # which every learner downloads
     for path in wanted:
         path = Path("livetalk_ref", path) if path.parts[0] == "data" else path
         assert (installed / path).is_file(), f"the wheel lacks {path}"
-    code = ("import livetalk_ref as l; assert l.DATA.parent == l.HOME\n"
-            "l.load_spoken(0), l.load('teacher'), l.load('student')")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
-                          text=True, env={**os.environ, "PYTHONPATH": str(installed)})
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([installed / "bin" / "livetalk", "demo"], cwd=tmp_path, text=True,
+                          capture_output=True, env={**os.environ, "PYTHONPATH": str(installed)})
+    assert done.returncode == 0 and (tmp_path / "outputs" / "demo.mp4").is_file(), done.stderr

@@ -37,7 +37,7 @@ def test_faces_depend_on_their_number_alone():
 
 def test_share_and_longest_run_by_hand():
     broken = torch.zeros(8, 5)
-    broken[2:4, 0], broken[6, 4], broken[7, 1] = 0.9, 0.4, 0.2
+    broken[2:4, 0], broken[6, 4], broken[7, 3] = 0.99, w.SURE[4] + 0.01, 0.9
     assert w.whole_share(broken) == (5 / 8, 2)
 
 

@@ -26,7 +26,7 @@ def add_live(c):
                    "teacher's weights)")
     add_released(c)
     c.add_argument("--image", metavar="I", help="the photograph that livetalk-1.3b animates")
-    c.add_argument("--identity", type=SEED, default=2, metavar="SEED", help="the first face (2)")
+    c.add_argument("--identity", type=SEED, default=7, metavar="SEED", help="the first face (7)")
     c.add_argument("--thinker", default="embedded", choices=("embedded", "retrieval"),
                    help="with the language model, or retrieval alone (embedded)")
     add_device(c, "cpu; with released weights cuda where there is one")

@@ -8,7 +8,8 @@ was expected stands in data/studies/self_forcing.json, written before the runs.
     ablation_looks.safetensors  8-bit latents that notebooks decode filmstrips from:
         end NAME-seed0          (63, C, h, w) one long clip of the averaged student at the end
         x, real, fake NAME-seed0 UUU    (P, 9, C, h, w) after UUU updates on fixed conditions: the
-                                student's video, and what teacher and critic believe of it
+                                student's video, and what teacher and critic believe of it;
+                                of the runs of `FILMED` the video alone
         told NAME-seed0 UUU     (Q, 4) `gaps` of every condition of the probe: the first half of
                                 them have damaged references, the others good ones
     student                     the shipped student against the guided teacher on all benchmarks
@@ -43,8 +44,11 @@ FEWER = (2, 1)          # steps of students whose ODE start is made here
 JUDGED = (("studio", LONG), ("wild", WINDOW), ("dark", WINDOW))     # besides studio, at the end
 EVERY = 5               # updates that one point of a training curve averages
 CURVE = ("loss", "gradient", "grad_norm", "size", "distance")
+PARTS = ("x", "real", "fake")
 TAKEN_APART = ("baseline", "final", "final-raw", "dark")
 PICTURED = ("baseline", "dark")     # those whose pictures ship too, not only `gaps`
+# Those whose first and last videos ship.
+FILMED = ("quick-critic", "two-steps", "one-step", "dark-quick", "dark-curated")
 LEVEL = 0               # of `distillation.LEVELS`: at which beliefs are kept
 SURELY = 0.975          # share of bootstrap draws in which what is surely better is better
 PREDICTIONS = DATA / "studies/self_forcing.json"
@@ -209,22 +213,26 @@ class Ablation(Study):
             made, = make_student_latents(model, one, frames=LONG,
                                          steps=recipe(name).student_steps)
             found[f"end {label}"] = made[0]
-            for update in (0, *self.points, updates) if name in TAKEN_APART else ():
+            for update in looked_when(name, self.points, updates):
                 path = distillation.probed(self.folder / label, update)
                 if path.is_file():
-                    found |= looked_at(read(path)[0], f"{label} {update}", name in PICTURED)
+                    parts = PARTS if name in PICTURED else PARTS[:1] if name in FILMED else ()
+                    found |= looked_at(read(path)[0], f"{label} {update}", parts)
         save(self.results / "ablation_looks.safetensors", eight_bits(found),
              made_by="python -m livetalk_ref.studies ablation", level=distillation.LEVELS[LEVEL])
 
 
-def looked_at(seen, label, pictures):
-    """{key: latents} of one look at a run: `gaps`, and two conditions' pictures, the first behind
-    a damaged reference, the last behind a good one."""
-    found = {f"told {label}": gaps(seen)}
-    if pictures:
-        shown = {"x": seen["x"], "real": seen["real"][LEVEL], "fake": seen["fake"][LEVEL]}
-        found |= {f"{part} {label}": x[[0, -1]] for part, x in shown.items()}
-    return found
+def looked_when(name, points, last):
+    """The updates of a run after which its look ships."""
+    return (0, *points, last) if name in TAKEN_APART else (0, last) if name in FILMED else ()
+
+
+def looked_at(seen, label, parts):
+    """{key: latents} of one look at a run: `gaps`, and of some of PARTS two conditions' pictures,
+    the first behind a damaged reference, the last behind a good one."""
+    shown = {"x": seen["x"], "real": seen["real"][LEVEL], "fake": seen["fake"][LEVEL]}
+    return {f"told {label}": gaps(seen)} | {f"{part} {label}": shown[part][[0, -1]]
+                                            for part in parts}
 
 
 def gaps(seen):

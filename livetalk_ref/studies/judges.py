@@ -21,7 +21,7 @@ from livetalk_ref.judge import metrics
 from livetalk_ref.judge.lips import SyncReading, sync
 from livetalk_ref.judge.metrics import expression_right
 from livetalk_ref.nets.reader import COLUMNS, READ
-from livetalk_ref.nets.whole_faces import BROKEN, SURE, spoiled_faces, whole_share
+from livetalk_ref.nets.whole_faces import BROKEN, spoiled_faces, suspicion, whole_share
 from livetalk_ref.studies.work import Job, Study, mean_row
 from livetalk_ref.world import clips
 from livetalk_ref.world.degrade import degrade, sample_degradation
@@ -146,11 +146,11 @@ def faces_rows(net, count):
     found = {}
     pictures, labels = spoiled_faces(SPLIT, 0, 16 * count)
     broken = (labels == BROKEN).any(1)
-    odds = torch.cat([net(x).softmax(-1)[..., BROKEN].amax(1) for x in pictures.split(64)])
+    odds = torch.cat([suspicion(net(x).softmax(-1)[..., BROKEN]) for x in pictures.split(64)])
     found["spoiled truth"] = odds, broken, broken | (labels >= 0).all(1)
     for path in sorted((DATA / "judges").glob("*.json")):
         said = [row["labels"] for row in json.loads(path.read_text())["rows"]]
-        odds = torch.cat([net.broken(frames).amax(1) for frames in labelled_frames(path, said)])
+        odds = torch.cat([suspicion(net.broken(frames)) for frames in labelled_frames(path, said)])
         letters = "".join(said)
         broken, clear = (torch.tensor([a in some for a in letters]) for some in ("b", "bw"))
         found[f"{path.stem}, labelled by looking"] = odds, broken, clear
@@ -175,8 +175,8 @@ def labelled_frames(path, said):
 
 
 def agreement(odds, broken):
-    """How well odds (N,) agree with what is broken (N,), at the threshold of `whole_share`."""
-    says = odds > SURE
+    """How well the suspicion of frames (N,) agrees with which of them are broken (N,)."""
+    says = odds > 1
     return {"agreement": round((says == broken).float().mean().item(), 4),
             "found": round(says[broken].float().mean().item(), 4),
             "false alarms": round(says[~broken].float().mean().item(), 4),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.draw import mouth_box, places
@@ -85,3 +86,16 @@ def box_mask(box, size):
     x0, y0, x1, y1 = box[..., None].unbind(-2)                           # (..., 1)
     inside_x, inside_y = (at >= x0) & (at <= x1), (at >= y0) & (at <= y1)
     return (inside_y[..., :, None] & inside_x[..., None, :])[..., None, :, :].float()
+
+
+def livelier(data, some, g):
+    """Where a stretch of 13 frames begins in some snippets (N, 1): of two by chance the one in
+    which more happens, for what melts is what moves."""
+    first, other = torch.randint(FRAMES - 12, (2, len(some), 1), generator=g)
+    moves = data.state[some[:, 0]].diff(dim=1).abs().sum(-1).cumsum(1)   # (N, 16)
+    moves = F.pad(moves, (1, 0))
+
+    def amount(begin):
+        return moves.gather(1, begin + 12) - moves.gather(1, begin)
+
+    return torch.where(amount(first) > amount(other), first, other)

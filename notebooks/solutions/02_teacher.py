@@ -9,15 +9,8 @@ def heun(x, sigma, following):
     return x + both / 2 * (following - sigma).float()
 
 
-def first_sharp():
-    crisp_of = {}
-    for n in range(1, 49):
-        crisp_of[n] = sharpness(codec.decode(film(cond, steps=n))[0][8:])
-        if crisp_of[n] >= 0.9 * blunt[48]:
-            return n
-
-
-my_steps, my_step = first_sharp(), heun
+my_steps = next(n for n in range(1, 49) if crisp(n) >= 0.9 * blunt[48])
+my_step = heun
 my_cond = next(generate.conditions(avatar, frames[0], torch.zeros(FRAMES * 1000), PROMPT))
 """
 
