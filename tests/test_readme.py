@@ -1,6 +1,6 @@
-"""The README does what it says: its Python runs, its commands run, its links lead somewhere.
+"""README and pages do what they say: their Python runs, their commands run, links lead somewhere.
 
-Commands run in the README's order and write below outputs/, which is a temporary folder here.
+Commands run in their order and write below outputs/, which is a temporary folder here.
 What takes hours or opens a window (NOT_RUN) is only checked to exist, with its options.
 """
 
@@ -19,7 +19,8 @@ from livetalk_ref.studies.__main__ import STUDIES
 
 NOT_RUN = {"train", "trajectories", "weights", "evaluate", "live", "prepare", "bench"}
 LANGUAGES = {"bash", "python", "text", "bibtex", "mermaid"}
-TEXT = (ROOT / "README.md").read_text()
+PAGES = ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))
+TEXT = "\n".join(page.read_text() for page in PAGES)
 BLOCKS = re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", TEXT, re.M | re.S)
 SECONDS = 600
 

@@ -2,6 +2,8 @@
 
     python tools/pictures.py contact      24 clips of the world on one sheet
     python tools/pictures.py banner       a spoken sentence as a filmstrip over its sound
+    python tools/pictures.py talk         six faces by the shipped student, moving
+    python tools/pictures.py compare      24 unseen clips: truth, codec, teacher, student
     python tools/pictures.py live         the real page in mid-answer: needs playwright and chromium
 """
 
@@ -20,6 +22,10 @@ from livetalk_ref import (DATA, load_spoken, motion, render_clip,  # noqa: E402
                           sample_identities, visemes, viz)
 from livetalk_ref.errors import UserError, run_program  # noqa: E402
 from livetalk_ref.files import blame, placed  # noqa: E402
+from livetalk_ref.generate import generate  # noqa: E402
+from livetalk_ref.judge.evaluate import Ground, find_maker  # noqa: E402
+from livetalk_ref.loading import load  # noqa: E402
+from livetalk_ref.portrait import portrait_of  # noqa: E402
 from livetalk_ref.world.clips import speaking  # noqa: E402
 from livetalk_ref.world.speech import list_spoken  # noqa: E402
 
@@ -27,7 +33,14 @@ PICTURES = DATA / "pictures"
 CONTACT_SEED, COLUMNS, LARGE, SMALL = 13, 6, 152, 4     # SMALL pictures under each large one
 BANNER = {"which": "05-us-f2", "seed": 3, "prompt": "a person smiles and nods while speaking"}
 QUESTIONS = "What is a block?", "Tell me a joke"
-IDENTITY, WIDTH, HEIGHT = 2, 1180, 760
+TALKERS = {"seeds": range(1, 7), "spoken": "05-us-f2", "side": 160, "prompts": (
+    "a happy person smiles and nods while speaking", "a surprised person speaks",
+    "a calm person tilts the head while speaking", "a sad person looks down while speaking",
+    "a happy person turns the head while speaking", "an angry person shakes the head, speaking")}
+COMPARED = {"truth": ("truth",), "codec": ("codec",), "teacher": ("teacher",),
+            "student": ("student",)}
+MOMENT = 49                     # the picture of a clip on the sheet: 3 s after the reference
+IDENTITY, WIDTH, HEIGHT = 7, 1180, 760
 PATIENCE = 120_000              # ms until a state must have come
 IN_ANSWER = 2_000               # ms of the last answer before the picture is taken
 PROMPTS = ("smiles and nods, speaking", "very surprised, looking up", "speaks calmly",
@@ -78,6 +91,36 @@ def banner(which, seed, prompt):
                       title=title, width=12.5)
 
 
+def talk(seeds, spoken, side, prompts):
+    """Pictures of six faces in a grid, each saying one sentence in a mood of its own."""
+    avatar, samples = load("student"), load_spoken(spoken).samples
+    films = [torch.cat([window.frames for window in generate(avatar, portrait_of(seed), samples,
+                                                             prompt, seed=seed)])
+             for seed, prompt in zip(seeds, prompts)]
+    pictures = []
+    for faces in zip(*films):
+        pictures.append(Image.new("RGB", (3 * side, len(faces) // 3 * side), viz.PAPER))
+        for i, face in enumerate(faces):
+            pictures[-1].paste(viz.picture(face, side), (i % 3 * side, i // 3 * side))
+    return pictures
+
+
+def compare(columns=6, side=96):
+    """24 held-out clips at one moment: truth and codec above, teacher and student below."""
+    ground = Ground.make("held_out", 24)
+    films = [find_maker(*maker, name=name).films(ground.given, 8, None)
+             for name, maker in COMPARED.items()]
+    cell, top = 2 * side + 10, 40
+    image = Image.new("RGB", (columns * cell + 10, 24 // columns * cell + top), viz.PAPER)
+    ImageDraw.Draw(image).text((14, 20), "each four: truth, through the codec; teacher, student",
+                               viz.INK, viz.font(17, True), "lm")
+    for i, clips in enumerate(zip(*films)):
+        for k, frames in enumerate(clips):
+            x, y = 10 + i % columns * cell, top + i // columns * cell
+            image.paste(viz.picture(frames[MOMENT], side), (x + k % 2 * side, y + k // 2 * side))
+    return image
+
+
 def served():
     """The address of a page served by a thread that ends with the program."""
     from livetalk_ref.live.server import bind, run
@@ -118,20 +161,30 @@ def live(path):
         browser.close()
 
 
+def write(name, image, **how):
+    """Save a PIL image as a file of data/pictures, whole or not at all."""
+    path = PICTURES / name
+    with placed(path) as temporary, blame(path):
+        image.save(temporary, **how)
+
+
 def main(words):
-    if words == ["contact"]:
-        path, sheet = PICTURES / "contact_sheet.jpg", contact().convert("RGB")
-        with placed(path) as temporary, blame(path):
-            sheet.save(temporary, "JPEG", quality=86, subsampling=0)
-    elif words == ["banner"]:
-        path, buffer = PICTURES / "banner.png", io.BytesIO()
-        banner(**BANNER).savefig(buffer, dpi=96)
-        with placed(path) as temporary, blame(path):        # 256 colours: a quarter of the bytes
-            Image.open(buffer).convert("RGB").quantize(256).save(temporary, "PNG", optimize=True)
-    elif words == ["live"]:
+    name, = words if len(words) == 1 else [None]
+    if name in ("contact", "compare"):
+        sheet = contact() if name == "contact" else compare()
+        write(f"{name}_sheet.jpg", sheet.convert("RGB"), format="JPEG", quality=86, subsampling=0)
+    elif name == "talk":
+        first, *others = talk(**TALKERS)
+        write("talk.webp", first, format="WEBP", save_all=True, append_images=others,
+              duration=62, loop=0, quality=80, method=4)
+    elif name == "banner":
+        banner(**BANNER).savefig(buffer := io.BytesIO(), dpi=96)
+        write("banner.png", Image.open(buffer).convert("RGB").quantize(256), format="PNG",
+              optimize=True)                                # 256 colours: a quarter of the bytes
+    elif name == "live":
         live(PICTURES / "live.jpg")
     else:
-        raise UserError("Say which picture: contact, banner or live.")
+        raise UserError("Say which picture: contact, banner, talk, compare or live.")
 
 
 if __name__ == "__main__":
