@@ -19,7 +19,7 @@ from livetalk_ref.studies.__main__ import STUDIES
 
 NOT_RUN = {"train", "trajectories", "weights", "evaluate", "live", "prepare", "bench"}
 LANGUAGES = {"bash", "python", "text", "bibtex", "mermaid"}
-PAGES = ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / name for name in ("README.md", "docs/training.md", "docs/real_weights.md")]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 BLOCKS = re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", TEXT, re.M | re.S)
 SECONDS = 600
