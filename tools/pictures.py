@@ -22,7 +22,7 @@ from livetalk_ref import (DATA, load_spoken, motion, render_clip,  # noqa: E402
                           sample_identities, visemes, viz)
 from livetalk_ref.errors import UserError, run_program  # noqa: E402
 from livetalk_ref.files import blame, placed  # noqa: E402
-from livetalk_ref.generate import generate  # noqa: E402
+from livetalk_ref.generate import settle, stream  # noqa: E402
 from livetalk_ref.judge.evaluate import Ground, find_maker  # noqa: E402
 from livetalk_ref.loading import load  # noqa: E402
 from livetalk_ref.portrait import portrait_of  # noqa: E402
@@ -94,8 +94,8 @@ def banner(which, seed, prompt):
 def talk(seeds, spoken, side, prompts):
     """Pictures of six faces in a grid, each saying one sentence in a mood of its own."""
     avatar, samples = load("student"), load_spoken(spoken).samples
-    films = [torch.cat([window.frames for window in generate(avatar, portrait_of(seed), samples,
-                                                             prompt, seed=seed)])
+    films = [torch.cat([window.frames for window in stream(avatar, portrait_of(seed), samples,
+                                                           prompt, seed, *settle(avatar))])
              for seed, prompt in zip(seeds, prompts)]
     pictures = []
     for faces in zip(*films):
