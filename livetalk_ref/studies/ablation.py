@@ -41,7 +41,8 @@ PLAN = sorted(((name, seed) for name, row in ROWS.items() for seed in range(row.
               key=lambda run: run[1])
 STARTS = ("student_ode_short", "student_ode")
 FEWER = (2, 1)          # steps of students whose ODE start is made here
-JUDGED = (("studio", LONG), ("wild", WINDOW), ("dark", WINDOW))     # besides studio, at the end
+JUDGED = (("studio", LONG), ("wild", WINDOW))       # besides studio, at the end
+DARK = (("dark", WINDOW),)                          # and the students of dark references
 EVERY = 5               # updates that one point of a training curve averages
 CURVE = ("loss", "gradient", "grad_norm", "size", "distance")
 PARTS = ("x", "real", "fake")
@@ -80,7 +81,7 @@ class Ablation(Study):
 
     def jobs(self):
         """First what the others are compared with, then run after run."""
-        places = [("studio", WINDOW), *JUDGED]
+        places = [("studio", WINDOW), *JUDGED, *DARK]
         made = [self.judging(name, name, {"row": name}, 0, *where)
                 for name in ("codec", *STARTS, "teacher") for where in places
                 if (name, where[0]) != ("codec", "dark")]
@@ -114,7 +115,8 @@ class Ablation(Study):
             r = replace(r, start=str(self.start_of(r.student_steps)))
         points = [*(point for point in self.points if point < r.updates), r.updates]
         when = [(point, "studio", WINDOW) for point in points]
-        when += [(r.updates, *where) for where in JUDGED]
+        dark = DARK if "dark" in r.conditions else ()
+        when += [(r.updates, *where) for where in (*JUDGED, *dark)]
         weights = partial(kept, self.folder / label)
         return [Job(f"{label}-train", "ablation", partial(self.train, label, r, about)),
                 *(self.judging(f"{label}-{point}", weights(point), about, point, *where)
