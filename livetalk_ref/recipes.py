@@ -17,6 +17,7 @@ from livetalk_ref.world.latents import WINDOW
 
 FRAMES = 3 * BLOCK              # latent frames of an ablation's rollout
 WEAK, STRONG = Guidance(2.0, 2.0), Guidance(8 / 3, 8 / 3)       # w - 1 is 1, and 5 / 3
+MILD = Guidance(1.0, 2.0)       # the teacher's own when it samples, and that of its paths
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ QUICK = replace(FINAL, critic_lr=4e-4, warmup=100)      # the critic twice as fa
 ANCHORED = replace(QUICK, anchor=1.0)
 TWO, ONE = (replace(QUICK, student_steps=steps, start=f"runs/ode-{steps}/ema.safetensors")
             for steps in (2, 1))
+MILD_ONE = replace(ONE, guidance=MILD)
+MILD_ANCHORED = replace(MILD_ONE, anchor=1.0)
 DARK = replace(FINAL, conditions="dark", lr=1e-3, updates=100)
 
 
@@ -83,6 +86,8 @@ ROWS = {
     "anchored": Row("+ an anchor", ANCHORED, "quick-critic", "anchor", 1),
     "two-steps": Row("quick critic, 2 steps", TWO, "quick-critic", "steps"),
     "one-step": Row("quick critic, 1 step", ONE, "quick-critic", "steps"),
+    "one-step-mild": Row("1 step, mild guidance", MILD_ONE, "one-step", "guidance"),
+    "one-step-anchored": Row("and an anchor", MILD_ANCHORED, "one-step-mild", "anchor"),
     "dark": Row("half of the references dark, a fast student", DARK, "final", "lag and dark"),
     "dark-quick": Row("dark, with a quick critic", replace(DARK, critic_lr=2e-3, warmup=100),
                       "dark", "critic"),

@@ -33,13 +33,13 @@ def test_ratios_are_the_papers():
         assert r.guidance.text == r.guidance.audio
     assert (FINAL.guidance.text - 1) / (BASELINE.guidance.text - 1) == pytest.approx(5 / 3)
     assert stages.ODE_STEPS["converged"] >= 5 * stages.ODE_STEPS["short"]
-    assert Recipe() == replace(FINAL, frames=21)
+    assert Recipe() == replace(FINAL, batch=8, frames=21)
 
 
 def test_names():
     assert recipes.recipe("final", seed=2, updates=7) == replace(FINAL, seed=2, updates=7)
     assert recipes.recipe("student").frames == 21 and BASELINE.frames == 9
-    beyond = {"critic_lr", "warmup", "anchor", "guidance", "frames"}
+    beyond = {"critic_lr", "warmup", "anchor", "guidance", "batch", "frames"}
     assert recipes.differences(recipes.recipe("student"), FINAL) == beyond
     with pytest.raises(UserError, match="no recipe 'odd'; choose one of baseline, curated"):
         recipes.recipe("odd")
