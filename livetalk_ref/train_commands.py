@@ -23,7 +23,7 @@ SHARES = {"ear": 1, "codec": 26, "decoder": 4, "judges": 4, "faces": 4, "sync": 
 TRIED = 8               # updates that tell how long one takes
 SIZES = ("tiny", "livetalk-1.3b", "omniavatar-14b")
 OWN = {"teacher": ("data", "size", "weights"),          # options that these stages take
-       "ode": ("data", "weights", "real", "recipe", "variant", "count", "seed"),
+       "ode": ("data", "weights", "real", "recipe", "count", "seed"),
        "dmd": ("data", "weights", "recipe", "count", "seed", "real")}
 
 
@@ -52,8 +52,6 @@ def add_train(c):
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
                    "(converged); dmd: baseline, curated, converged, aggressive, final or another "
                    "row of recipes.py, or student, which ships (student)")
-    c.add_argument("--variant", choices=("self_forcing", "livetalk"),
-                   help="what a block is fed and reads, see ode.py (self_forcing)")
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
                    help="ode: trajectories (1024); dmd: clips whose conditions are used (2048)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
@@ -102,8 +100,6 @@ def add_trajectories(c):
     """Options of `trajectories`."""
     c.add_argument("--count", type=number(1, 10 ** 6), default=1024, metavar="N",
                    help="clips, rounded up to shards (1024)")
-    c.add_argument("--split", choices=("train", "held_out", "check"), default="train",
-                   help="of the world's clips (train)")
     c.add_argument("--sample", action="store_true", help="only write the few that ship, "
                    "data/trajectories/sample.safetensors")
 
@@ -126,7 +122,7 @@ def trajectories(options):
         if options.sample:
             print(t.write_sample(watch=watch))
             return
-        for path in t.from_shipped(options.count, options.split, watch):
+        for path in t.from_shipped(options.count, watch=watch):
             print(path)
             place[:] = place[0] + 1, 0
 

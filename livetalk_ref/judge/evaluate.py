@@ -30,7 +30,8 @@ from livetalk_ref.judge.benchmarks import Benchmark
 from livetalk_ref.judge.cost import count_flops, counted_passes
 from livetalk_ref.judge.distances import judged_row
 from livetalk_ref.judge.lips import lip_numbers
-from livetalk_ref.judge.metrics import Truth, clip_numbers, expression_right, whole_numbers
+from livetalk_ref.judge.metrics import (Truth, expression_right, face_numbers, picture_numbers,
+                                        whole_numbers)
 from livetalk_ref.rollout import rollout, split
 from livetalk_ref.runs import read, save
 from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key
@@ -169,7 +170,7 @@ class Judges:
         """All numbers of frames (T, 3, 96, 96) and sound but the prompt's, beside a `Truth`; and
         the `Reading`."""
         reading = self.reader.read(frames)
-        row = clip_numbers(frames, reading, truth)
+        row = face_numbers(reading, truth.state) | picture_numbers(frames, truth)
         for judge, (_, columns) in FRAME_JUDGES.items():
             if (net := getattr(self, judge)) is not None:
                 row |= columns(net, frames, samples)

@@ -72,10 +72,15 @@ def script(split, number, frames=LONG_FRAMES, degraded=DEGRADED, shifted=False, 
 
 def film(clip, size=SIZE):
     """The picture of a scripted clip: (T, 3, size, size) in [-1, 1]."""
-    frames = render_clip(clip.identity, clip.state, size)
-    if clip.degradation is None:
+    return draw(clip.identity, clip.state, clip.degradation, size)
+
+
+def draw(identity, state, damage, size=SIZE):
+    """The picture of one face in states (T, S), with a `Degradation` or None: as `film`."""
+    frames = render_clip(identity, state, size)
+    if damage is None:
         return frames
-    return degrade(frames, clip.degradation, torch.Generator().manual_seed(clip.degradation.seed))
+    return degrade(frames, damage, torch.Generator().manual_seed(damage.seed))
 
 
 def chance(g, probability):
