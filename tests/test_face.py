@@ -175,12 +175,6 @@ def test_shifted_distribution_is_disjoint():
     assert torch.equal(someone(0, 256).continuous, normal.continuous)
 
 
-def test_slices_and_repeats_keep_faces():
-    crowd = someone(2, 5)
-    assert len(crowd[1:3]) == 2 and len(crowd.repeat(3)) == 15
-    assert torch.equal(crowd.repeat(3).continuous[3:6], crowd.continuous[1:2].expand(3, -1))
-
-
 def test_wrong_shapes_are_explained():
     with pytest.raises(UserError, match="shape"):
         render(someone(), torch.zeros(1, S - 1))
