@@ -91,9 +91,10 @@ def train(options):
     if scale := {name: value for name in ("shard", "checkpoint_blocks", "accumulate")
                  if (value := vars(options)[name])}:
         named["scale"] = scale
-    follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
-                                           options.resume, options.start, options.rate,
-                                           options.compile, options.device, **named))
+    states = stages.run_stage(options.stage, options.out, options.steps, options.resume,
+                              options.start, options.rate, options.compile, options.device, **named)
+    for _ in followed(f"{options.stage} update", states):
+        pass
 
 
 def add_trajectories(c):
@@ -152,8 +153,9 @@ def weights(options):
         if options.minutes:
             few["steps"] = planned(name, folder, 0.6 * SHARES[name] * options.minutes,
                                    options.device, few.get("count"))
-        follow(name, stages.run_stage(name, folder / name, resume=True, device=options.device,
-                                      **few))
+        states = stages.run_stage(name, folder / name, resume=True, device=options.device, **few)
+        for _ in followed(f"{name} update", states):
+            pass
         stages.export(name, folder / name)
         hours[name] = sum(line["seconds"] for line in read_metrics(folder / name)) / 3600
     for name, value in hours.items():
@@ -187,9 +189,3 @@ def updates_within(seconds, name, device=None, **options):
             took.append(state.seconds)
     left = seconds - (time.monotonic() - began)
     return max(TRIED, int(left / statistics.median(took[TRIED // 2:])))
-
-
-def follow(name, states):
-    """Run a training loop to its end, showing loss and time left."""
-    for _ in followed(f"{name} update", states):
-        pass

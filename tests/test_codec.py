@@ -9,7 +9,6 @@ from livetalk_ref import codec as codec_file
 from livetalk_ref.codec import Codec, CodecConfig, psnr, resize, restlessness
 from livetalk_ref.errors import UserError
 
-
 SMALL = CodecConfig(4, (16, 32, 32), (8, 16, 32))
 
 

@@ -1,6 +1,5 @@
 """Trajectories and the regression on them, against closed forms and independent roads."""
 
-
 import pytest
 import torch
 from test_wan import SMALL, example, shake, worst

@@ -1,6 +1,5 @@
 """The ODE stage on tiny trajectories: recipes, kept weights, what ships and what a file says."""
 
-
 import pytest
 import torch
 from test_wan import worst

@@ -1,6 +1,5 @@
 """The one loop: streaming and training agree, noise is fresh, gradients go where they should."""
 
-
 import pytest
 import torch
 from test_wan import SMALL, example, shake

@@ -129,7 +129,7 @@ def picture_numbers(frames, truth):
     return row | dict(zip(names, values))
 
 
-def whole_numbers(net, frames, samples=None):
+def whole_numbers(net, frames):
     """The columns of a `WholeFaces` for frames (T, 3, 96, 96): {name in DEFINITIONS: value}."""
     share, longest = whole_share(net.broken(frames))
     return {"whole faces": share, "longest break": longest / FPS}

@@ -58,9 +58,9 @@ def encode_shard(codec, folder, spoiled, frames, script):
         return out
     t, facts = shards.load([script])
     damages = [Degradation.of(fact["damage"]) if spoiled else None for fact in facts]
-    latents = [codec.encode(clips.draw(*row)[None])[0].half() for row in
-               zip(Identity(t["continuous"], t["categorical"]).each(), t["state"][:, :frames],
-                   damages)]
+    faces = Identity(t["continuous"], t["categorical"])
+    latents = [codec.encode(clips.draw(faces[i:i + 1], t["state"][i, :frames], damage)[None])[0]
+               .half() for i, damage in enumerate(damages)]
     save(out, t | {"latents": torch.stack(latents), "state": t["state"].half(),
                    "degraded": torch.tensor([damage is not None for damage in damages])},
          rows=[fact["prompts"] for fact in facts])
