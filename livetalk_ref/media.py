@@ -4,7 +4,9 @@ A file is written under a temporary name beside its place and moved there when i
 so no half-written one is ever seen. N samples, C channels, T frames of H x W.
 """
 
+import io
 import os
+import re
 import warnings
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -58,16 +60,29 @@ def load_audio(path, warn=warnings.warn):
 def decoded(path):
     """Yield the frames of a file's sound; what is damaged is left out, as players do."""
     seconds = 0
-    for frame in frames_of(path):
+    for frame in chain.from_iterable(map(frames_of, links(path))):
         seconds += frame.samples / frame.sample_rate
         if seconds > MAX_SECONDS:
             raise UserError(f"The sound file '{path}' is longer than an hour; cut it into parts.")
         yield frame
 
 
-def frames_of(path):
-    with suppress(av.FFmpegError), av.open(address(path)) as file:  # what stands before the end
-        stream = file.streams.best("audio")                         # of a cut file is played
+def links(path):
+    """What FFmpeg opens one after the other: the file, or every link of a chained Ogg file, for
+    FFmpeg refuses a rate that changes from link to link."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"OggS":
+            return [address(path)]
+        data = b"OggS" + file.read()
+    pages = [(m.start(), m[1][0] & 2) for m in re.finditer(rb"OggS\0(.)", data, re.S)]
+    starts = [at for (at, begins), (_, began) in zip(pages, [(0, 0), *pages])
+              if begins and not began]                      # several streams may begin a link
+    return [io.BytesIO(data[a:b]) for a, b in zip([0, *starts[1:]], [*starts[1:], None])]
+
+
+def frames_of(link):
+    with suppress(av.FFmpegError), av.open(link) as file:   # what stands before the end of a
+        stream = file.streams.best("audio")                 # file that is cut off is played
         for packet in file.demux(stream) if stream else ():
             with suppress(av.FFmpegError):
                 yield from packet.decode()

@@ -25,6 +25,8 @@ from livetalk_ref.world.motion import reference_state
 SMALLEST, LARGEST = 32, 10_000      # pixels a side
 DRAWN = 25.5                        # dB that the codec restores of every drawn portrait
 FRIENDLY = {"happy": 0.45}
+WHITES = {"I": (255, 2 ** 16 - 1, 2 ** 31 - 1, 2 ** 32 - 1),
+          "F": (1, 255, 2 ** 16 - 1)}       # what white may be in grey pictures of a mode
 HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 BLANK = 0.95                        # mean distance from mid-grey, of 1
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # Pillow's
@@ -67,11 +69,19 @@ def read_image(path):
 
 
 def eight_bits(image):
-    """Grey of 16 bits, which some versions of Pillow call 32, as 8; any other image as it is."""
-    if not image.mode.startswith("I"):
+    """Grey of 16 bits, of 32 or of floats as 8 bits; any other image as it is.
+
+    Such files do not say which value is white: it is the largest that their kind has, where
+    one of these holds all pixels (1 or 255 for floats, 8, 16 or 32 bits for whole numbers).
+    """
+    if not image.mode.startswith(("I", "F")):
         return image
-    values = np.asarray(image) / (2 ** 16 - 1)
-    return Image.fromarray((255 * values).round().clip(0, 255).astype(np.uint8))
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
+    if image.mode == "I":
+        values = values % 2 ** 32                       # Pillow has no unsigned 32 bits
+    steps = (2 ** 16 - 1,) if image.mode.startswith("I;16") else WHITES[image.mode]
+    white = next((step for step in steps if values.max() <= step), values.max())
+    return Image.fromarray((255 / white * values).round().clip(0, 255).astype(np.uint8))
 
 
 def is_heic(path):

@@ -78,9 +78,10 @@ def zoo():
         yield f"{ending} cut off", ending, lambda encode, e=ending: \
             encode(e)[:len(encode(e)) * 6 // 10]
         yield f"{ending} spoiled", ending, lambda encode, e=ending: spoiled(encode(e))
-    for ending in ("mp3", "aac", "mp2"):
+    for ending in ("mp3", "aac", "ogg", "mp2"):
         yield f"{ending} that changes", ending, lambda encode, e=ending: \
             encode(e, 22_050) + encode(e, 44_100, 2)
+    yield "an ogg and a broken one", "ogg", lambda encode: encode("ogg") + spoiled(encode("ogg"))
     for size in (0, 5_000, 2 ** 31 - 1, 2 ** 32 - 1):
         yield f"wav that says {size}", "wav", lambda encode, s=size: with_sizes(encode("wav"), s)
 

@@ -147,12 +147,19 @@ def test_a_camera_turned_by_a_quarter(tmp_path):
     assert x[:, :, 60:].mean() < -0.9 and x[:, :, :36].mean() > 0.9      # dark on the right
 
 
-@pytest.mark.parametrize("name", ["b.png", "b.tif"])
-def test_grey_of_16_bits_is_the_picture_in_8(tmp_path, name):
+@pytest.mark.parametrize("kind, scale", [(np.uint16, 257), (np.int32, 1), (np.int32, 257),
+                                         (np.uint32, 0x01010101), (np.float32, 1 / 255),
+                                         (np.float32, 1), (np.float32, 257)])
+def test_grey_of_any_depth_is_the_picture(tmp_path, kind, scale):
+    """As the same picture in 8 bits; the file does not say which value is white."""
     grey = np.arange(256).repeat(16).reshape(64, 64)
     Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "a.png")
-    Image.fromarray((257 * grey).astype(np.uint16)).save(tmp_path / name)
-    assert torch.equal(read_image(tmp_path / name), read_image(tmp_path / "a.png"))
+    deep = (grey * scale).astype(kind)
+    Image.fromarray(deep.view(np.int32) if kind is np.uint32 else deep).save(tmp_path / "a.tif")
+    assert torch.equal(read_image(tmp_path / "a.tif"), read_image(tmp_path / "a.png"))
+    if kind is np.uint16:
+        Image.fromarray(deep).save(tmp_path / "b.png")
+        assert torch.equal(read_image(tmp_path / "b.png"), read_image(tmp_path / "a.png"))
 
 
 def test_a_picture_of_nothing_is_noticed():

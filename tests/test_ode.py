@@ -91,13 +91,6 @@ def test_trajectory_follows_the_closed_form_of_gaussian_data():
     assert worst(ends[0], noise * s) > 5 * worst(ends[1], noise * s)
 
 
-def test_a_straight_path_has_neither_deviation_nor_curvature():
-    states = straight_states(latents(1), latents(2))
-    deviation, curvature = trajectories.straightness(states)
-    assert deviation.shape == (2, 4) and curvature.shape == (2, 3)
-    assert deviation.max() < 1e-10 and curvature.max() < 1e-4
-
-
 def test_straightness_of_a_known_curve():
     s, grid = 0.25, sigma_grid(48)
     states = latents(1).double()[:, None] * radius(grid, s)[:, None, None, None, None]

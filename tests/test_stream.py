@@ -241,9 +241,3 @@ def test_a_push_that_fails_changes_nothing(part, monkeypatch):
     monkeypatch.setattr(owner, name, works)
     made.append(live.push(LONG[cut:]))
     assert torch.equal(pictures(made), WHOLE)
-
-
-def test_no_seed_is_seed_0_and_seeds_matter():
-    made = AvatarSession(AVATAR, PICTURE, HAPPY).push(LONG[:21_000])
-    assert torch.equal(made.pictures, WHOLE[:21])
-    assert not torch.equal(session(seed=1).push(LONG[:21_000]).pictures, WHOLE[:21])

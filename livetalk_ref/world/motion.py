@@ -22,17 +22,17 @@ MOUTH_BLEND = 3         # from this frame on the mouth is the speech's alone
 MOVES = (4, 5, 6)       # frames that a head takes to another pose
 
 
-def motion(visemes, speaking, prompts, generator):
+def motion(visemes, speaking, prompts, generator, reference=None):
     """The state of every frame of a clip -> (T, S) float32, within the ranges of COLUMNS.
 
     visemes: (T, 3) mouth opening, width, rounding; exact from frame 3 on. speaking: (T,) bool.
-    prompts: [(start_frame, prompt), ..] in order, the first at frame 0. UserError for an unknown
-    word or a first prompt that starts late.
+    prompts: [(start_frame, prompt), ..] in order, the first at frame 0. reference: (S,) state of
+    frame 0, drawn if None. UserError for an unknown word or a first prompt that starts late.
     """
     if not prompts or prompts[0][0] != 0:
         raise UserError("The first prompt must start at frame 0.")
     dice = Dice(generator)
-    still = draw_still(dice)
+    still = draw_still(dice) if reference is None else dict(zip(STATE, reference.tolist()))
     scene = Scene(visemes, speaking, prompts, still, dice)
     tracks = {name: [still[name]] * scene.frames for name in LIGHT}
     for part in (move_mouth, change_expression, move_head, move_body, move_eyes):
