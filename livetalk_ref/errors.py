@@ -60,7 +60,8 @@ def unreadable(path, error):
 def run_program(main, *given):
     """A program's main function, and how the program ends: after bad input with exit status 2 and
     one sentence, after Ctrl-C with 130."""
-    signal.signal(signal.SIGTERM, stop)
+    # A polite kill is Ctrl-C, so that temporary files are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):     # names of files may hold what a terminal has not
         with suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")
@@ -74,8 +75,3 @@ def run_program(main, *given):
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         sys.exit(130)
-
-
-def stop(*_):
-    """Treat a polite kill as Ctrl-C, so that temporary files are removed."""
-    raise KeyboardInterrupt

@@ -15,17 +15,17 @@ from livetalk_ref.flow import STUDENT_STEPS, student_sigmas
 from livetalk_ref.nets.reader import Reader, ReaderConfig
 from livetalk_ref.nets.restorer import Restorer, RestorerConfig
 from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
-from livetalk_ref.nets.whole_faces import WholeFaces, WholeFacesConfig
+from livetalk_ref.nets.whole_faces import WholeFaces
 from livetalk_ref.real import REAL
 from livetalk_ref.real.weights import load_dit, stored_shapes
 from livetalk_ref.runs import read
 from livetalk_ref.wan import LIVETALK_1P3B, SIZES, Config, WanDiT
 from livetalk_ref.world.ear import CHECKPOINTS, Ear, EarConfig
 
+# A module and its config by name; any other is a WanDiT.
 KINDS = {"codec": (Codec, CodecConfig), "reader": (Reader, ReaderConfig),
          "sync": (SyncNet, SyncConfig), "ear": (Ear, EarConfig),
-         "restorer": (Restorer, RestorerConfig),
-         "faces": (WholeFaces, WholeFacesConfig)}                          # else a WanDiT
+         "restorer": (Restorer, RestorerConfig), "faces": (WholeFaces, ReaderConfig)}
 
 
 def checkpoint(name):

@@ -28,7 +28,7 @@ from livetalk_ref.loading import load
 from livetalk_ref.media import address, central_square, fit, load_audio
 from livetalk_ref.real.text import SavedText
 from livetalk_ref.world import latents, shards, text
-from livetalk_ref.world.clips import LONG_FRAMES
+from livetalk_ref.world.clips import LONG_FRAMES, draw
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity
 from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME, S
 
@@ -265,7 +265,7 @@ def time_reading(source, weights=None, batches=20, size=16):
         for number in range(MADE):
             row, _ = latents.script_row("train", number)
             who = Identity(row["continuous"][None], row["categorical"][None])
-            codec.encode(latents.film(who, row["state"], None)[None])
+            codec.encode(draw(who, row["state"], None)[None])
         facts["clips_made_per_second"] = MADE / (time.perf_counter() - began)
         paths = list(latents.build(codec, "train", shards.SHARD))
     began = time.perf_counter()

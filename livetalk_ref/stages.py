@@ -18,7 +18,7 @@ from livetalk_ref.flow import STUDENT_STEPS, draw_sigma, flow_loss, student_sigm
 from livetalk_ref.loading import check_channels, load_module, load_start
 from livetalk_ref.media import to_bytes
 from livetalk_ref.nets import restorer, syncnet, whole_faces
-from livetalk_ref.nets.reader import Reader, reader_loss
+from livetalk_ref.nets.reader import Reader, ReaderConfig, reader_loss
 from livetalk_ref.ode import VARIANT, ode_loss
 from livetalk_ref.runs import kept, read, save
 from livetalk_ref.train import TrainConfig, train
@@ -143,7 +143,7 @@ def faces_stage(count=16_384):
     for number, part in enumerate(pictures.split(shards.SHARD)):
         if not whole_faces.is_shifted(number):
             part[::2] = to_bytes(whole_faces.still(codec, restorer.floats_of(part[::2])))
-    model = whole_faces.WholeFaces().to(memory_format=torch.channels_last)
+    model = whole_faces.WholeFaces(ReaderConfig()).to(memory_format=torch.channels_last)
 
     def loss(model, g):
         some = torch.randint(len(pictures), (96,), generator=g)

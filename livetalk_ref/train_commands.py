@@ -23,7 +23,7 @@ SHARES = {"ear": 1, "codec": 26, "decoder": 4, "judges": 4, "faces": 4, "sync": 
 TRIED = 8               # updates that tell how long one takes
 SIZES = ("tiny", "livetalk-1.3b", "omniavatar-14b")
 OWN = {"teacher": ("data", "size", "weights"),          # options that these stages take
-       "ode": ("data", "weights", "real", "recipe", "variant", "count", "seed"),
+       "ode": ("data", "weights", "real", "recipe", "count", "seed"),
        "dmd": ("data", "weights", "recipe", "count", "seed", "real")}
 
 
@@ -52,8 +52,6 @@ def add_train(c):
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
                    "(converged); dmd: baseline, curated, converged, aggressive, final or another "
                    "row of recipes.py, or student, which ships (student)")
-    c.add_argument("--variant", choices=("self_forcing", "livetalk"),
-                   help="what a block is fed and reads, see ode.py (self_forcing)")
     c.add_argument("--pairs", dest="count", type=number(1, 10 ** 6), metavar="N",
                    help="ode: trajectories (1024); dmd: clips whose conditions are used (2048)")
     c.add_argument("--seed", type=number(0, 10 ** 9), help="of the draws (0)")
@@ -93,17 +91,16 @@ def train(options):
     if scale := {name: value for name in ("shard", "checkpoint_blocks", "accumulate")
                  if (value := vars(options)[name])}:
         named["scale"] = scale
-    follow(options.stage, stages.run_stage(options.stage, options.out, options.steps,
-                                           options.resume, options.start, options.rate,
-                                           options.compile, options.device, **named))
+    states = stages.run_stage(options.stage, options.out, options.steps, options.resume,
+                              options.start, options.rate, options.compile, options.device, **named)
+    for _ in followed(f"{options.stage} update", states):
+        pass
 
 
 def add_trajectories(c):
     """Options of `trajectories`."""
     c.add_argument("--count", type=number(1, 10 ** 6), default=1024, metavar="N",
                    help="clips, rounded up to shards (1024)")
-    c.add_argument("--split", choices=("train", "held_out", "check"), default="train",
-                   help="of the world's clips (train)")
     c.add_argument("--sample", action="store_true", help="only write the few that ship, "
                    "data/trajectories/sample.safetensors")
 
@@ -126,7 +123,7 @@ def trajectories(options):
         if options.sample:
             print(t.write_sample(watch=watch))
             return
-        for path in t.from_shipped(options.count, options.split, watch):
+        for path in t.from_shipped(options.count, watch=watch):
             print(path)
             place[:] = place[0] + 1, 0
 
@@ -156,8 +153,9 @@ def weights(options):
         if options.minutes:
             few["steps"] = planned(name, folder, 0.6 * SHARES[name] * options.minutes,
                                    options.device, few.get("count"))
-        follow(name, stages.run_stage(name, folder / name, resume=True, device=options.device,
-                                      **few))
+        states = stages.run_stage(name, folder / name, resume=True, device=options.device, **few)
+        for _ in followed(f"{name} update", states):
+            pass
         stages.export(name, folder / name)
         hours[name] = sum(line["seconds"] for line in read_metrics(folder / name)) / 3600
     for name, value in hours.items():
@@ -191,9 +189,3 @@ def updates_within(seconds, name, device=None, **options):
             took.append(state.seconds)
     left = seconds - (time.monotonic() - began)
     return max(TRIED, int(left / statistics.median(took[TRIED // 2:])))
-
-
-def follow(name, states):
-    """Run a training loop to its end, showing loss and time left."""
-    for _ in followed(f"{name} update", states):
-        pass

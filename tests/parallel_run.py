@@ -22,8 +22,6 @@ from livetalk_ref.runs import RunFolder  # noqa: E402
 from livetalk_ref.wan import WanDiT  # noqa: E402
 
 CLIPS, FRAMES, SIDE = 4, 6, 4
-
-
 EVEN = {"frames": False}    # as many frames of every clip count
 
 

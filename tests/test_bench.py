@@ -1,7 +1,6 @@
 """What work costs: latency and the right frame, deadlines by hand, counted operations beside the
 same worked out by hand."""
 
-
 import pytest
 import torch
 from tiny import shake, shipped_in, write_student

@@ -97,39 +97,6 @@ def test_nothing_of_a_later_block_reaches_an_earlier_one():
             assert change[:, frame].max() > 1e-3
 
 
-@pytest.mark.parametrize("how", ["masked", "cached"])
-def test_a_block_sees_all_of_its_own_tokens(how):
-    """Each of the 12 tokens of the middle block moves each of the 12, backwards in time too."""
-    model, x, clean, sigma, cond = setting(batch=1)
-    x[:, :BLOCK], sigma[:, :BLOCK] = clean[:, :BLOCK], 0
-    first, middle = (part for part, _ in zip(split(cond), range(2)))
-    cache = remember(model, clean[:, :BLOCK], first, EMPTY)
-
-    def block(x):
-        if how == "cached":
-            return model(x[:, 3:6], sigma[:, 3:6], middle, cache=cache)[0]
-        return model(x, sigma, cond, mask=block_causal_mask(9, 1, BLOCK))[:, 3:6]
-
-    before = block(x)
-    for frame in range(3, 6):
-        for top in (0, 2):
-            for left in (0, 2):
-                other = x.clone()
-                other[:, frame, :, top:top + 2, left:left + 2] += 1
-                change = (block(other) - before).abs().amax(dim=2)       # (1, 3, 4, 4)
-                tokens = change.unflatten(3, (2, 2)).unflatten(2, (2, 2)).amax(dim=(3, 5))
-                assert tokens.numel() == 12 and tokens.min() > 1e-6
-
-
-def test_a_batch_of_two_is_two_batches_of_one():
-    model, noisy, clean, sigma, cond = setting()
-    both = cached_velocities(model, noisy, clean, sigma, cond, KVCache(SINKS))
-    for i in range(2):
-        alone = cached_velocities(model, *(t[i:i + 1] for t in (noisy, clean, sigma, cond)),
-                                  KVCache(SINKS))
-        assert worst(both[i:i + 1], alone) < 1e-5
-
-
 def test_an_old_cache_stays_valid():
     """Even when everything in the newer one is destroyed: this is the undo."""
     model, noisy, clean, sigma, cond = setting()
@@ -191,17 +158,6 @@ def test_time_passing_changes_nothing_under_relative_positions():
     a, _ = model(noisy[:, 3:6], sigma[:, 3:6], part, cache=cache)
     b, _ = model(noisy[:, 3:6], sigma[:, 3:6], part, cache=much_later)
     assert torch.equal(a, b)
-
-
-def test_keys_are_kept_before_rope():
-    """The first layer's keys of a block are the same wherever the block stands."""
-    model, _, clean, _, cond = setting()
-    part = cond.frames(3, 6)
-    alone = remember(model, clean[:, 3:6], part, EMPTY)
-    late = remember(model, clean[:, 3:6], part,
-                    remember(model, clean[:, :3], cond.frames(0, 3), EMPTY))
-    assert torch.equal(late.layers[0][0][:, :, 3:], alone.layers[0][0])
-    assert not torch.equal(late.layers[1][0][:, :, 3:], alone.layers[1][0])  # it read the past
 
 
 @pytest.mark.parametrize("policy", [POLICIES["ahis"], replace(POLICIES["ahis"], relative=False)],

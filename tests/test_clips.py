@@ -5,9 +5,7 @@ import torch
 
 from livetalk_ref.codec import Codec, CodecConfig
 from livetalk_ref.flow import group_audio
-from livetalk_ref.wan import TINY
 from livetalk_ref.world import clips, latents, shards, snippets, text
-from livetalk_ref.world.ear import AUDIO_DIM
 from livetalk_ref.world.identity import Identity
 from livetalk_ref.world.speech import VOICES
 from livetalk_ref.world.state import COL, S
@@ -25,10 +23,6 @@ def made(count=3, switch=60):
         Identity(torch.zeros(count, 27), torch.zeros(count, 6, dtype=torch.int64)),
         torch.tensor([[0, switch]] * count), torch.zeros(count, dtype=torch.bool),
         [["a happy person", "sad"]] * count)
-
-
-def test_tiny_hears_what_the_world_says():
-    assert TINY.audio_dim == AUDIO_DIM and TINY.text_dim == text.TEXT_DIM
 
 
 def test_a_window_in_mid_stream_has_its_own_sound_and_the_clips_reference():
@@ -81,12 +75,6 @@ def test_batches_are_windows_of_the_clips(monkeypatch):
                 assert torch.equal(getattr(cond[i:i + 1], name), getattr(wanted, name)), name
             assert torch.allclose(cond.text[i], wanted.text[0], atol=1e-3)
     assert seen == set(latents.WINDOWS)
-
-
-def test_dropped_audio_is_not_silence():
-    from livetalk_ref.world.ear import AudioFeatures
-    silence = AudioFeatures().rows(torch.zeros(4000))
-    assert silence[:, -1].eq(1).all() and silence.abs().sum() > 0
 
 
 def test_shards_continue_and_do_not_depend_on_order(tmp_path):

@@ -132,11 +132,6 @@ def test_dark_references_have_no_light_until_they_are_curated(clips, kinds, code
     assert fixed.min() > 0.2
 
 
-def test_a_probe_has_damaged_and_good_references(clips, kinds):
-    probe = kinds["raw"].probe(6, 9)
-    assert torch.equal(probe.ref, clips.latents[[1, 3, 5, 0, 2, 4], 0].float())
-
-
 def test_a_second_prompt_that_nobody_reads_is_left_out(clips):
     """The teacher's answer stays the same; where the prompt changes in time, nothing is cut."""
     model, some = loading.load_module("teacher"), clips.select(range(3))

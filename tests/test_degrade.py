@@ -88,4 +88,3 @@ def test_samples_are_varied_and_repeatable():
     pairs = [{kind for kind, _ in one.parts} for one in drawn if len(one.parts) == 2]
     assert 120 < len(pairs) < 220 and {"dark", "bright"} not in pairs
     assert all(0.3 <= s <= 1 for one in drawn for _, s in one.parts)
-    assert {s for _, s in sample_degradation(generator, strength=0.5).parts} == {0.5}

@@ -177,13 +177,6 @@ def test_blocks_cover_the_frames_and_a_longer_sound_leaves_earlier_ones(student,
         assert torch.equal(made[short][0].latents, made[22][0].latents)
 
 
-def test_kept_frames_are_those_of_training():
-    """All of them while a clip is as long as in training; never more than that afterwards."""
-    for start in range(0, 90, 3):
-        kept = [f for f in range(start) if generate.KEPT.keeps(f, start)]
-        assert len(kept) == min(start, 18) and kept[:3] == list(range(min(3, start)))
-
-
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_generate_takes_as_much_memory_late_as_early(tmp_path, folder, picture):
     """Half a minute of pictures would be 53 MB; it may grow by no more than a tenth of that."""

@@ -212,5 +212,3 @@ def test_damage_grows_from_none_and_the_reference_is_never_touched(filmed, name)
         truth = metrics.Truth.of(clip.state, frames, frames)
         values = [sign * metrics.picture_numbers(at(s)[0], truth)[number] for s in (0, 0.5, 1)]
         assert values[0] < values[1] < values[2]
-
-

@@ -1,6 +1,5 @@
 """The ODE stage on tiny trajectories: recipes, kept weights, what ships and what a file says."""
 
-
 import pytest
 import torch
 from test_wan import worst
@@ -88,12 +87,6 @@ def test_a_student_begins_as_its_teacher_and_other_seeds_differ(small_world):
     states, cond = trajectories.Trajectories.load(list(trajectories.from_shipped(3))).select(
         range(3)).batch(8, g := torch.Generator().manual_seed(0))
     assert one == pytest.approx(ode.ode_loss(stage.model, (states, cond), g).item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("variant", list(ode.LEVELS))
-def test_variants(small_world, tmp_path, variant):
-    *_, last = stages.run_stage("ode", tmp_path / variant, 1, count=2, variant=variant)
-    assert last.step == 1 and read(kept(tmp_path / variant, 1))[1]["variant"] == variant
 
 
 def test_both_students_ship_and_are_students(small_world, tmp_path, monkeypatch):

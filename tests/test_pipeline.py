@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_stream import AVATAR, HAPPY, LONG, PICTURE, WHOLE, pictures, seeded, session
+from test_stream import AVATAR, HAPPY, LONG, PICTURE, WHOLE, pictures, session
+from tiny import dice
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.pipeline import Pipeline
@@ -43,7 +44,7 @@ class Model(torch.nn.Module):
 
 def watched(model=lambda: None, codec=lambda: None, **options):
     avatar = SimpleNamespace(**vars(AVATAR) | {"model": Model(model), "codec": Codec(codec)})
-    return AvatarSession(avatar, PICTURE, HAPPY, seeded(), **options)
+    return AvatarSession(avatar, PICTURE, HAPPY, dice(), **options)
 
 
 def produce(live, size=4_000, samples=LONG):
@@ -133,9 +134,9 @@ def test_on_a_gpu_the_pipeline_is_the_session():
     avatar = SimpleNamespace(**vars(AVATAR) | {
         "model": Model(lambda: None).cuda(), "codec": AVATAR.codec.cuda()})
     try:
-        plain = AvatarSession(avatar, PICTURE, HAPPY, seeded())
+        plain = AvatarSession(avatar, PICTURE, HAPPY, dice())
         want = pictures([plain.push(LONG), plain.flush()])
-        with Pipeline(AvatarSession(avatar, PICTURE, HAPPY, seeded())) as live:
+        with Pipeline(AvatarSession(avatar, PICTURE, HAPPY, dice())) as live:
             produce(live)
             assert torch.equal(pictures(live), want)
     finally:

@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -158,15 +156,8 @@ def test_rephrased_prompts_ask_for_the_same_in_other_words():
     assert len(said) > 25
 
 
-def checksum():
-    rows = encode(["", "a person smiles and nods while speaking"])
-    return hashlib.sha256((rows * 1e4).round().int().numpy().tobytes()).hexdigest()[:16]
-
-
 def test_embeddings_never_change():
     """The shipped teacher has learned this very table."""
-    assert checksum() == "5f3707f95b97f351"
-    code = "import tests.test_prompts as t; print(t.checksum())"
-    path = __file__.rsplit("/tests/", 1)[0]
-    out = subprocess.run([sys.executable, "-c", code], cwd=path, capture_output=True, text=True)
-    assert out.stdout.strip() == checksum(), out.stderr
+    rows = encode(["", "a person smiles and nods while speaking"])
+    digest = hashlib.sha256((rows * 1e4).round().int().numpy().tobytes())
+    assert digest.hexdigest()[:16] == "5f3707f95b97f351"

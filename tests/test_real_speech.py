@@ -1,6 +1,5 @@
 """wav2vec 2.0 at the video's rate against transformers' own hidden states; the stream's windows."""
 
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file

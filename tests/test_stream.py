@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import shake
+from tiny import dice, shake
 
 from livetalk_ref import stream
 from livetalk_ref.cache import BLOCK, FULL, POLICIES, TABLE_END, Policy
@@ -42,23 +42,19 @@ def hearing(ahead):
     return AudioFeatures() if ahead == 1 else FarSighted(ahead)
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-PICTURE = torch.rand(3, 32, 64, generator=seeded(3)) * 2 - 1        # 2 tokens a latent frame
+PICTURE = torch.rand(3, 32, 64, generator=dice(3)) * 2 - 1        # 2 tokens a latent frame
 
 
 def speech(blocks, extra=0, seed=4):
     """Loud and quiet noise, as long as so many blocks need."""
     n = samples_for(blocks, 1) + extra
-    g = seeded(seed)
+    g = dice(seed)
     loudness = torch.rand(n // 4000 + 1, generator=g).repeat_interleave(4000)[:n]
     return 0.3 * loudness * torch.randn(n, generator=g).clamp(-3, 3)
 
 
 def session(prompt=HAPPY, seed=0, **options):
-    return AvatarSession(AVATAR, PICTURE, prompt, seeded(seed), **options)
+    return AvatarSession(AVATAR, PICTURE, prompt, dice(seed), **options)
 
 
 def push_all(session, samples, sizes):
@@ -89,7 +85,7 @@ def condition(samples, prompt=HAPPY, ahead=1):
 def offline(samples, policy=AHIS, prompt=HAPPY, ahead=1):
     """The other road: features, rollout and decoding of the whole, one after the other."""
     cond = condition(samples, prompt, ahead)
-    return AVATAR.codec.decode(sample(AVATAR.model, cond, seeded(), policy))[0]
+    return AVATAR.codec.decode(sample(AVATAR.model, cond, dice(), policy))[0]
 
 
 LONG = speech(8, extra=700)
@@ -130,17 +126,6 @@ def test_frames_come_as_soon_as_the_formula_says(ahead, monkeypatch):
     numbers = [frames.first + i for frames in made for i in range(len(frames))]
     assert numbers == list(range(len(numbers)))
     assert torch.equal(pictures(made), offline(LONG[:heard], ahead=ahead))
-
-
-def test_sound_reaches_its_block_and_no_earlier_one():
-    """The last samples of block 2 change its frames; the first ones of block 3 do not."""
-    end = samples_for(3, 1)
-    for start, changed in ((end - 200, 2), (end, 3)):
-        other = LONG.clone()
-        other[start:start + 200] = 0.9
-        change = (session().push(other).pictures - WHOLE).abs().amax(dim=(1, 2, 3))
-        assert change[:frames_of(changed)].max() == 0.0
-        assert change[frames_of(changed):frames_of(changed + 1)].max() > 0
 
 
 def floats(x, seen):
@@ -256,9 +241,3 @@ def test_a_push_that_fails_changes_nothing(part, monkeypatch):
     monkeypatch.setattr(owner, name, works)
     made.append(live.push(LONG[cut:]))
     assert torch.equal(pictures(made), WHOLE)
-
-
-def test_no_seed_is_seed_0_and_seeds_matter():
-    made = AvatarSession(AVATAR, PICTURE, HAPPY).push(LONG[:21_000])
-    assert torch.equal(made.pictures, WHOLE[:21])
-    assert not torch.equal(session(seed=1).push(LONG[:21_000]).pictures, WHOLE[:21])

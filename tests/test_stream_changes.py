@@ -15,10 +15,10 @@ from test_stream import (
     hearing,
     offline,
     pictures,
-    seeded,
     session,
     speech,
 )
+from tiny import dice
 
 from livetalk_ref import stream, wan
 from livetalk_ref.cache import EMPTY, FULL, Policy
@@ -53,7 +53,7 @@ def test_recaching_shows_the_past_under_the_new_prompt(policy):
     live.change_prompt(ANGRY, recache=True)
     block = next(live.hear(LONG[cut:]))
 
-    latents = sample(AVATAR.model, condition(LONG), seeded(), policy)
+    latents = sample(AVATAR.model, condition(LONG), dice(), policy)
     cond, cache = condition(LONG, ANGRY), replace(EMPTY, policy=policy)
     for b in range(5):
         kept = [f for f in range(3 * b, 3 * b + 3) if policy.keeps(f, 15)]
@@ -141,7 +141,7 @@ def test_a_model_can_be_trained_after_it_has_streamed():
         table.cache_clear()
     made = session().push(LONG[:21_000])
     model = copy.deepcopy(AVATAR.model).requires_grad_(True)
-    sample(model, condition(LONG[:21_000]), seeded(), FULL).square().mean().backward()
+    sample(model, condition(LONG[:21_000]), dice(), FULL).square().mean().backward()
     assert model.patch_embedding.weight.grad.abs().max() > 0
     assert not made.pictures.is_inference()
     made.pictures.requires_grad_(True).mean().backward()

@@ -3,7 +3,8 @@
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_stream import ANGRY, HAPPY, pictures, seeded, session
+from test_stream import ANGRY, HAPPY, pictures, session
+from tiny import dice
 
 from livetalk_ref.stream import frames_of
 
@@ -29,7 +30,7 @@ class Told:
     def push(self, count):
         """The samples to push: every time other ones."""
         self.pushes += 1
-        samples = 0.3 * torch.rand(count, generator=seeded(self.pushes))
+        samples = 0.3 * torch.rand(count, generator=dice(self.pushes))
         self.hear(samples)
         self.spoken = len(self.sound)
         return samples

@@ -7,7 +7,6 @@ import torch
 from tiny import SMALL, random_reader, shipped_in, write_student
 
 from livetalk_ref import cache
-from livetalk_ref.cache import FULL, Policy
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.evaluate import Judges
 from livetalk_ref.portrait import portrait_of
@@ -82,10 +81,3 @@ def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(folder, tmp_p
     assert by_name["0 + 5"]["sinks"] == 0
     assert set(read(study().shown("AHIS 3 + 2"))[0]) == {"0", "10", "60"}
     assert (tmp_path / "data/pictures/policies.png").stat().st_size > 1000
-
-
-def test_policies_of_the_table():
-    ahis = streams.STREAMS["AHIS 3 + 2"]
-    assert ahis == Policy(9, 6) and streams.STREAMS["full"] is FULL
-    assert streams.STREAMS["released 3 + 1, absolute"] == Policy(9, 3, relative=False)
-    assert {p.sinks + p.window for p in streams.SPLITS.values()} == {15}

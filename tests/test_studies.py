@@ -9,7 +9,7 @@ from test_ode import radius
 from test_ode_stage import small_world  # noqa: F401
 from tiny import SMALL, random_reader, script_clips, scripted, shake
 
-from livetalk_ref import generate, loading, recipes, stages, trajectories
+from livetalk_ref import generate, loading, recipes, trajectories
 from livetalk_ref.distillation import probed
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import unpacked
@@ -31,7 +31,6 @@ ODE = {"pairs": 2, "seeds": (0,), "steps": 2, "short": 1, "kept": (1, 2), "error
 ABLATION = {"plan": (("baseline", 0), ("one-step", 1)), "updates": 2, "points": (1, 5), "ode": 2,
             "pairs": 2, "clips": 2, "long": 2, "varied": 1, "again": 2, "count": 2,
             "sets": ("studio",)}
-RECIPES = dict(stages.ODE_STEPS)        # before the fixtures make them small
 
 
 @pytest.fixture(scope="module")
@@ -116,15 +115,6 @@ def test_errors_are_those_of_one_noise_level(ode_done):
     want = (x0 - states[:, 4]).square().mean().item()
     found = ode_study.level_errors(model, held_out, batch=1)
     assert found["error 0.8333"] == pytest.approx(want, rel=1e-3)
-
-
-def test_the_real_sizes_are_those_of_the_recipes():
-    size, other = ({what: usual for what, (usual, _) in study.sizes.items()}
-                   for study in (ode_study.OdeStudy, ablation.Ablation))
-    assert (size["short"], size["steps"]) == (RECIPES["short"], RECIPES["converged"])
-    assert {size["short"], size["steps"]} <= set(size["kept"])
-    assert len(size["seeds"]) == 3
-    assert len(other["plan"]) == sum(row.seeds for row in recipes.ROWS.values())
 
 
 def test_rows_of_bent_paths_are_means_without_the_known_frame():

@@ -3,6 +3,7 @@
 import torch
 
 from livetalk_ref.nets import whole_faces as w
+from livetalk_ref.nets.reader import ReaderConfig
 
 
 def change_in(x, truth, masks, part):
@@ -43,6 +44,9 @@ def test_share_and_longest_run_by_hand():
 
 class Says(w.WholeFaces):
     """A judge that reads the labels off the first pixels."""
+
+    def __init__(self):
+        super().__init__(ReaderConfig())
 
     def forward(self, x):
         label = x[:, 0, 0, :5].round().long()

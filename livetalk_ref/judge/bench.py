@@ -23,6 +23,7 @@ from livetalk_ref.flow import sample as sample_windows
 from livetalk_ref.judge.cost import (count_flops, peak_memory, quantiles, reset_peak_memory,
                                      wall_clock)
 from livetalk_ref.loading import load
+from livetalk_ref.options import PROMPT
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.real import REAL
 from livetalk_ref.rollout import sample
@@ -32,7 +33,6 @@ from livetalk_ref.world.audio import AHEAD
 from livetalk_ref.world.latents import WINDOW
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
-PROMPT = "a happy person smiles and nods while speaking"
 WINDOWS = 2              # of the throughput's video
 RUNS = 20                # of the latency
 MANY = 16                # clips at once

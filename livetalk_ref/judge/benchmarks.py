@@ -28,9 +28,8 @@ from livetalk_ref.world.clips import FRAMES, Clip, chance, uniform
 from livetalk_ref.world.degrade import Degradation, sample_degradation
 from livetalk_ref.world.identity import Identity, sample_identities
 from livetalk_ref.world.latents import NEVER, PROMPTS, LatentClips, cache_key
-from livetalk_ref.world.motion import motion
+from livetalk_ref.world.motion import MOUTH, motion
 from livetalk_ref.world.state import COL
-from livetalk_ref.world.motion import MOUTH
 from livetalk_ref.world.visemes import visemes
 
 VERSION = 2
@@ -189,10 +188,9 @@ class Benchmark:
     def clip(self, i):
         """Clip i as a `Clip`, without the phones."""
         fact = self.facts[i]
-        damage = fact["spoilt"] and Degradation(tuple(map(tuple, fact["spoilt"][0])),
-                                                fact["spoilt"][1])
         return Clip(self.samples[i], self.heard[i], [], self.data.state[i],
-                    list(map(tuple, fact["prompts"])), self.data.identity[i:i + 1], damage)
+                    list(map(tuple, fact["prompts"])), self.data.identity[i:i + 1],
+                    Degradation.of(fact["spoilt"]))
 
     def clips(self):
         """All of them."""

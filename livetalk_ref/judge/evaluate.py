@@ -30,15 +30,13 @@ from livetalk_ref.judge.benchmarks import Benchmark
 from livetalk_ref.judge.cost import count_flops, counted_passes
 from livetalk_ref.judge.distances import judged_row
 from livetalk_ref.judge.lips import lip_numbers
-from livetalk_ref.judge.metrics import Truth, clip_numbers, expression_right, whole_numbers
+from livetalk_ref.judge.metrics import (Truth, expression_right, face_numbers, picture_numbers,
+                                        whole_numbers)
 from livetalk_ref.rollout import rollout, split
 from livetalk_ref.runs import read, save
 from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key
 
 JUDGES = 2      # raise it when code changes what the judges say: it names what is kept of them
-# What judges that read frames add to a clip's row: {field of `Judges`: (checkpoint, columns)},
-# columns(net, frames, samples) -> {name in DEFINITIONS: value}.
-FRAME_JUDGES = {"syncnet": ("sync", lip_numbers), "wholeness": ("faces", whole_numbers)}
 BATCH = 16
 LONG = 21 * BLOCK                               # latent frames of a long clip: 15.6 s
 LONG_WINDOWS = 1 + ceil((LONG - WINDOW) / FRESH)            # of a teacher, which cover them
@@ -142,7 +140,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Judges:
-    """The face reader, and the networks of FRAME_JUDGES, None where there is none."""
+    """The face reader, the judge of lip sync, and that of melting; None where there is none."""
 
     reader: torch.nn.Module
     syncnet: torch.nn.Module | None = None
@@ -151,9 +149,9 @@ class Judges:
     @staticmethod
     def load():
         """The shipped judges."""
-        return Judges(loading.load_module("reader"), **{
-            judge: loading.load_module(name) for judge, (name, _) in FRAME_JUDGES.items()
-            if (loading.CHECKPOINTS / f"{name}.safetensors").is_file()})
+        return Judges(loading.load_module("reader"), *(
+            loading.load_module(name) if (loading.CHECKPOINTS / f"{name}.safetensors").is_file()
+            else None for name in ("sync", "faces")))
 
     def key(self, *makers, facts=""):
         """Ten hex digits that change with `JUDGES`, with facts, and with the weights of the
@@ -169,10 +167,11 @@ class Judges:
         """All numbers of frames (T, 3, 96, 96) and sound but the prompt's, beside a `Truth`; and
         the `Reading`."""
         reading = self.reader.read(frames)
-        row = clip_numbers(frames, reading, truth)
-        for judge, (_, columns) in FRAME_JUDGES.items():
-            if (net := getattr(self, judge)) is not None:
-                row |= columns(net, frames, samples)
+        row = face_numbers(reading, truth.state) | picture_numbers(frames, truth)
+        if self.syncnet is not None:
+            row |= lip_numbers(self.syncnet, frames, samples)
+        if self.wholeness is not None:
+            row |= whole_numbers(self.wholeness, frames)
         return row, reading
 
     def judge(self, films, bench, truths, watch=None):

@@ -103,11 +103,6 @@ class Truth:
         return Truth(state.float(), movement(frames), still, codec)
 
 
-def clip_numbers(frames, reading, truth):
-    """All numbers of one clip but those of sound and prompt: {name in DEFINITIONS: value}."""
-    return {**face_numbers(reading, truth.state), **picture_numbers(frames, truth)}
-
-
 def face_numbers(reading, state):
     """What the face reader's `Reading` of a clip says beside the true state (T, S)."""
     row = {f"{name} correlation": mouth_correlation(
@@ -134,7 +129,7 @@ def picture_numbers(frames, truth):
     return row | dict(zip(names, values))
 
 
-def whole_numbers(net, frames, samples=None):
+def whole_numbers(net, frames):
     """The columns of a `WholeFaces` for frames (T, 3, 96, 96): {name in DEFINITIONS: value}."""
     share, longest = whole_share(net.broken(frames))
     return {"whole faces": share, "longest break": longest / FPS}

@@ -25,7 +25,7 @@ FEATURES = 32
 
 @dataclass(frozen=True)
 class ReaderConfig:
-    """The size of a `Reader`; saved beside its weights."""
+    """The size of a `Reader`, or of a `WholeFaces`; saved beside its weights."""
 
     widths: tuple = (32, 48, 64, 64)
     hidden: int = 192

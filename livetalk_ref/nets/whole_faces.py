@@ -5,7 +5,6 @@ renderer, doubled, smeared, blended with another pose, warped. It never sees a g
 Letters: N pictures of 96x96, P parts.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,18 +35,10 @@ SURE = (0.7, 0.7, 0.7, 0.999, 0.7)  # a part is broken that is so this surely, a
 NONE, WHOLE, BROKEN = 0, 1, 2           # labels; -1 is unclear
 
 
-@dataclass(frozen=True)
-class WholeFacesConfig:
-    """The size of a `WholeFaces`; saved beside its weights."""
-
-    widths: tuple = (32, 48, 64, 64)
-    hidden: int = 192
-
-
 class WholeFaces(nn.Module):
     """Pictures (N, 3, 96, 96) in [-1, 1] -> logits (N, P, 3) of none, whole, broken."""
 
-    def __init__(self, config=WholeFacesConfig()):
+    def __init__(self, config):
         super().__init__()
         self.config = config
         self.net = nn.Sequential(*trunk(config), nn.Linear(config.hidden, 3 * len(PARTS)))

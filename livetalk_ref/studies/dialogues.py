@@ -97,7 +97,6 @@ class Dialogues(Study):
 
 # What is shown.
 
-
 @dataclass
 class Film:
     """What was shown of a dialogue, and the sound and the true mouth that go with it."""
@@ -213,7 +212,6 @@ def clip_each_turn(avatar, scenario, steps=None):
 
 
 # What is judged.
-
 
 @torch.inference_mode()
 def judge_dialogue(film, judges):

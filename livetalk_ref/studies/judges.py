@@ -58,7 +58,6 @@ class JudgesTried(Study):
 
 # The trial.
 
-
 def share_explained(read, truth):
     """R2 of every column of read against truth, both (M, K): (K,); nan where truth is constant."""
     spread = (truth - truth.mean(0)).square().sum(0)
@@ -184,7 +183,6 @@ def agreement(odds, broken):
 
 
 # Known damage.
-
 
 def shuffled_audio(frames, samples, strength, generator):
     """A share of the sound's half seconds change places."""

@@ -17,6 +17,7 @@ from livetalk_ref.judge import metrics
 from livetalk_ref.judge.lips import sync
 from livetalk_ref.loading import load
 from livetalk_ref.media import to_bytes
+from livetalk_ref.options import PROMPT
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.runs import read, save
 from livetalk_ref.stream import FRAMES, AvatarSession
@@ -25,7 +26,6 @@ from livetalk_ref.world.speech import list_spoken, load_spoken
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from livetalk_ref.world.visemes import visemes
 
-PROMPT = "a happy person smiles and nods while speaking"
 SPLIT = 0.3                     # share of a stream that a split's lasts
 BUDGET = 5                      # blocks that all splits keep
 MARKS = (0, 10, 60, 300, 600)   # seconds of the filmstrips

@@ -1,6 +1,6 @@
 """Sound in: samples to rows of log-mel frames at the video's rate.
 
-Row i describes the sound from 125 ms before video frame i to LOOKAHEAD_MS after it: log-mel
+Row i describes the sound from 125 ms before video frame i to 62.5 ms after it: log-mel
 frames, loudness-normalised, stacked. `MelRows` does constant work for every 1000 samples and
 never looks back; a whole file goes through the same fixed-size step as a stream, so both give
 the same bits. What the models see of a row is made by ear.py.
@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torchaudio.functional import melscale_fbanks
 
-from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from livetalk_ref.world.state import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 HOP, WINDOW, MELS = 250, 512, 32            # samples, samples, bands
 STEPS = SAMPLES_PER_FRAME // HOP            # mel frames a video frame
 BEHIND, AHEAD = 2, 1                        # video frames of context before and after
-LOOKAHEAD_MS = 1000 * AHEAD / FPS           # 62.5, measured by lookahead.py
 ROW = MELS * STEPS * (BEHIND + AHEAD)
 FLOOR = 1e-2                                # mel power below which everything is silence
 MEAN, SCALE = -1.2, 3.0                     # of log-mel over the training voices
@@ -72,7 +71,7 @@ def scaled_log(power):
 class MelRows:
     """Streaming log-mel rows at the video's rate: push samples, get the rows that are complete.
 
-    `ahead` (at least 1) is the look-ahead in video frames; lookahead.py measures other values.
+    `ahead` (at least 1) is the look-ahead in video frames.
     The work is numpy's: on arrays this small torch's threads would cost more than the transform.
     """
 

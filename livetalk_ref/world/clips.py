@@ -15,7 +15,7 @@ from livetalk_ref.world.ear import AudioFeatures
 from livetalk_ref.world.draw import render_clip
 from livetalk_ref.world.identity import Identity, sample_identities
 from livetalk_ref.world.motion import motion
-from livetalk_ref.world.prompts import sample_prompt
+from livetalk_ref.world.prompts import pick, sample_prompt
 from livetalk_ref.world.speech import VOICES, say, sentences, voices
 from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 from livetalk_ref.world.visemes import visemes
@@ -72,10 +72,15 @@ def script(split, number, frames=LONG_FRAMES, degraded=DEGRADED, shifted=False, 
 
 def film(clip, size=SIZE):
     """The picture of a scripted clip: (T, 3, size, size) in [-1, 1]."""
-    frames = render_clip(clip.identity, clip.state, size)
-    if clip.degradation is None:
+    return draw(clip.identity, clip.state, clip.degradation, size)
+
+
+def draw(identity, state, damage, size=SIZE):
+    """The picture of one face in states (T, S), with a `Degradation` or None: as `film`."""
+    frames = render_clip(identity, state, size)
+    if damage is None:
         return frames
-    return degrade(frames, clip.degradation, torch.Generator().manual_seed(clip.degradation.seed))
+    return degrade(frames, damage, torch.Generator().manual_seed(damage.seed))
 
 
 def chance(g, probability):
@@ -84,10 +89,6 @@ def chance(g, probability):
 
 def uniform(g, low, high):
     return low + (high - low) * torch.rand((), generator=g).item()
-
-
-def pick(g, options):
-    return options[torch.randint(len(options), (), generator=g).item()]
 
 
 def soundtrack(frames, g, split, natural=NATURAL):
@@ -115,14 +116,14 @@ def line(g, split):
     """What is said: a sentence of the split or, in training, words of many: more neighbours for
     every sound than the sentences have."""
     if split == "held_out" or not chance(g, MIXED):
-        return pick(g, sentences(split))
-    return " ".join(pick(g, pick(g, sentences(split)).split()) for _ in range(8))
+        return pick(sentences(split), g)
+    return " ".join(pick(pick(sentences(split), g).split(), g) for _ in range(8))
 
 
 def pick_voice(g, split, natural):
     """A voice of the split; the few natural ones come up more often than their number says."""
     engine = "natural" if chance(g, natural) else "espeak"
-    return pick(g, [name for name in voices(split) if VOICES[name][0] == engine])
+    return pick([name for name in voices(split) if VOICES[name][0] == engine], g)
 
 
 def speaking(phones, frames):

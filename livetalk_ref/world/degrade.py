@@ -27,17 +27,21 @@ class Degradation:
     parts: tuple        # ((kind, strength), ..) in the order light meets them: KINDS
     seed: int
 
+    @staticmethod
+    def of(facts):
+        """From [parts, seed] as JSON keeps them; None from None."""
+        return facts and Degradation(tuple(map(tuple, facts[0])), facts[1])
 
-def sample_degradation(generator, strength=None):
-    """One kind of damage, or two together half the time; strength in 0..1, drawn if None."""
+
+def sample_degradation(generator):
+    """One kind of damage, or two together half the time."""
     dice = Dice(generator)
     kinds = {dice.pick(KINDS)}
     if dice.chance(0.5):
         kinds |= {dice.pick(KINDS)}
     if kinds in CLASHES:
         kinds.discard("bright")
-    parts = tuple((kind, dice.uniform(0.3, 1.0) if strength is None else strength)
-                  for kind in KINDS if kind in kinds)
+    parts = tuple((kind, dice.uniform(0.3, 1.0)) for kind in KINDS if kind in kinds)
     return Degradation(parts, int(torch.randint(2 ** 31, (), generator=generator)))
 
 

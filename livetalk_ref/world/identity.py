@@ -95,15 +95,6 @@ class Identity:
         """The faces of a slice, as a batch."""
         return Identity(self.continuous[rows], self.categorical[rows])
 
-    def each(self):
-        """The faces one by one, as batches of one."""
-        return [self[i:i + 1] for i in range(len(self))]
-
-    def repeat(self, n):
-        """Each face n times in a row, as the frames of n-frame clips."""
-        return Identity(self.continuous.repeat_interleave(n, 0),
-                        self.categorical.repeat_interleave(n, 0))
-
     def factor(self, name):
         """One continuous factor (B, 1, 1)."""
         return self.continuous[:, list(CONTINUOUS).index(name), None, None]

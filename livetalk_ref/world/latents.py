@@ -13,11 +13,9 @@ import torch
 from livetalk_ref.flow import Cond, group_audio
 from livetalk_ref.runs import save
 from livetalk_ref.world import clips, ear, shards, text
-from livetalk_ref.world.degrade import Degradation, degrade
-from livetalk_ref.world.draw import render_clip
+from livetalk_ref.world.degrade import Degradation
 from livetalk_ref.world.identity import Identity
 from livetalk_ref.world.prompts import rephrase
-from livetalk_ref.world.state import SIZE
 
 WINDOW = 21               # latent frames that a model sees at once ..
 WINDOWS = (9, 15, 21)                   # .. and in training, so that short rollouts are known too
@@ -59,23 +57,14 @@ def encode_shard(codec, folder, spoiled, frames, script):
     if out.exists():
         return out
     t, facts = shards.load([script])
-    damages = [fact["damage"] if spoiled else None for fact in facts]
-    latents = [codec.encode(film(*row)[None])[0].half() for row in
-               zip(Identity(t["continuous"], t["categorical"]).each(), t["state"][:, :frames],
-                   damages)]
+    damages = [Degradation.of(fact["damage"]) if spoiled else None for fact in facts]
+    faces = Identity(t["continuous"], t["categorical"])
+    latents = [codec.encode(clips.draw(faces[i:i + 1], t["state"][i, :frames], damage)[None])[0]
+               .half() for i, damage in enumerate(damages)]
     save(out, t | {"latents": torch.stack(latents), "state": t["state"].half(),
                    "degraded": torch.tensor([damage is not None for damage in damages])},
          rows=[fact["prompts"] for fact in facts])
     return out
-
-
-def film(identity, state, damage):
-    """The picture of a scripted clip (T, 3, H, W), with the damage of its script if given."""
-    frames = render_clip(identity, state, SIZE)
-    if damage is None:
-        return frames
-    damage = Degradation(tuple(map(tuple, damage[0])), damage[1])
-    return degrade(frames, damage, torch.Generator().manual_seed(damage.seed))
 
 
 def build(codec, split, count, folder="runs/latents", workers=None, spoiled=False, frames=None):

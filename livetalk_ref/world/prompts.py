@@ -200,7 +200,7 @@ def rephrase(prompt, generator):
     It stays on its side of `is_held_out`. A model that never reads one clip's prompt twice has to
     learn what words mean instead of which clip they belong to.
     """
-    said = [_pick(SAME[word], generator) if word in SAME else word for word in words(prompt)]
+    said = [pick(SAME[word], generator) if word in SAME else word for word in words(prompt)]
     other = " ".join(said)
     return other if is_held_out(other) == is_held_out(prompt) else prompt
 
@@ -231,8 +231,7 @@ MOTIONS = ("nods", "nods often", "nods slightly", "shakes the head", "tilts the 
            "tilts the head left", "tilts the head right", "turns left", "turns right",
            "turns repeatedly", "nods strongly", "shakes the head slightly", "sways",
            "sways gently", "blinks often", "blinks rarely", "glances left", "glances right",
-           "glances up",
-           "looks down", "looks at the camera", "listens", "waits")
+           "glances up", "looks down", "looks at the camera", "listens", "waits")
 MANNERS = ("nodding", "shaking the head", "tilting the head", "turning", "swaying",
            "blinking", "looking left", "looking right", "looking up",
            "looking down", "looking at the viewer", "still",
@@ -252,34 +251,34 @@ def sample_prompt(generator, held_out=False, vague=False):
             return prompt
 
 
-def _pick(options, generator):
+def pick(options, generator):
     return options[int(torch.randint(len(options), (), generator=generator))]
 
 
 def _vague(generator):
-    looks = f"{_pick(COLOURS, generator)} {_pick(THINGS, generator)}"
-    more = _pick(("", f" and {_pick(THINGS, generator)}", " speaking"), generator)
-    return f"{_pick(SUBJECTS, generator)} {_pick(('with', 'with the'), generator)} {looks}{more}"
+    looks = f"{pick(COLOURS, generator)} {pick(THINGS, generator)}"
+    more = pick(("", f" and {pick(THINGS, generator)}", " speaking"), generator)
+    return f"{pick(SUBJECTS, generator)} {pick(('with', 'with the'), generator)} {looks}{more}"
 
 
 def _motion_prompt(generator):
     """subject, one or two verbs, "while speaking", expression, manner: each but one optional."""
-    expression = _pick(tuple(ADJECTIVES), generator)
-    motion, manner = _pick(MOTIONS, generator), _pick(MANNERS, generator)
-    verb = _pick((*VERBS[expression], None), generator)
-    adverb = _pick((*ADVERBS[expression], None, None), generator)
-    degree = _pick(DEGREE_SHARE, generator) if expression != "neutral" else ""
-    adjective = degree + _pick(ADJECTIVES[expression], generator)
-    talk = _pick(WHILE, generator)
+    expression = pick(tuple(ADJECTIVES), generator)
+    motion, manner = pick(MOTIONS, generator), pick(MANNERS, generator)
+    verb = pick((*VERBS[expression], None), generator)
+    adverb = pick((*ADVERBS[expression], None, None), generator)
+    degree = pick(DEGREE_SHARE, generator) if expression != "neutral" else ""
+    adjective = degree + pick(ADJECTIVES[expression], generator)
+    talk = pick(WHILE, generator)
     talk = talk.replace("and speaks", "while speaking") if verb else talk
     parts = [f"{verb} and {motion}" if verb else motion, talk]
     if adverb and "speak" in talk:
         parts.append(adverb)
     elif adjective and not verb:
         parts.append(f", {adjective}")
-    if _pick((True, False, False), generator):
+    if pick((True, False, False), generator):
         parts.append(f", {manner}")
-    if adjective and _pick((True, False, False), generator):    # only how, not what
+    if adjective and pick((True, False, False), generator):    # only how, not what
         parts = ["is", adjective, f", {manner}"]
-    prompt = " ".join([_pick(SUBJECTS, generator), *parts])
+    prompt = " ".join([pick(SUBJECTS, generator), *parts])
     return re.sub(r"\s+", " ", prompt).replace(" ,", ",").strip()
