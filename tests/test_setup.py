@@ -174,13 +174,13 @@ def test_a_wheel_built_from_a_copy_holds_all_that_ships(tmp_path):
         pytest.skip("the build backend cannot be fetched here")
     assert done.returncode == 0, done.stderr
     (wheel,) = out.glob("*.whl")
-    assert wheel.stat().st_size <= 40 * 2 ** 20
+    assert wheel.stat().st_size <= 47 * 2 ** 20
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target",
                     str(installed), str(wheel)], check=True)
     shipped = {path.relative_to(ROOT) for path in tracked_files()}
     wanted = {path for path in shipped if path.parts[0] in ("data", "livetalk_ref")}
     assert sum((ROOT / path).stat().st_size for path in wanted if path.parts[0] == "data") \
-        <= 40 * 2 ** 20                                 # which every learner downloads
+        <= 47 * 2 ** 20                                 # which every learner downloads
     for path in wanted:
         path = Path("livetalk_ref", path) if path.parts[0] == "data" else path
         assert (installed / path).is_file(), f"the wheel lacks {path}"

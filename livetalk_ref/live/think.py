@@ -34,17 +34,17 @@ FEELINGS = (
               r"fun|well done|pleasure|congratulations|best|faster)\b|!"),
 )
 MOTIONS = (
-    ("waves", r"\b(hello|hi|welcome|goodbye|bye|farewell)\b"),
-    ("nods", r"^(yes|right|exactly|indeed|of course|sure|correct)\b"),
+    ("nods", r"\b(hello|hi|welcome|goodbye|bye|farewell)\b|^(yes|right|exactly|indeed|of course|"
+             r"sure|correct)\b"),
     ("shakes the head", r"^(no|not)\b|\b(never|cannot|can't|must not|nothing|nobody)\b"),
     ("tilts the head", r"\?|\b(perhaps|maybe|wonder|unsure|imagine|think)\b"),
-    ("gestures with both hands", r"\b(first|second|then|because|so that|whole|between|large\w*|"
-                                 r"than|every|all)\b"),
+    ("sways gently", r"\b(first|second|then|because|so that|whole|between|large\w*|than|every|"
+                     r"all)\b"),
     ("nods slightly", r""),
 )
 ADJECTIVES = {"neutral": "calm", "happy": "smiling", "sad": "sad", "angry": "annoyed",
               "surprised": "surprised"}
-INSTEAD = ("nods slightly", "sways", "gestures", "blinks often")   # where a pair is held out
+INSTEAD = ("nods slightly", "sways", "tilts the head", "blinks often")   # where a pair is held out
 
 
 def first_match(text, table):
