@@ -27,7 +27,6 @@ from livetalk_ref.world import latents, shards, text
 from livetalk_ref.world.clips import FRAMES
 from livetalk_ref.world.latents import WINDOW, LatentClips
 
-CLEAN = "runs/latents-clean"        # clips of 81 frames, none of them spoiled
 SAMPLE = DATA / "trajectories" / "sample.safetensors"
 SHIPPED = 9                         # paths in it
 FEW = 4                             # clips of one's own in a shard: a 1.3B teacher's are large

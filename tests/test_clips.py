@@ -96,7 +96,7 @@ def test_box_mask_and_detail_mark_the_mouth_most():
     assert mask[4:6, 2:6].all() and mask.sum() == 8
     weight = snippets.detail(box, torch.tensor([[[0.4, 0.2], [0.6, 0.2]]]), 8)[0, 0]
     assert weight[5, 4] == 4 and weight[3, 4] == 2 and weight[0, 0] == 1
-    assert weight[1, 3] == 3 and weight[1, 4] == 3      # eyes
+    assert weight[1, 3] == 7 and weight[1, 4] == 7      # eyes
 
 
 def test_a_clip_is_its_number(recited):

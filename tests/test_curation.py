@@ -98,7 +98,7 @@ def test_damage_is_seen_mended_and_good_references_stay(clips, kinds, codec):
             assert did[by] == KEPT
             assert torch.equal(made.clips.latents[i, 0], clips.latents[by, 0])
     mended = torch.tensor([word == MENDED for word in did])
-    assert mended.sum() >= 3 and after[mended].mean() < 0.8 * before[mended].mean()
+    assert mended.sum() >= 3 and after[mended].mean() < 0.9 * before[mended].mean()
     good = [did[i] for i in range(COUNT) if not clips.degraded[i]]
     assert good.count(KEPT) >= 0.75 * len(good)
 

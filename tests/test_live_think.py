@@ -68,7 +68,7 @@ def test_retrieval_says_the_passage_word_for_word_and_is_called_so():
 
 def test_moods_follow_words():
     asked = prompts.parse(t.perform("Hello, and welcome!"))
-    assert asked.expression == "happy" and asked.gesture > 0
+    assert asked.expression == "happy" and asked.nod > 0
     assert prompts.parse(t.perform("Unfortunately the file is lost.")).expression == "sad"
     assert prompts.parse(t.perform("It is a file.", "angry")).expression == "angry"
 

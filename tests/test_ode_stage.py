@@ -38,13 +38,13 @@ def small_world(tmp_path_factory):
         yield folder, asked
 
 
-def test_conditions_are_clean_and_in_a_folder_of_their_own(small_world):
-    folder, asked = small_world
+def test_conditions_are_clean_and_paths_are_kept(small_world):
+    _, asked = small_world
     paths = list(trajectories.from_shipped(3))                          # two shards of two
-    assert len(paths) == 2 and {row[2:] for row in asked} == {(FRAMES, 0.0)}
-    assert not (folder / "runs/latents").exists() and (folder / trajectories.CLEAN).is_dir()
+    assert len(paths) == 2 and {row[2:] for row in asked} == {(FRAMES, None)}
     data = trajectories.Trajectories.load(paths)
     assert data.states.shape[:3] == (4, 5, 21) and data.seeds.tolist() == [0, 1, 2, 3]
+    assert not data.clips.degraded.any()
     before = len(asked)
     held_out = list(trajectories.from_shipped(2, "held_out"))
     assert [row[0] for row in asked[before:]] == ["held_out"] * 2

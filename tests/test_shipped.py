@@ -43,7 +43,7 @@ def truth():
 def test_codec_restores_a_new_face_and_streams(avatar, truth):
     x = truth[1][None]
     z = avatar.codec.encode(x)
-    assert z.shape == (1, 9, 16, 6, 6) and 0.7 < z.std() < 1.3
+    assert z.shape == (1, 9, 40, 6, 6) and 0.7 < z.std() < 1.3
     assert psnr(avatar.codec.decode(z), x) > 23
     assert torch.allclose(avatar.codec.encode(x[:, :1])[:, 0], z[:, 0], atol=1e-5)
 
