@@ -234,7 +234,7 @@ def test_a_page_that_does_not_read_is_let_go(monkeypatch):
 def test_a_second_conversation_ends_the_first(monkeypatch):
     """Of one `Maker`: the first page is told so in a sentence."""
     monkeypatch.setattr(systems, "talker", lambda: None)
-    monkeypatch.setattr(systems, "load", lambda *_: small())
+    monkeypatch.setattr(systems, "load", lambda *_, **__: small())
     maker, told = systems.Maker(thinker="retrieval"), []
     first = Session(maker.talk, lambda *message: told.append(message[0]), IDENTITY)
     first.take(START)

@@ -255,5 +255,5 @@ def test_the_released_layout_learns_its_teachers_paths_and_by_self_forcing(relea
     assert last.step == 2 and facts["config"]["dim"] == SMALL.dim and facts["real"] == big
     known = read(distillation.probed("dmd", 0))[0]["x"][:, 0]
     assert torch.equal(known, data.latents[:, 0]) and len(list(Path("runs").rglob("*.saf*"))) == 2
-    with pytest.raises(UserError, match="does not fit the data: it reads 64 text features where"):
+    with pytest.raises(UserError, match="does not fit the data: it reads 40 latent channels where"):
         trajectories.from_clips(data)

@@ -170,7 +170,7 @@ def test_every_row_is_trained_and_judged_along_the_way(ablation_done):
                      ("codec", *ablation.STARTS, "teacher", "ode-1") for place in places
                      if (name, place[0]) != ("codec", "dark")] + [
         (name, seed, update, *place) for name, seed in ABLATION["plan"]
-        for update, place in ((1, places[0]), *((2, place) for place in places))]
+        for update, place in ((1, places[0]), *((2, place) for place in places[:3]))]
     for row in rows:
         assert {"frechet", "sharpness", "black frames", "flicker", "motion"} <= row.keys()
     light = {row["set"]: row["exposure collapse"] for row in rows if row["row"] == "student_ode"}
