@@ -121,3 +121,16 @@ def test_the_page_says_what_was_measured_and_computed():
             line, = (line for line in text.splitlines() if line.startswith(f"| {row['card']} "))
             assert line.endswith(f"| {row['dtype']} | {row['total']:.1f} of {row['GiB']:.1f} GiB | "
                                  f"{row['undo']} |")
+    rows = read_result("real_speed")["rows"]
+    small, off = (next(row for row in rows if row["what"] == what) for what in (
+        "weights of the DiT, int8", "velocity's error, teacher"))
+    total = next(r["total"] for r in read_result("real_memory")["rows"] if r.get("dtype") == "bf16")
+    saved = (small["before"] - small["after"]) * 1e9 / 2 ** 30
+    assert f"| int8 weights | {total - saved:.1f} GiB |" in text
+    assert f"{saved:.1f} GiB less" in text and f"are {off['after']:g} % off float32's" in text
+    assert f"alone is {off['before']:g} % off" in text
+    for what, unit in (("decoding", "GB"), ("all passes, eager", "GB"),
+                       ("from the last sound to the first picture", "TFLOP"),
+                       ("decoding, light decoder", "TFLOP")):
+        row, = (row for row in rows if (row["what"], row["unit"]) == (what, unit))
+        assert f"{row['after']:g} {unit} in place of {row['before']:g}" in text
