@@ -3,7 +3,7 @@
 LiveTalk's table 3 goes from a baseline to its final recipe in four steps, one knob each. `ROWS`
 has these, and what shows why they are needed: students of fewer steps, for whom more is left to
 do; a critic that keeps up and an anchor, the ODE loss that goes on besides, both beyond the
-paper; and references without light, which a lagging critic turns into black. Ratios are the
+paper; and references without light under a student that learns too fast. Ratios are the
 paper's. The ablation is made on 4 rollouts of 3 blocks an update; the student that ships, on 8
 of 7 blocks. LiveTalk sections 3.3 and 5.4.
 """

@@ -37,8 +37,7 @@ TALKERS = {"seeds": range(1, 7), "spoken": "05-us-f2", "side": 160, "prompts": (
     "a happy person smiles and nods while speaking", "a surprised person speaks",
     "a calm person tilts the head while speaking", "a sad person looks down while speaking",
     "a happy person turns the head while speaking", "an angry person shakes the head, speaking")}
-COMPARED = {"truth": ("truth",), "codec": ("codec",), "teacher": ("teacher",),
-            "student": ("student",)}
+COMPARED = "truth", "codec", "teacher", "student"
 MOMENT = 49                     # the picture of a clip on the sheet: 3 s after the reference
 IDENTITY, WIDTH, HEIGHT = 7, 1180, 760
 PATIENCE = 120_000              # ms until a state must have come
@@ -108,8 +107,7 @@ def talk(seeds, spoken, side, prompts):
 def compare(columns=6, side=96):
     """24 held-out clips at one moment: truth and codec above, teacher and student below."""
     ground = Ground.make("held_out", 24)
-    films = [find_maker(*maker, name=name).films(ground.given, 8, None)
-             for name, maker in COMPARED.items()]
+    films = [find_maker(name).films(ground.given, 8, None) for name in COMPARED]
     cell, top = 2 * side + 10, 40
     image = Image.new("RGB", (columns * cell + 10, 24 // columns * cell + top), viz.PAPER)
     ImageDraw.Draw(image).text((14, 20), "each four: truth, through the codec; teacher, student",
