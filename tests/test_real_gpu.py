@@ -87,15 +87,14 @@ def test_passes_as_graphs_are_the_plain_ones(monkeypatch):
 
 
 @torch.no_grad()
-def test_what_no_compiler_takes_runs_as_it_is(monkeypatch):
+@torch._dynamo.config.patch(suppress_errors=False, recompile_limit=8)      # put back afterwards
+def test_what_no_compiler_takes_runs_as_it_is():
     tried = []
 
     def absent(graph, inputs):
         tried.append(graph)
         raise RuntimeError("there is no compiler")
 
-    for name in ("suppress_errors", "recompile_limit"):         # put back afterwards
-        monkeypatch.setattr(torch._dynamo.config, name, getattr(torch._dynamo.config, name))
     model, codec = random_dit(SMALL), SimpleNamespace(decoder=torch.nn.Conv2d(3, 3, 1))
     args = (torch.randn(1, 3, 16, 4, 4), torch.full((1, 3), 0.8), random_cond(SMALL, 32))
     picture = torch.randn(1, 3, 4, 4)
