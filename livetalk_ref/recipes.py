@@ -83,6 +83,8 @@ ROWS = {
     "final-raw": Row("final without curation", replace(FINAL, conditions="raw"), "final",
                      "conditions"),
     "quick-critic": Row("final with a quick critic", QUICK, "final", "critic"),
+    "mild": Row("quick critic, mild guidance", replace(QUICK, guidance=MILD), "quick-critic",
+                "guidance"),
     "anchored": Row("+ an anchor", ANCHORED, "quick-critic", "anchor", 1),
     "two-steps": Row("quick critic, 2 steps", TWO, "quick-critic", "steps"),
     "one-step": Row("quick critic, 1 step", ONE, "quick-critic", "steps"),
