@@ -87,8 +87,6 @@ ROWS = {
                 "guidance"),
     "mild-short": Row("mild, short start", replace(QUICK, guidance=MILD, start=BASELINE.start),
                       "mild", "start"),
-    "mild-raw": Row("mild without curation", replace(QUICK, guidance=MILD, conditions="raw"),
-                    "mild", "conditions"),
     "anchored": Row("+ an anchor", ANCHORED, "quick-critic", "anchor", 1),
     "two-steps": Row("quick critic, 2 steps", TWO, "quick-critic", "steps"),
     "two-steps-mild": Row("2 steps, mild guidance", replace(TWO, guidance=MILD), "two-steps",
