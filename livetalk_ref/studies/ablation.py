@@ -49,8 +49,8 @@ PARTS = ("x", "real", "fake")
 TAKEN_APART = ("baseline", "final", "final-raw", "dark")
 PICTURED = ("baseline", "dark")     # those whose pictures ship too, not only `gaps`
 # Those whose first and last videos ship.
-FILMED = ("curated", "converged", "final", "quick-critic", "two-steps", "one-step", "one-step-mild",
-          "dark-quick", "dark-curated")
+FILMED = ("curated", "converged", "final", "quick-critic", "mild", "two-steps", "two-steps-mild",
+          "one-step", "one-step-mild", "dark-quick", "dark-curated")
 LEVEL = 0               # of `distillation.LEVELS`: at which beliefs are kept
 SURELY = 0.975          # share of bootstrap draws in which what is surely better is better
 PREDICTIONS = DATA / "studies/self_forcing.json"
