@@ -56,7 +56,6 @@ def prompt_words():
 
 
 def add_generate(c):
-    """Options of `generate`."""
     c.epilog = prompt_words         # called for the help alone
     who = c.add_mutually_exclusive_group()
     who.add_argument("--image", metavar="I", help="a portrait of the drawn world, PNG or "
@@ -161,7 +160,6 @@ def reference(options, codec):
 
 
 def add_prepare(parser):
-    """Options of `prepare`."""
     clips = parser.add_argument_group("clips: talking-head videos to shards for `train teacher`")
     clips.add_argument("--clips", metavar="DIR", help="the folder of videos; VIDEO.txt beside one "
                        "is its prompt")

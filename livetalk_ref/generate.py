@@ -103,10 +103,8 @@ def passes(blocks, steps=STUDENT_STEPS):
 
 
 def settle(avatar, steps=None, guidance=None):
-    """(steps, guidance) to sample with: what was asked for, else the model's own.
-
-    UserError where a student is asked for others than its own.
-    """
+    """(steps, guidance) to sample with: what was asked for, else the model's own. UserError where a
+    student is asked for others than its own."""
     if not avatar.is_student:
         return steps or TEACHER_STEPS, guidance or avatar.guidance
     own = avatar.student_steps
@@ -182,10 +180,8 @@ def stream(avatar, picture, samples, prompt, seed=0, steps=TEACHER_STEPS, guidan
 
 
 def roll(avatar, picture, samples, prompt, seed=0, watch=None):
-    """Generate with a student: a `Window` is a block, made in few steps without guidance.
-
-    `watch` is called with every `rollout.Block`.
-    """
+    """Generate with a student: a `Window` is a block, made in few steps without guidance. `watch`
+    is called with every `rollout.Block`."""
     missing = count_frames(samples)
     blocks = count_blocks(missing)
     whole = replace(avatar, audio=lambda: avatar.audio(samples, frames_of(blocks)))

@@ -199,6 +199,11 @@ def to_bytes(pictures):
     return torch.empty_like(x, device="cpu", pin_memory=x.is_cuda).copy_(x)
 
 
+def floats_of(pictures):
+    """8-bit pictures, of any shape, in [-1, 1]: the way back from `to_bytes`."""
+    return pictures.float() / 127.5 - 1
+
+
 def video_frame(picture, side):
     """A picture (3, H, W) in [-1, 1], enlarged, as a frame for FFmpeg."""
     if side != picture.shape[-1]:

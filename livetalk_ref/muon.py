@@ -29,10 +29,8 @@ class Muon(torch.optim.Optimizer):
             self.turn(group, shape, weights)
 
     def turn(self, group, shape, weights):
-        """One update of all weights whose matrices have a shape.
-
-        Sharded ones are gathered for it, turned on every rank, and each moves its own rows.
-        """
+        """One update of all weights whose matrices have a shape. Sharded ones are gathered for it,
+        turned on every rank, and each moves its own rows."""
         heading = []
         for weight in weights:
             gradient = as_matrix(weight.grad, weight)

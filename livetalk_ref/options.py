@@ -58,7 +58,6 @@ def add_json(parser):
 
 
 def add_bench(c):
-    """Options of `bench`."""
     c.add_argument("--model", default="teacher", help="a shipped model, a checkpoint's path, or "
                    "livetalk-1.3b, of which a stream is measured, on a GPU where there is one")
     c.add_argument("--seconds", type=number(1, 36000, float), default=600.0, metavar="S",
@@ -71,7 +70,6 @@ def add_bench(c):
 
 
 def add_evaluate(c):
-    """Options of `evaluate`."""
     c.add_argument("--model", default="teacher", metavar="M", help="teacher or another shipped "
                    "model, a checkpoint's path, or truth, codec (truth through it), rule "
                    "(loudness opens the mouth)")

@@ -33,18 +33,14 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) 
 
 
 def load_portrait(path, size=SIZE):
-    """An image file -> (3, size, size) in [-1, 1], its largest central square.
-
-    UserError as of `read_image`.
-    """
+    """An image file -> (3, size, size) in [-1, 1], its largest central square. UserError as of
+    `read_image`."""
     return fit(read_image(path), size)
 
 
 def read_image(path):
-    """An image file as bytes (H, W, 3), upright, laid on white.
-
-    UserError for a file that is missing, broken, no image, too small or too large.
-    """
+    """An image file as bytes (H, W, 3), upright, laid on white. UserError for a file that is
+    missing, broken, no image, too small or too large."""
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise UserError(f"There is no image file '{path}'.")

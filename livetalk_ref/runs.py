@@ -171,10 +171,8 @@ class RunFolder:
                          f"leave out --resume to begin anew.")
 
     def forget_after(self, first):
-        """Drop what is left of updates after `first`, for they are made again.
-
-        A run that begins, first 0, drops all of an older one, which is not the new one's.
-        """
+        """Drop what is left of updates after `first`, for they are made again. A run that begins,
+        first 0, drops all of an older one, which is not the new one's."""
         for name in ("last", "ema*", "probe-*") if first == 0 else ():
             for old in self.out.glob(f"{name}.safetensors"):
                 old.unlink()

@@ -16,7 +16,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.files import eight_bits, half
 from livetalk_ref.flow import STUDENT_STEPS, draw_sigma, flow_loss, student_sigmas
 from livetalk_ref.loading import check_channels, load_module, load_start
-from livetalk_ref.media import to_bytes
+from livetalk_ref.media import floats_of, to_bytes
 from livetalk_ref.nets import restorer, syncnet, whole_faces
 from livetalk_ref.nets.reader import Reader, ReaderConfig, reader_loss
 from livetalk_ref.ode import VARIANT, ode_loss
@@ -142,12 +142,12 @@ def faces_stage(count=16_384):
     codec = load_module("codec")
     for number, part in enumerate(pictures.split(shards.SHARD)):
         if not whole_faces.is_shifted(number):
-            part[::2] = to_bytes(whole_faces.still(codec, restorer.floats_of(part[::2])))
+            part[::2] = to_bytes(whole_faces.still(codec, floats_of(part[::2])))
     model = whole_faces.WholeFaces(ReaderConfig()).to(memory_format=torch.channels_last)
 
     def loss(model, g):
         some = torch.randint(len(pictures), (96,), generator=g)
-        x = whole_faces.jitter(restorer.floats_of(pictures[some]), g)
+        x = whole_faces.jitter(floats_of(pictures[some]), g)
         x, seen = whole_faces.mirror(x, labels[some], g)
         return whole_faces.whole_faces_loss(model, *on(model, x, seen))
 
@@ -162,13 +162,13 @@ def restorer_stage(count=1536, pairs=2048):
     some = clean[torch.randint(len(clean), (pairs,), generator=g)]
     when = torch.randint(snippets.FRAMES, (pairs,), generator=g)
     whole = data.frames[some, when]                                      # (pairs, 3, 96, 96)
-    spoilt = [restorer.spoil(restorer.floats_of(part), g) for part in whole.split(64)]
+    spoilt = [restorer.spoil(floats_of(part), g) for part in whole.split(64)]
     seen = torch.cat([to_bytes(restorer.through(codec, x)) for x, _ in spoilt])
     bad = torch.cat([flags for _, flags in spoilt])
 
     def loss(model, g):
         some = torch.randint(pairs, (16,), generator=g)
-        x, y = (restorer.floats_of(t[some]) for t in (seen, whole))
+        x, y = (floats_of(t[some]) for t in (seen, whole))
         flip = torch.rand(16, generator=g)[:, None, None, None] < 0.5
         x, y = (torch.where(flip, t.flip(-1), t) for t in (x, y))
         return restorer.restorer_loss(model, *on(model, x, y, bad[some]))

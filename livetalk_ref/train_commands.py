@@ -28,7 +28,6 @@ OWN = {"teacher": ("data", "size", "weights"),          # options that these sta
 
 
 def add_train(c):
-    """Options of `train`."""
     c.add_argument("stage", choices=STAGES)
     c.add_argument("--steps", "--updates", type=number(1, 10 ** 9),
                    help="updates, instead of the stage's own")
@@ -98,7 +97,6 @@ def train(options):
 
 
 def add_trajectories(c):
-    """Options of `trajectories`."""
     c.add_argument("--count", type=number(1, 10 ** 6), default=1024, metavar="N",
                    help="clips, rounded up to shards (1024)")
     c.add_argument("--sample", action="store_true", help="only write the few that ship, "
@@ -129,7 +127,6 @@ def trajectories(options):
 
 
 def add_weights(c):
-    """Options of `weights`."""
     c.add_argument("--quick", action="store_true",
                    help="the whole chain at 64x64 in minutes, much worse")
     c.add_argument("--minutes", type=number(1, 10 ** 6, float), metavar="M",

@@ -134,9 +134,7 @@ def write_sample(path=None, watch=None):
 
 def from_clips(data, teacher="teacher", folder="runs/trajectories"):
     """`Trajectories` of a teacher, a checkpoint's name or path, for clips of one's own, made once.
-
-    Several processes that see the folder share the work: each begins at another shard.
-    """
+    Several processes that see the folder share the work: each begins at another shard."""
     device = best_device()
     model, precision = load_start(teacher, device), best_precision(device)
     check_channels("The teacher", model.config, *data.channels())

@@ -1,4 +1,4 @@
-"""What notebooks show: filmstrips, videos with sound, speech, curves, source; it only shows.
+"""What notebooks show: filmstrips, videos with sound, speech, curves, caches, source.
 
 The only module that imports matplotlib, mediapy and IPython. Frames are (T, 3, H, W) in [-1, 1] at
 16 frames a second, samples (N,) at 16 kHz. Figures and pictures are returned, not shown: in a
@@ -24,6 +24,7 @@ from IPython.display import Image as JPEG
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
+from livetalk_ref.cache import block_causal_mask
 from livetalk_ref.files import read_metrics
 from livetalk_ref.media import movie, to_bytes
 from livetalk_ref.world.state import FPS, SAMPLE_RATE
@@ -247,10 +248,8 @@ def show_table(rows):
 
 
 def intervals(ax, names, values, edges=None, colour=TEAL, label=None, shift=0.0):
-    """A dot a name, downwards, and bars for the intervals; edges: (low, high) of every value.
-
-    shift: in lines, so that several series stand beside each other.
-    """
+    """A dot a name, downwards, and bars for the edges, (low, high) of every value; shift: in lines,
+    so that several series stand beside each other."""
     y = np.arange(len(names)) + shift
     if edges is not None:
         ax.hlines(y, *zip(*edges), color=colour, alpha=0.45, linewidth=3)
@@ -297,3 +296,54 @@ def watch(run, states, every=2.0):
             drawn = time.monotonic()
     if shown is not None:
         shown.update(loss_figure(run))
+
+
+# Mask and cache.
+
+def memory(frames, block, policy, at):
+    """The mask of one pass beside the cache while it fills. -> figure
+
+    frames: latent frames in all; at: the number of the block under work. Left: which frame may
+    read which, the rows of this block framed. Right: what the cache holds when the block begins.
+    """
+    mask = block_causal_mask(frames, 1, block, policy)
+    here, kept = at * block, [f for f in range(at * block) if policy.keeps(f, at * block)]
+    made, (left, right) = figure(12, 4.9, 1, 2, width_ratios=(1, 2.1))
+    left.imshow(mask, cmap="Greys", vmin=0, vmax=2.2)
+    left.grid(False)
+    left.set(title=f"the mask: row {here} .. {here + block - 1} reads", xlabel="is read",
+             ylabel="reads")
+    left.add_patch(plt.Rectangle((-0.5, here - 0.5), frames, block, fill=False, edgecolor=CORAL,
+                                 linewidth=2))
+    shares = {"cached, clean": (kept, TEAL),
+              "this block, noisy": (range(here, here + block), CORAL)}
+    for name, (numbers, colour) in shares.items():
+        right.bar(list(numbers), 1, 0.9, color=colour, label=name)
+    later = [f for f in range(frames) if f not in kept and not here <= f < here + block]
+    right.bar(later, 1, 0.9, color=RULE, label="forgotten, or not there yet")
+    right.set(xlim=(-0.6, frames - 0.4), ylim=(0, 1.6), yticks=[], xticks=range(0, frames, block),
+              xlabel="latent frame", title=f"the cache before block {at}: {len(kept)} frames")
+    right.legend(loc="upper left", ncols=3)
+    return made
+
+
+def rolling(policies, block, count):
+    """How the caches of {name: Policy} roll over `count` blocks of so many latent frames: one panel
+    a policy, every row what a block reads. -> figure"""
+    made, axes = figure(12, 3.4, 1, len(policies), sharey=True)
+    for ax, (name, policy) in zip(axes, policies.items()):
+        for row in range(count):
+            now = row * block
+            kept = [f for f in range(now) if policy.keeps(f, now)]
+            sinks = [f for f in kept if f < policy.sinks]
+            for frames, colour in ((range(now), RULE), (kept, TEAL), (sinks, AMBER),
+                                   (range(now, now + block), CORAL)):
+                ax.bar(list(frames), 0.8, 0.9, row - 0.4, color=colour, linewidth=0)
+        ax.set(title=name, xlabel="latent frame", ylim=(count - 0.4, -0.6))
+        ax.grid(False)
+    axes[0].set_ylabel("block")
+    for label, colour in (("forgotten", RULE), ("window", TEAL), ("sinks", AMBER),
+                          ("this block", CORAL)):
+        axes[-1].bar(0, 0, color=colour, label=label)
+    axes[-1].legend(loc="upper right", fontsize=9)
+    return made

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from test_dmd import SMALL  # noqa: E402
-from tiny import shake  # noqa: E402
+from tiny import condition, shake  # noqa: E402
 
 from livetalk_ref import dmd, parallel, recipes, train  # noqa: E402
-from livetalk_ref.flow import Cond, draw_sigma, flow_loss  # noqa: E402
+from livetalk_ref.flow import draw_sigma, flow_loss  # noqa: E402
 from livetalk_ref.ode import ode_loss  # noqa: E402
 from livetalk_ref.runs import RunFolder  # noqa: E402
 from livetalk_ref.wan import WanDiT  # noqa: E402
@@ -27,16 +28,10 @@ EVEN = {"frames": False}    # as many frames of every clip count
 
 def clips(count, generator):
     """A condition of `count` clips and their latents, drawn whole on every rank."""
-    def random(*shape):
-        return torch.randn(shape, generator=generator)
-
-    known = torch.zeros(count, FRAMES, dtype=torch.bool)
-    known[1::2, :2] = not EVEN["frames"]    # clips of one batch that differ in what counts
-    known[:, 0] = True
-    c = SMALL.latent_channels
-    x0 = random(count, FRAMES, c, SIDE, SIDE)
-    return x0, Cond(x0[:, 0], random(count, FRAMES, 4 * SMALL.audio_dim),
-                    random(count, 5, SMALL.text_dim), known, random(1, 5, SMALL.text_dim))
+    cond = condition(SMALL, generator, count, FRAMES, SIDE, 5)
+    cond.known[1::2, 1] = not EVEN["frames"]    # clips of one batch that differ in what counts
+    x0 = torch.randn(count, FRAMES, SMALL.latent_channels, SIDE, SIDE, generator=generator)
+    return x0, replace(cond, ref=x0[:, 0])
 
 
 def teacher_loss(model, generator):

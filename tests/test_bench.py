@@ -3,10 +3,9 @@ same worked out by hand."""
 
 import pytest
 import torch
-from tiny import shake, shipped_in, write_student
+from tiny import condition, dice, shake, shipped_in, write_student
 
 from livetalk_ref import generate, loading
-from livetalk_ref.flow import Cond
 from livetalk_ref.judge import bench, cost
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import frames_of
@@ -134,13 +133,6 @@ def test_counted_work_is_that_of_the_work(teacher, student):
     assert 12 * (found["frame"] - found["frame, model alone"]) == pytest.approx(three, rel=1e-6)
 
 
-def condition(batch=1, frames=3, text=16):
-    return Cond(torch.zeros(batch, TINY.latent_channels, 6, 6),
-                torch.zeros(batch, frames, 4 * TINY.audio_dim),
-                torch.zeros(batch, text, TINY.text_dim), torch.zeros(batch, frames).bool(),
-                torch.zeros(1, text, TINY.text_dim))
-
-
 def by_hand(c, frames, text):
     """FLOPs of one evaluation: two for every weight and token, and attention's two products."""
     n, d = frames * 9, c.dim
@@ -157,7 +149,7 @@ def by_hand(c, frames, text):
 @torch.no_grad()
 @pytest.mark.parametrize("masked", [False, True])
 def test_flops_of_the_dit(masked):
-    model, cond = shake(WanDiT(TINY), 1), condition()
+    model, cond = shake(WanDiT(TINY), 1), condition(TINY, dice(), 1, 3, 6)
     if masked:
         cond.__dict__["text_mask"] = torch.ones(1, 3, 16, dtype=torch.bool)
     x = torch.zeros(1, 3, *cond.ref.shape[1:])

@@ -6,16 +6,8 @@ import pytest
 import torch
 from test_wan import SMALL, example, shake, worst
 
-from livetalk_ref.cache import (
-    BLOCK,
-    EMPTY,
-    FULL,
-    POLICIES,
-    TABLE_END,
-    KVCache,
-    Policy,
-    block_causal_mask,
-)
+from livetalk_ref.cache import (BLOCK, EMPTY, FULL, POLICIES, TABLE_END, KVCache, Policy,
+                                block_causal_mask)
 from livetalk_ref.errors import UserError
 from livetalk_ref.rollout import remember, split
 from livetalk_ref.wan import TINY, WanDiT, rope_table, rotate
@@ -71,15 +63,6 @@ def test_what_a_policy_drops_is_what_its_mask_hides(policy):
     cached = cached_velocities(*everything, KVCache(policy))
     assert worst(cached, masked_velocities(*everything, policy)) < 1e-5
     assert worst(cached, masked_velocities(*everything, FULL)) > 1e-3
-
-
-def test_relative_positions_bring_the_sinks_nearer():
-    """They differ from absolute ones as soon as frames are dropped between sinks and window."""
-    everything = setting(frames=15)
-    relative = cached_velocities(*everything, KVCache(SINKS))
-    absolute = cached_velocities(*everything, KVCache(replace(SINKS, relative=False)))
-    assert torch.equal(relative[:, :9], absolute[:, :9])
-    assert worst(relative[:, 9:], absolute[:, 9:]) > 1e-4
 
 
 def test_nothing_of_a_later_block_reaches_an_earlier_one():
@@ -148,16 +131,6 @@ def test_a_relative_stream_has_no_last_frame_and_an_absolute_one_has():
     assert full.positions(BLOCK)[-1] == TABLE_END - 1
     with pytest.raises(UserError, match="relative positions"):
         full.append(numbered(TABLE_END - BLOCK, BLOCK)).positions(BLOCK)
-
-
-def test_time_passing_changes_nothing_under_relative_positions():
-    model, noisy, clean, sigma, cond = setting()
-    part = cond.frames(3, 6)
-    cache = remember(model, clean[:, :3], cond.frames(0, 3), KVCache(SINKS))
-    much_later = replace(cache, now=100_000)
-    a, _ = model(noisy[:, 3:6], sigma[:, 3:6], part, cache=cache)
-    b, _ = model(noisy[:, 3:6], sigma[:, 3:6], part, cache=much_later)
-    assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("policy", [POLICIES["ahis"], replace(POLICIES["ahis"], relative=False)],

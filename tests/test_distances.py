@@ -4,13 +4,10 @@ import math
 
 import pytest
 import torch
+from tiny import noise
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge import distances
-
-
-def noise(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 # --- sets of clips

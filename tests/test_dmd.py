@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 from tiny import shake
 
@@ -10,7 +11,7 @@ from livetalk_ref import rollout
 from livetalk_ref.dmd import (Distiller, critic_loss, distill, dmd_gradient, dmd_loss, draw_exit,
                               student_loss)
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import Cond, Guidance, add_noise
+from livetalk_ref.flow import Guidance, add_noise
 from livetalk_ref.ode import ode_loss
 from livetalk_ref.recipes import Recipe
 from livetalk_ref.train import step_generator
@@ -22,16 +23,7 @@ PLAIN = Guidance()
 
 
 def condition(clips=2, frames=6, seed=0):
-    """Random conditions; the first frame is known."""
-    g = torch.Generator().manual_seed(seed)
-
-    def random(*shape):
-        return torch.randn(shape, generator=g)
-
-    known = torch.zeros(clips, frames, dtype=torch.bool)
-    known[:, 0] = True
-    return Cond(random(clips, 4, 4, 4), random(clips, frames, 20), random(clips, 16, 8), known,
-                random(1, 16, 8))
+    return tiny.condition(SMALL, tiny.dice(seed), clips, frames)
 
 
 def models(count=3):

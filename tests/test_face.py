@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from livetalk_ref.errors import UserError
 from livetalk_ref.world.draw import mouth_box, render, render_clip
 from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sample_identities
+from livetalk_ref.world.snippets import box_mask
 from livetalk_ref.world.state import COL, COLUMNS, STATE, S
 
 HAIR = list(CATEGORICAL).index("hair")
@@ -135,20 +136,13 @@ def test_mouth_opening_grows_monotonically():
     assert (dark_area(render_clip(who, state)).diff() > 0).float().mean() > 0.6
 
 
-def box_mask(box, size=96):
-    centre = (torch.arange(size) + 0.5) / size
-    x = (centre > box[0]) & (centre < box[2])
-    y = (centre > box[1]) & (centre < box[3])
-    return y[:, None] & x
-
-
 @pytest.mark.parametrize("pose", [{}, {"turn": 1.0, "tilt": -1.0}, {"sway_x": -1.0, "nod": 1.0}])
 def test_mouth_box_holds_what_the_mouth_changes(pose):
     """Lips stay inside; only the chin, which follows an opening mouth, moves outside."""
     who, state = someone(9), torch.zeros(1, S)
     for name, value in pose.items():
         state[:, COL[name]] = value
-    inside = box_mask(mouth_box(who, state)[0])
+    inside = box_mask(mouth_box(who, state), 96)[0, 0]
     for name, value in (("mouth_width", 1.0), ("mouth_round", 1.0), ("mouth_open", 1.0)):
         after = render_clip(who, with_column(state, name, value))
         change = (after - render_clip(who, state)).abs().amax((0, 1))

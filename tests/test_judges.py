@@ -12,7 +12,7 @@ from recite import recite
 from tiny import act, dice, noise, scripted, shake
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.judge import lips, metrics
+from livetalk_ref.judge import metrics
 from livetalk_ref.loading import load_module
 from livetalk_ref.nets import syncnet as s
 from livetalk_ref.runs import save
@@ -70,7 +70,7 @@ def test_each_window_is_judged_by_itself():
 @pytest.mark.parametrize("late", (-15, -4, 0, 1, 15))
 def test_curve_is_lowest_at_the_true_offset(late):
     whole = torch.nn.functional.normalize(noise(90, 16), dim=1)
-    curve = lips.offset_curve(whole[15 - late:75 - late], whole[15:75])
+    curve = s.offset_curve(whole[15 - late:75 - late], whole[15:75])
     assert curve.shape == (31,) and curve.argmin() == late + 15 and curve[late + 15] < 1e-6
     by_hand = [(whole[15 - late + i] - whole[15 + i - 3]).norm() for i in range(3, 60)]
     assert torch.allclose(curve[18], sum(by_hand) / 57)
@@ -102,12 +102,12 @@ def test_a_net_learns_what_goes_together():
     frames, samples = hisses(100, 99)
     for late in (0, 3, -6):
         part = frames[20 - late:80 - late]
-        reading = lips.sync(net.eval(), part, samples[20_000:80_000])
+        reading = s.sync(net.eval(), part, samples[20_000:80_000])
         assert reading.offset == late
         assert reading.distance == pytest.approx(reading.curve.min().item())
         assert reading.confidence == pytest.approx(
             reading.curve.sort().values[15].item() - reading.distance)
-    other = lips.sync(net, frames[20:80], hisses(60, 98)[1])
+    other = s.sync(net, frames[20:80], hisses(60, 98)[1])
     assert other.confidence < 0.7 * reading.confidence and other.distance > reading.distance
 
 
@@ -116,10 +116,10 @@ def test_speech_is_judged_and_where_nothing_is_said_nothing_is():
     hum = 0.01 * torch.sin(torch.arange(80_000) * 0.1)
     for quiet in (torch.zeros(80_000), 0.02 * noise(80_000), hum,
                   0.02 * audio.coloured_noise(80_000, 1.0, g)):
-        assert lips.sync(net, frames, quiet) == lips.SyncReading(None, None, None, None)
+        assert s.sync(net, frames, quiet) == s.SyncReading(None, None, None, None)
     said = torch.zeros(80_000)
     said[20_000:50_000] = load_spoken(3).samples[:30_000]
-    assert lips.sync(net, frames, said).offset is not None
+    assert s.sync(net, frames, said).offset is not None
     for which in range(0, 24, 3):                   # without pauses, and in noise
         samples = load_spoken(which).samples
         samples = samples[:len(samples) // 1000 * 1000]
@@ -133,7 +133,7 @@ def test_bad_input_is_one_sentence():
                                   ((20, 3, 96, 96), 20_000, "at least 36 frames, not 20"),
                                   ((60, 3, 96, 96), 59_000, "60 frames need 60000 samples")):
         with pytest.raises(UserError, match=words):
-            lips.sync(s.SyncNet(SMALL), torch.zeros(shape), torch.zeros(samples))
+            s.sync(s.SyncNet(SMALL), torch.zeros(shape), torch.zeros(samples))
 
 
 def test_training_rows_are_the_clips_own(monkeypatch):

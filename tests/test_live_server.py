@@ -52,10 +52,8 @@ class Page:
         await self.socket.write_message(wire.pack(message, data), binary=True)
 
     async def until(self, kind, **fields):
-        """Go on, with a clock some way behind the newest picture, until such a message comes.
-
-        How many come before it depends on how busy the machine is, so time is what is bounded.
-        """
+        """Go on, with a clock some way behind the newest picture, until such a message comes. How
+        many come before it depends on how busy the machine is, so time is what is bounded."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             block = await asyncio.wait_for(self.socket.read_message(), PATIENCE)

@@ -8,17 +8,8 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.world import prompts
-from livetalk_ref.world.prompts import (
-    VOCABULARY,
-    Behaviour,
-    alike,
-    is_held_out,
-    keep_known_words,
-    list_words,
-    parse,
-    sample_prompt,
-    words,
-)
+from livetalk_ref.world.prompts import (VOCABULARY, Behaviour, alike, is_held_out, keep_known_words,
+                                        list_words, parse, sample_prompt, words)
 from livetalk_ref.world.state import EXPRESSIONS
 from livetalk_ref.world.text import TEXT_DIM, TEXT_ROWS, encode
 

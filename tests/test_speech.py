@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.world import speech
+from livetalk_ref.world import engines, speech
 from livetalk_ref.world.speech import CLIPS, VOICES, list_spoken, load_spoken, say, sentences
 from livetalk_ref.world.visemes import visemes
 
@@ -77,7 +77,7 @@ def test_shipped_clips_stay_where_they_cannot_be_made_anew(monkeypatch, tmp_path
     with monkeypatch.context() as patch:
         for module in ("espeakng_loader", "piper.config"):
             patch.setitem(sys.modules, module, None)
-        speech.natural.load_voice.cache_clear()
+        engines.load_voice.cache_clear()
         for speak in (lambda: speech.write_clips(folder), lambda: say("Hello there.", "natural")):
             with pytest.raises(UserError, match="pip install"):
                 speak()
@@ -98,12 +98,7 @@ def test_bad_requests(arguments, reason):
 
 
 @pytest.mark.speech
-def test_espeak_gives_the_same_bits_and_the_shipped_clips():
-    text = "The young boy joined the choir, didn't he?"
-    first = say(text, "us-f2", 1.1, 0.9)
-    say("Something else.", "british")
-    again = say(text, "us-f2", 1.1, 0.9)
-    assert torch.equal(first.samples, again.samples) and first.phones == again.phones
+def test_espeak_gives_the_shipped_clips():
     made, shipped = say(SHIPPED[0]["text"], "us", 0.9), load_spoken(0)
     assert [symbol for symbol, _, _ in made.phones] == [symbol for symbol, _, _ in shipped.phones]
     assert all(abs(a - b) < 0.01 for (_, a, _), (_, b, _) in zip(made.phones, shipped.phones))
@@ -120,8 +115,8 @@ def fundamental(spoken):
 @pytest.mark.parametrize("voice, text", [("us", "We all were away, a year or more."),
                                          ("natural", "We saw a boat.")])
 def test_a_voice_repeats_itself_and_follows_rate_and_pitch(voice, text):
-    normal, again, fast, high = (say(text, voice, rate, pitch) for rate, pitch in
-                                 ((1, 1), (1, 1), (1.5, 1), (1, 1.4)))
+    normal, fast, high, again = (say(text, voice, rate, pitch) for rate, pitch in
+                                 ((1, 1), (1.5, 1), (1, 1.4), (1, 1)))
     assert torch.equal(normal.samples, again.samples) and normal.phones == again.phones
     assert 1.15 < normal.seconds / fast.seconds < 1.8
     assert abs(normal.seconds / high.seconds - 1) < 0.15

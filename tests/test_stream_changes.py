@@ -5,25 +5,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_stream import (
-    ANGRY,
-    AVATAR,
-    HAPPY,
-    LONG,
-    WHOLE,
-    condition,
-    hearing,
-    offline,
-    pictures,
-    session,
-    speech,
-)
+from test_stream import (ANGRY, AVATAR, HAPPY, LONG, WHOLE, condition, hearing, offline, pictures,
+                         session, speech)
 from tiny import dice
 
-from livetalk_ref import stream, wan
+from livetalk_ref import wan
 from livetalk_ref.cache import EMPTY, FULL, Policy
 from livetalk_ref.errors import UserError
-from livetalk_ref.rollout import remember, sample, split
+from livetalk_ref.rollout import remember, sample
 from livetalk_ref.stream import frames_of, samples_for
 
 
@@ -66,16 +55,6 @@ def test_recaching_shows_the_past_under_the_new_prompt(policy):
     old = session(policy=policy)
     old.push(LONG[:cut])
     assert not torch.equal(old.state.cache.layers[1][0], cache.layers[1][0])
-
-
-@torch.no_grad()
-def test_recaching_under_the_same_prompt_changes_nothing():
-    """Only while all is kept: later, the kept frames had read ones that are gone."""
-    live, (_, second, *_) = session(policy=FULL), split(condition(LONG))
-    live.push(LONG[:samples_for(2, 1)])
-    again = stream.recache(AVATAR.model, live.state.clean, second, live.state.cache)
-    for a, b in zip(again.layers, live.state.cache.layers):
-        assert all(torch.equal(x, y) for x, y in zip(a, b))
 
 
 @pytest.mark.parametrize("shown, stay", [(0, 0), (1, 9), (9, 9), (10, 21), (33, 33), (40, 45)])
@@ -124,15 +103,6 @@ def test_flush_shows_all_that_was_pushed(ahead, extra, monkeypatch):
     assert len(live.flush()) == 0
     silence = torch.zeros(samples_for(live.state.blocks, ahead) - len(samples))
     assert torch.equal(pictures(made), offline(torch.cat([samples, silence]), ahead=ahead))
-
-
-def test_idle_is_a_block_of_silence():
-    live, plain = session(), session()
-    made = [live.idle(), live.push(LONG[:5_000]), live.idle(), live.idle(), live.flush()]
-    assert [len(frames) for frames in made] == [9, 0, 12, 12, 0]
-    want = plain.push(torch.cat([torch.zeros(9_000), LONG[:5_000], torch.zeros(19_000)]))
-    assert torch.equal(pictures(made), want.pictures)
-    assert (want.pictures[9:].diff(dim=0).abs().amax(dim=(1, 2, 3)) > 0).all()      # it lives
 
 
 def test_a_model_can_be_trained_after_it_has_streamed():

@@ -77,7 +77,7 @@ def test_a_study_stops_and_continues(ode_done):
     assert stopped == ["stopped in straightness; call it again to continue"]
     assert list(of_ode().run()) == [f"done  {job.name}" for job in of_ode().jobs()]
     results = [str(folder / f"results/{name}.json") for name in (
-        "straightness", "ode_training", "ode_variants", "ode_benchmarks")]
+        "straightness", "ode_training", "ode_benchmarks")]
     assert [line for line in lines if line.endswith(".json")] == results
     before = written(folder, "ode_benchmarks")
     (folder / "results/ode_benchmarks.json").unlink()   # stopped before the result was written

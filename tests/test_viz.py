@@ -10,7 +10,7 @@ import av
 import numpy as np
 import torch
 
-from livetalk_ref import diagrams, viz
+from livetalk_ref import viz
 from livetalk_ref.cache import KVCache, Policy
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.state import FPS, SAMPLE_RATE
@@ -99,12 +99,12 @@ def test_a_verdict_compares_or_asks_and_waits_for_an_answer(capsys):
         "1: not yet. 0 is too small."]
 
 
-# --- diagrams say what is there
+# --- caches, as they are
 
 def test_the_mask_and_the_cache_say_the_same():
     """Two roads: what the framed rows of the mask may read, and what is drawn as cached or new."""
     policy = Policy(sinks=3, window=6)
-    made = diagrams.memory(21, 3, policy, 5)
+    made = viz.memory(21, 3, policy, 5)
     left, right = made.axes
     mask = left.images[0].get_array()
     read = {frame for frame in range(21) if mask[15][frame]}
@@ -118,7 +118,7 @@ def test_the_mask_and_the_cache_say_the_same():
 def test_a_rolling_cache_is_what_the_cache_keeps():
     """Two roads: the drawn bars, and a cache that was filled block by block."""
     policy = Policy(sinks=3, window=6)
-    ax = diagrams.rolling({"p": policy, "all": Policy()}, 3, 6).axes[0]
+    ax = viz.rolling({"p": policy, "all": Policy()}, 3, 6).axes[0]
     cache = KVCache(policy)
     for row in range(6):
         bars = {name: {round(bar.get_x() + 0.45) for group in ax.containers for bar in group

@@ -5,44 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import condition, dice, shake
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Cond, group_audio
-from livetalk_ref.wan import (
-    LIVETALK_1P3B,
-    OMNIAVATAR_14B,
-    Config,
-    WanDiT,
-    rope_table,
-    rotate,
-)
+from livetalk_ref.wan import LIVETALK_1P3B, OMNIAVATAR_14B, Config, WanDiT, rope_table, rotate
 
 SMALL = Config(dim=48, ffn_dim=96, heads=2, layers=6, text_dim=20, audio_dim=7, latent_channels=4,
                audio_hidden=8, freq_dim=32)
 
 
-def shake(model, seed=0):
-    """Random weights everywhere: a fresh model's zero head would make every equality true."""
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.copy_(torch.randn(p.shape, generator=g) * 0.5 / max(1, p[0].numel()) ** 0.5
-                    if p.ndim > 1 else 0.3 * torch.randn(p.shape, generator=g))
-    return model.eval()
-
-
 def example(config, batch=2, frames=5, size=4, seed=1):
-    g = torch.Generator().manual_seed(seed)
-
-    def randn(*shape):
-        return torch.randn(shape, generator=g)
-
-    known = torch.zeros(batch, frames, dtype=torch.bool)
-    known[:, 0] = True
-    cond = Cond(randn(batch, config.latent_channels, size, size),
-                randn(batch, frames, 4 * config.audio_dim), randn(batch, 6, config.text_dim),
-                known, randn(1, 6, config.text_dim))
-    x = randn(batch, frames, config.latent_channels, size, size)
+    """Noisy latents, their noise levels and a condition, at random."""
+    cond = condition(config, g := dice(seed), batch, frames, size, 6)
+    x = torch.randn(batch, frames, config.latent_channels, size, size, generator=g)
     return x, torch.rand(batch, frames, generator=g), cond
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from livetalk_ref import loading
 from livetalk_ref.codec import Codec, CodecConfig
+from livetalk_ref.flow import Cond
 from livetalk_ref.judge import benchmarks
 from livetalk_ref.nets.reader import Reader
 from livetalk_ref.runs import save
@@ -34,7 +35,7 @@ def noise(*shape, seed=0):
     return torch.randn(shape, generator=dice(seed))
 
 
-def shake(model, seed):
+def shake(model, seed=0):
     """Random weights everywhere: a fresh model's zero head would hide what goes into it."""
     g = dice(seed)
     with torch.no_grad():
@@ -43,6 +44,16 @@ def shake(model, seed):
             p.copy_(torch.randn(p.shape, generator=g) / fan ** 0.5 if p.ndim > 1 else
                     1 + 0.1 * torch.randn(p.shape, generator=g))
     return model.eval()
+
+
+def condition(config, generator, clips, frames, size=4, rows=16):
+    """Random conditions, `rows` of text among them; the first frame is known."""
+    def random(*shape):
+        return torch.randn(shape, generator=generator)
+
+    return Cond(random(clips, config.latent_channels, size, size),
+                random(clips, frames, 4 * config.audio_dim), random(clips, rows, config.text_dim),
+                torch.arange(frames).expand(clips, -1) == 0, random(1, rows, config.text_dim))
 
 
 def write_checkpoints(folder):

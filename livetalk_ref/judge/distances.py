@@ -36,9 +36,7 @@ def in_deviations(samples, truth):
 
 def frechet(a, b):
     """Fréchet distance of two sets of features (N, D), (M, D); 0 at best, larger by few samples.
-
-    |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), as in the FID (Heusel et al. 2017).
-    """
+    |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), as in the FID (Heusel et al. 2017)."""
     one, other = ((x.mean(0), torch.cov(x.T)) for x in (a.double(), b.double()))
     return frechet_distance(*one, *other).item()
 

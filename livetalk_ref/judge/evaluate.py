@@ -29,9 +29,9 @@ from livetalk_ref.judge import benchmarks
 from livetalk_ref.judge.benchmarks import Benchmark
 from livetalk_ref.judge.cost import count_flops, counted_passes
 from livetalk_ref.judge.distances import judged_row
-from livetalk_ref.judge.lips import lip_numbers
 from livetalk_ref.judge.metrics import (Truth, expression_right, face_numbers, picture_numbers,
                                         whole_numbers)
+from livetalk_ref.nets.syncnet import lip_numbers
 from livetalk_ref.rollout import rollout, split
 from livetalk_ref.runs import read, save
 from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key

@@ -61,10 +61,8 @@ class Reader(nn.Module):
 
     @torch.inference_mode()
     def read(self, frames, chunk=64):
-        """Everything about frames (T, 3, H, W): a `Reading` of T rows.
-
-        What a mirror image shares with its picture is read from both: the mean errs less.
-        """
+        """Everything about frames (T, 3, H, W): a `Reading` of T rows. What a mirror image shares
+        with its picture is read from both: the mean errs less."""
         parts = [(*self(part), self(part.flip(-1))[0]) for part in frames.split(chunk)]
         state, identity, hidden, mirrored = (torch.cat(p) for p in zip(*parts))
         state = torch.where(ALIKE.to(state.device), (state + mirrored) / 2, state)

@@ -69,11 +69,6 @@ def difference(x, y):
     return (x - y).abs().mean((1, 2, 3)) * LEVELS
 
 
-def floats_of(pictures):
-    """8-bit pictures as models see them, in [-1, 1]: the way back from `media.to_bytes`."""
-    return pictures.float() / LEVELS - 1
-
-
 def spoil(pictures, generator, clean=CLEAN):
     """Damage pictures (N, 3, H, W), each in its own way, all but a share of them; also which."""
     spoilt, bad = pictures.clone(), torch.rand(len(pictures), generator=generator) >= clean

@@ -1,4 +1,4 @@
-"""The SyncNet, which hears and sees whether lips go with a sound: net, loss and training clips.
+"""The SyncNet, which hears and sees whether lips go with a sound: net, judgement, training.
 
 After Chung and Zisserman (2016, "Out of time"): one tower sees five frames of the lower face,
 one hears the same 0.3125 s, and both give a vector of unit length; vectors that belong together
@@ -15,19 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 from torchaudio.functional import melscale_fbanks
 
+from livetalk_ref.errors import UserError
+from livetalk_ref.media import floats_of, to_bytes
 from livetalk_ref.world import clips, shards
-from livetalk_ref.world.audio import (
-    FLOOR,
-    GATE,
-    HOP,
-    LOUDEST_GAIN,
-    MEAN,
-    MELS,
-    SCALE,
-    STEPS,
-    TARGET,
-    WINDOW,
-)
+from livetalk_ref.world.audio import (FLOOR, GATE, HOP, LOUDEST_GAIN, MEAN, MELS, SCALE, STEPS,
+                                      TARGET, WINDOW)
 from livetalk_ref.world.state import SAMPLE_RATE, SAMPLES_PER_FRAME, SIZE
 
 FRAMES = 5                      # video frames of a window
@@ -36,6 +28,8 @@ TOP, BOTTOM, LEFT, RIGHT = CROPS[SIZE]      # the part of a picture where the mo
 LENGTH = 65                     # frames of a training clip
 LOUDER = 0.15                   # mel units by which speech, not noise, rises over its ground
 SPOKEN = 16                     # frames of speech a clip needs, or it has no sync: 1 s
+REACH = 15                      # offsets of -15 .. 15 frames are tried, as in the original
+SHORTEST = FRAMES - 1 + 2 * (REACH + 1)     # frames of a clip: 2.25 s
 
 
 @dataclass(frozen=True)
@@ -136,6 +130,56 @@ def speech(mel):
     return level > level.quantile(0.1) + LOUDER
 
 
+# What it says of a clip.
+
+@dataclass(frozen=True)
+class SyncReading:
+    """What the judge says of a clip. Everything is None where too little is said to be judged."""
+
+    confidence: float | None = None     # Sync-C: median minus minimum of the curve; more is better
+    distance: float | None = None       # Sync-D: minimum of the curve, 0 .. 2; less is better
+    offset: int | None = None           # frames by which the picture is later than the sound
+    curve: torch.Tensor | None = None   # (31,) mean distance at offsets -15 .. 15
+
+
+def lip_numbers(net, frames, samples):
+    """The columns of a clip, as `sync` finds them: {name in DEFINITIONS: value}."""
+    found = sync(net, frames, samples)
+    return {"Sync-C": found.confidence, "Sync-D": found.distance, "Sync offset": found.offset}
+
+
+def sync(net, frames, samples):
+    """How well the lips of frames (T, 3, 96, 96) go with samples (1000 T,): a `SyncReading`.
+
+    Distances are of vectors of unit length, so they compare with each other only, not with those
+    of the original. UserError for a clip under 2.25 s, other sizes, or sound of another length.
+    """
+    if tuple(frames.shape[1:]) != (3, SIZE, SIZE):
+        raise UserError(f"The judge of lip sync reads frames of shape (T, 3, {SIZE}, {SIZE}), "
+                        f"not {tuple(frames.shape)}; resize them.")
+    if len(frames) < SHORTEST:
+        raise UserError(f"Lip sync needs a clip of at least {SHORTEST} frames, not {len(frames)}.")
+    if len(samples) != SAMPLES_PER_FRAME * len(frames):
+        raise UserError(f"{len(frames)} frames need {SAMPLES_PER_FRAME * len(frames)} samples, "
+                        f"not {len(samples)}: cut the sound, or add silence.")
+    if speech(log_mel(samples)).sum() < SPOKEN:
+        return SyncReading()
+    curve = offset_curve(net.embed_video(frames), net.embed_audio(samples))
+    distance, best = curve.min(dim=0)
+    return SyncReading((curve.median() - distance).item(), distance.item(),
+                       best.item() - REACH, curve)
+
+
+def offset_curve(seen, heard):
+    """Mean distance of (n, D) and (n, D) when the picture is -15 .. 15 frames late: (31,)."""
+    count = len(seen)
+    return torch.stack([                                                 # window i - k was heard
+        (seen[max(k, 0):count + min(k, 0)] - heard[max(-k, 0):count + min(-k, 0)])
+        .norm(dim=1).mean() for k in range(-REACH, REACH + 1)])
+
+
+# How it is trained.
+
 def sync_loss(net, crops, mel):
     """InfoNCE (van den Oord et al. 2018) both ways over all windows of a batch.
 
@@ -154,8 +198,7 @@ def make(split, number):
     clip = clips.script(split, number, LENGTH)
     with torch.inference_mode():
         frames = crop(clips.film(clip))
-    return {"crops": ((frames + 1) * 127.5).round().to(torch.uint8),
-            "mel": log_mel(clip.heard).half()}, []
+    return {"crops": to_bytes(frames), "mel": log_mel(clip.heard).half()}, []
 
 
 def build(split, count, folder="runs/sync", workers=None):
@@ -185,6 +228,6 @@ class SyncClips:
         """Random clips, some mirrored, each in its own light: crops and mel for `sync_loss`."""
         some = torch.randint(len(self), (count,), generator=g)
         mirrored, gain, light = torch.rand(3, count, 1, 1, 1, 1, generator=g)
-        x = self.crops[some].float() / 127.5 - 1                         # (count, 65, 3, h, w)
+        x = floats_of(self.crops[some])                                  # (count, 65, 3, h, w)
         x = torch.where(mirrored < 0.5, x.flip(-1), x)
         return x * (0.8 + 0.4 * gain) + 0.3 * (light - 0.5), self.mel[some].float()

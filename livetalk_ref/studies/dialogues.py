@@ -18,11 +18,11 @@ import torch
 
 from livetalk_ref import DATA, generate
 from livetalk_ref.judge.distances import with_interval
-from livetalk_ref.judge.lips import sync
 from livetalk_ref.judge.metrics import LEVELS, change, expressions_right, mouth_correlation
 from livetalk_ref.live.systems import best_student, streaming
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.loading import load
+from livetalk_ref.nets.syncnet import sync
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession
 from livetalk_ref.studies.work import Job, Study, mean_row

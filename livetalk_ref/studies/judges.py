@@ -18,9 +18,10 @@ from PIL import Image
 
 from livetalk_ref import DATA, loading
 from livetalk_ref.judge import metrics
-from livetalk_ref.judge.lips import SyncReading, sync
 from livetalk_ref.judge.metrics import expression_right
+from livetalk_ref.media import floats_of
 from livetalk_ref.nets.reader import COLUMNS, READ
+from livetalk_ref.nets.syncnet import SyncReading, sync
 from livetalk_ref.nets.whole_faces import BROKEN, spoiled_faces, suspicion, whole_share
 from livetalk_ref.studies.work import Job, Study, mean_row
 from livetalk_ref.world import clips
@@ -170,7 +171,7 @@ def labelled_frames(path, said):
     sheet = torch.from_numpy(np.array(Image.open(path.with_suffix(".jpg")).convert("RGB")))
     for row, letters in zip(sheet.split(SIZE), said):
         frames = torch.stack(row.split(SIZE, 1)[:len(letters)])          # (T, 96, 96, 3)
-        yield frames.movedim(-1, 1) / 127.5 - 1
+        yield floats_of(frames.movedim(-1, 1))
 
 
 def agreement(odds, broken):

@@ -3,8 +3,8 @@
     straightness    how bent the teacher's paths are along sigma, plain and guided
     ode_training    held-out error, distance and sharpness along training, for several seeds; the
                     teacher for comparison
-    ode_variants    training with the released code's loss, which shows no clean past
-    ode_benchmarks  short, converged, teacher and truth on three benchmarks, with comparisons
+    ode_benchmarks  short, converged, teacher and truth on three benchmarks, with comparisons; also
+                    a student of the released code's loss, which shows no clean past
 """
 
 from functools import cached_property, partial
@@ -56,20 +56,20 @@ class OdeStudy(Study):
                 Job("held-out-trajectories", None, partial(self.walk, self.errors, "held_out")),
                 Job("reference", TRAINING, self.reference)]
         for seed in self.seeds:
-            made += self.training(f"seed{seed}", TRAINING, count=self.pairs, seed=seed)
-        for seed in self.seeds:
-            made += self.training(f"{RIVAL}-seed{seed}", "ode_variants", count=self.pairs,
-                                  seed=seed, variant=RIVAL)
+            options = {"count": self.pairs, "seed": seed}
+            made += self.training(f"seed{seed}", options)
+            made.append(Job(f"train-{RIVAL}-seed{seed}", None, partial(
+                self.train, f"{RIVAL}-seed{seed}", options | {"variant": RIVAL})))
         for name in self.sets:
             made += [Job(f"{name}-{model}", BENCHMARKS, partial(self.judge, name, model))
                      for model in (*self.models, "codec")]
             made.append(Job(f"compare-{name}", BENCHMARKS, partial(self.compare, name)))
         return made
 
-    def training(self, label, result, **options):
+    def training(self, label, options):
         """One run, and a job for each of its kept weights."""
-        return [Job(f"train-{label}", result, partial(self.train, label, options)),
-                *(Job(f"{label}-{step}", result, partial(self.snapshot, label, step, options))
+        return [Job(f"train-{label}", TRAINING, partial(self.train, label, options)),
+                *(Job(f"{label}-{step}", TRAINING, partial(self.snapshot, label, step, options))
                   for step in self.kept)]
 
     @cached_property

@@ -14,9 +14,9 @@ from livetalk_ref.cache import BLOCK, FULL, TABLE_END, Policy
 from livetalk_ref.errors import UserError
 from livetalk_ref.files import blame, placed
 from livetalk_ref.judge import metrics
-from livetalk_ref.judge.lips import sync
 from livetalk_ref.loading import load
-from livetalk_ref.media import to_bytes
+from livetalk_ref.media import floats_of, to_bytes
+from livetalk_ref.nets.syncnet import sync
 from livetalk_ref.options import PROMPT
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.runs import read, save
@@ -101,7 +101,7 @@ class Streams(Study):
         marks = [mark for mark in MARKS if mark <= self.seconds]
         white = torch.full((3, 8, 8), 255, dtype=torch.uint8)
         strips = [read(self.shown(name))[0] for name in STREAMS]
-        tiles = [strip.get(str(mark), white) / 127.5 - 1 for strip in strips for mark in marks]
+        tiles = [floats_of(strip.get(str(mark), white)) for strip in strips for mark in marks]
         sheet = viz.sheet(tiles, len(marks), 96, list(STREAMS), [f"{mark} s" for mark in marks])
         picture = self.results.parent / "pictures" / "policies.png"
         with placed(picture) as temporary, blame(picture):

@@ -3,14 +3,12 @@
     teacher         the guided teacher beside truth and truth through the codec, held out
     guidance        text and audio guidance apart
     gate            is there anything to distil? few steps and many, plain and guided
-    teacher_curve   the loss while it was trained
     scoreboard      everybody on the paper's benchmarks, each against the guided teacher
 """
 
 from functools import partial
 
 from livetalk_ref import loading
-from livetalk_ref.files import averaged, read_metrics
 from livetalk_ref.flow import TEACHER_STEPS, Guidance
 from livetalk_ref.generate import GUIDANCE, PLAIN
 from livetalk_ref.judge.benchmarks import PAPERS
@@ -56,9 +54,8 @@ class Teacher(Study):
     def jobs(self):
         made = [Job(name, name, partial(self.tabulate, makers, count))
                 for (name, makers), count in zip(held_out_makers().items(), self.counts)]
-        made += [Job(f"scoreboard-{name}", "scoreboard", partial(self.rank, name))
-                 for name in PAPERS]
-        return made if self.quick else [*made, Job("teacher_curve", "teacher_curve", teacher_curve)]
+        return made + [Job(f"scoreboard-{name}", "scoreboard", partial(self.rank, name))
+                       for name in PAPERS]
 
     def tabulate(self, makers, count):
         """Rows of makers on held-out clips, behind that of truth through the codec. The gate has
@@ -88,8 +85,3 @@ class Teacher(Study):
         for who, judged in teachers.items():
             rows += compare_judged(f"{who} - {best}", judged, known, ground.truth.rendered)
         return [row | {"set": name} for row in rows]
-
-
-def teacher_curve(every=50, run="runs/teacher"):
-    """The teacher's loss while it was trained, averaged over `every` updates."""
-    return averaged(read_metrics(run), every)

@@ -111,10 +111,8 @@ def shipped():
 
 
 class AudioFeatures(MelRows):
-    """Streaming audio rows (n, AUDIO_DIM) for the DiT, with the interface of `MelRows`.
-
-    The last channel is a constant 1, so that silence and "no audio" (all zeros) differ.
-    """
+    """Streaming audio rows (n, AUDIO_DIM) for the DiT, with the interface of `MelRows`. The last
+    channel is a constant 1, so that silence and "no audio" (all zeros) differ."""
 
     def __init__(self):
         self.ear = shipped()

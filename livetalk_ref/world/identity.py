@@ -62,22 +62,16 @@ WEIGHTS = {
 
 # shifted ranges that replace the normal ones; the other shapes leave theirs on either side
 SHIFTED = {
-    "skin_tone": (0.0, 1.0),
-    "undertone": (-1.0, 1.0),
     "hair_hue": (130.0, 360.0),
     "hair_light": (0.4, 0.75),
     "hair_chroma": (0.1, 0.16),
-    "cloth_hue": (0.0, 360.0),
     "cloth_light": (0.25, 0.85),
     "back_hue": (60.0, 155.0),
     "back_light": (0.3, 0.5),
     "eye_hue": (260.0, 380.0),
     "eye_light": (0.45, 0.62),
-    "lip_colour": (0.0, 1.0),
-    "hair_volume": (0.0, 1.0),
-    "cheek": (0.2, 1.0),
-    "age": (0.0, 1.0),
-}
+} | {name: CONTINUOUS[name] for name in (           # as usual
+    "skin_tone", "undertone", "cloth_hue", "lip_colour", "hair_volume", "cheek", "age")}
 REACH = (0.08, 0.3)     # how far beyond a range the shifted shapes go, in ranges
 
 
@@ -109,6 +103,11 @@ class Identity:
                               device=self.categorical.device)
         hit = torch.isin(self.option(name), wanted)
         return hit[:, None, None].to(self.continuous.dtype) if hit.any() else None
+
+    def masks(self, name, table):
+        """(value, mask) of every option in a table {option: value} that some face has."""
+        found = ((value, self.mask(name, option)) for option, value in table.items())
+        return [(value, mask) for value, mask in found if mask is not None]
 
 
 def sample_identities(count, generator, shifted=False):

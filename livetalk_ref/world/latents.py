@@ -114,10 +114,8 @@ class LatentClips:
         return self.latents.shape[2], self.audio.shape[-1], self.encode([""]).shape[-1]
 
     def window(self, first, prefix, frames=WINDOW):
-        """Latents (N, frames, C, h, w) from latent frame `first` on, and their `Cond`.
-
-        The first `prefix` frames are known; the reference is always the clip's own frame 0.
-        """
+        """Latents (N, frames, C, h, w) from latent frame `first` on, and their `Cond`. The first
+        `prefix` frames are known; the reference is always the clip's own frame 0."""
         x0 = self.latents[:, first:first + frames].float()
         known = torch.zeros(x0.shape[:2], dtype=torch.bool)
         known[:, :prefix] = True

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from livetalk_ref.media import floats_of, to_bytes
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.draw import mouth_box, places
 from livetalk_ref.world.identity import Identity
@@ -28,7 +29,7 @@ def make(split, number):
     with torch.inference_mode():
         frames = clips.film(clips.cut(clip, part))
         box = mouth_box(clip.identity, state)
-    row = {"frames": ((frames + 1) * 127.5).round().to(torch.uint8), "state": state, "box": box,
+    row = {"frames": to_bytes(frames), "state": state, "box": box,
            "continuous": clip.identity.continuous[0], "categorical": clip.identity.categorical[0],
            "degraded": torch.tensor(clip.degradation is not None)}
     return row, []
@@ -60,7 +61,7 @@ class Snippets:
 
     def pictures(self, index):
         """Frames in [-1, 1], float32, of an index into snippets or (snippets, frames)."""
-        return self.frames[index].float() / 127.5 - 1
+        return floats_of(self.frames[index])
 
 
 @torch.inference_mode()

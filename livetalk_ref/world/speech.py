@@ -21,11 +21,11 @@ from torchaudio.functional import resample
 
 from livetalk_ref import DATA
 from livetalk_ref.errors import UserError, run_program
-from livetalk_ref.world import espeak, natural
+from livetalk_ref.world.engines import say_by_rules, say_naturally
 from livetalk_ref.world.state import SAMPLE_RATE
 
 SENTENCES, CLIPS = DATA / "sentences.txt", DATA / "speech"
-ENGINES = {"espeak": espeak, "natural": natural}
+ENGINES = {"espeak": say_by_rules, "natural": say_naturally}
 
 # name: (engine, what the engine calls it, split)
 VOICES = {
@@ -87,7 +87,7 @@ def say(text, voice="us", rate=1.0, pitch=1.0):
     if not re.search(r"\w", text):
         raise UserError("There is nothing to speak: the text has no letter or digit.")
     engine, name, _ = VOICES[voice]
-    samples, sample_rate, starts = ENGINES[engine].synthesise(text, name, rate, pitch)
+    samples, sample_rate, starts = ENGINES[engine](text, name, rate, pitch)
     phones = close_phones(starts, sample_rate, len(samples))
     samples = resample(samples, sample_rate, SAMPLE_RATE).clamp(-1, 1)             # (N,)
     return Spoken(samples, phones, text, voice)

@@ -11,16 +11,8 @@ from functools import cache
 
 import torch
 
-from livetalk_ref.world.prompts import (
-    COLOURS,
-    DEGREES,
-    ENERGY_WORDS,
-    EXPRESSION_WORDS,
-    MAX_WORDS,
-    MOTION_WORDS,
-    THINGS,
-    words,
-)
+from livetalk_ref.world.prompts import (COLOURS, DEGREES, ENERGY_WORDS, EXPRESSION_WORDS,
+                                        MAX_WORDS, MOTION_WORDS, THINGS, words)
 
 TEXT_DIM = 64
 TEXT_ROWS = MAX_WORDS + 1       # row 0 is the start token, so that '' is an embedding too
@@ -46,10 +38,8 @@ def meaning(word):
 
 
 def encode(prompts):
-    """Embeds prompts -> (B, 16, 64): start token, one row a word, then zeros.
-
-    Entries of the used rows have unit variance. UserError for a word outside the vocabulary.
-    """
+    """Embeds prompts -> (B, 16, 64): start token, one row a word, then zeros. Entries of the used
+    rows have unit variance. UserError for a word outside the vocabulary."""
     embedding = torch.zeros(len(prompts), TEXT_ROWS, TEXT_DIM)
     for row, prompt in zip(embedding, prompts):
         for place, word in enumerate(["<start>", *words(prompt)]):

@@ -120,14 +120,11 @@ def glasses(canvas, rig):
     part, p = canvas.window(window), pair(rig, window, spacing, y)
     bridge = torch.maximum((p.v + 0.03).abs() - 0.014, p.u + 0.12)
     bridge = torch.maximum(bridge, -p.u - spacing - 0.02)
-    shapes = (("round", circle(p.u, p.v, 0.170), 0.08, "gold"),
-              ("square", box(p.u, p.v, 0.178, 0.138, 0.05), 0.08, "ink"),
-              ("tinted", ellipse(p.u, p.v, 0.174, 0.150), 0.34, "accent"))
-    for name, lens, tint, rim in shapes:
-        mask = rig.identity.mask("glasses", name)
-        if mask is None:
-            continue
-        part.shape(c["light2" if name == "tinted" else "white"], lens, tint * mask)
+    shapes = {"round": (circle(p.u, p.v, 0.170), "white", 0.08, "gold"),
+              "square": (box(p.u, p.v, 0.178, 0.138, 0.05), "white", 0.08, "ink"),
+              "tinted": (ellipse(p.u, p.v, 0.174, 0.150), "light2", 0.34, "accent")}
+    for (lens, colour, tint, rim), mask in rig.identity.masks("glasses", shapes):
+        part.shape(c[colour], lens, tint * mask)
         glint = torch.maximum((p.u * p.side + p.v + 0.10).abs() - 0.03, lens + 0.02)
         part.shape(c["white"], glint, 0.35 * mask)
         part.shape(c[rim], torch.minimum(lens.abs() - 0.021, bridge), mask)

@@ -6,14 +6,7 @@ downwards to some length, minus an opening for the face. A few styles add a piec
 
 import torch
 
-from livetalk_ref.world.draw.paint import (
-    box,
-    circle,
-    ellipse,
-    ramp,
-    rotate,
-    smooth_max,
-)
+from livetalk_ref.world.draw.paint import box, circle, ellipse, ramp, rotate, smooth_max
 
 # cap growth at the sides and on top; how far down the front and the back layer reach;
 # the face opening's centre height, half-width and half-height; a pointed middle part;
@@ -34,6 +27,9 @@ STYLES = {
     "beanie": (.02, .02, .16, .30, .12, .385, .55, 0, 0, 0, 0),
     "twin_buns": (.03, .05, .12, .20, .12, .38, .53, .10, 0, 0, 0),
 }
+# style: how far its balls move against the turn; their x, y and radius
+BUNS = {"bun": (0.016, ((0.0, -0.76, 0.185),)),
+        "twin_buns": (0.01, ((-0.36, -0.64, 0.175), (0.36, -0.64, 0.175)))}
 
 
 class Hair:
@@ -92,10 +88,9 @@ def hair_back(canvas, hair):
     scarf = rig.identity.mask("hair", "headscarf")
     colour = _tinted(rig, "hair_dark", "cloth_dark", scarf)
     canvas.paint_figure(colour, canvas.cover(hair.back()))
-    for name, draw in (("bun", _bun), ("twin_buns", _twin_buns)):
-        mask = rig.identity.mask("hair", name)
-        if mask is not None:
-            draw(canvas, hair, mask)
+    for (sway, balls), mask in rig.identity.masks("hair", BUNS):
+        for x, y, radius in balls:
+            _ball(canvas, rig, x - sway * rig.at("turn"), y, radius, mask)
 
 
 def _tinted(rig, own, cloth, scarf):
@@ -113,19 +108,6 @@ def _ball(canvas, rig, x, y, radius, mask):
     canvas.paint(c["hair_dark"], canvas.cover(torch.maximum(ball, -shade), 2) * mask * 0.9)
     canvas.glow(c["hair_light"], ellipse(rig.x - x + 0.06, rig.y - y + 0.07, 0.05, 0.03), 0.04,
                 0.8 * mask)
-
-
-def _bun(canvas, hair, mask):
-    rig = hair.rig
-    x = -0.016 * rig.at("turn")
-    _ball(canvas, rig, x, -0.76, 0.185, mask)
-
-
-def _twin_buns(canvas, hair, mask):
-    rig = hair.rig
-    x = -0.01 * rig.at("turn")
-    for side in (-0.36, 0.36):
-        _ball(canvas, rig, x + side, -0.64, 0.175, mask)
 
 
 def hair_front(canvas, hair, head):
@@ -150,10 +132,9 @@ def hair_front(canvas, hair, head):
     canvas.paint(light, cover * canvas.cover(band, 2.5) * where * 0.9)
     lock = (hair.cap + 0.20).abs() - 0.013
     canvas.paint(dark, cover * canvas.cover(lock, 2.5) * ramp((hair.front_x + 0.15) * 4) * 0.8)
-    for name, draw in (("bob", _fringe), ("beanie", _beanie), ("headscarf", _drape)):
-        mask = rig.identity.mask("hair", name)
-        if mask is not None:
-            draw(canvas, hair, mask)
+    more = {"bob": _fringe, "beanie": _beanie, "headscarf": _drape}
+    for draw, mask in rig.identity.masks("hair", more):
+        draw(canvas, hair, mask)
 
 
 def _fringe(canvas, hair, mask):

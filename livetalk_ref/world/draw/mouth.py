@@ -96,19 +96,16 @@ def _inside(part, rig, m):
 
 def facial_hair(canvas, rig, head):
     """Drawn under the mouth, so that lips stay readable."""
-    mask = rig.identity.mask
     x, y = centre(rig)
-    shapes = (("beard", 1.0, _beard), ("stubble", 0.38, _beard), ("goatee", 1.0, _goatee))
-    for name, opacity, shape in shapes:
-        chosen = mask("facial_hair", name)
-        if chosen is not None:
-            cover = canvas.cover(shape(rig, head, x, y)) * chosen * opacity
-            canvas.paint_figure(rig.colours["hair"], cover)
-            low = ramp((rig.y - y - 0.12) * 4)
-            canvas.paint(rig.colours["hair_dark"], cover * low * 0.7)
-    chosen = mask("facial_hair", "beard", "moustache", "goatee")
-    if chosen is not None:
-        canvas.shape(rig.colours["hair_dark"], _moustache(rig, x, y), chosen)
+    shapes = {"beard": (1.0, _beard), "stubble": (0.38, _beard), "goatee": (1.0, _goatee)}
+    for (opacity, shape), mask in rig.identity.masks("facial_hair", shapes):
+        cover = canvas.cover(shape(rig, head, x, y)) * mask * opacity
+        canvas.paint_figure(rig.colours["hair"], cover)
+        low = ramp((rig.y - y - 0.12) * 4)
+        canvas.paint(rig.colours["hair_dark"], cover * low * 0.7)
+    mask = rig.identity.mask("facial_hair", "beard", "moustache", "goatee")
+    if mask is not None:
+        canvas.shape(rig.colours["hair_dark"], _moustache(rig, x, y), mask)
 
 
 def _beard(rig, head, x, y):

@@ -7,7 +7,7 @@ any size, with gradients to every state column and every continuous factor.
 import torch
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.world.draw import background, body, eyes, hair, head, mouth
+from livetalk_ref.world.draw import around, eyes, hair, head, mouth
 from livetalk_ref.world.draw.paint import Canvas, soften
 from livetalk_ref.world.draw import rig as rig_
 from livetalk_ref.world.draw.rig import Rig, palette
@@ -51,12 +51,12 @@ def draw(rig, without=()):
     figure = torch.zeros_like(rig.gx)
     canvas = Canvas(rig.colours["back"].expand(-1, -1, rig.size, rig.size), figure, 2 / rig.size)
     outline, locks = head.outline(rig), hair.Hair(rig)
-    background.backdrop(canvas, rig)
+    around.backdrop(canvas, rig)
     canvas.pixel = rig.pixel
     hair.hair_back(canvas, locks)
-    body.hood(canvas, rig)
-    body.neck(canvas, rig, head.chin_shadow(rig))
-    body.clothes(canvas, rig)
+    around.hood(canvas, rig)
+    around.neck(canvas, rig, head.chin_shadow(rig))
+    around.clothes(canvas, rig)
     head.ears(canvas, rig)
     head.skin(canvas, rig, outline)
     if "nose" not in without:
@@ -71,7 +71,7 @@ def draw(rig, without=()):
     hair.hair_front(canvas, locks, outline)
     if "glasses" not in without:
         eyes.glasses(canvas, rig)
-    body.earrings(canvas, rig)
+    around.earrings(canvas, rig)
     return soften(key_light(canvas, rig), LENS * rig.size / 96) * 2 - 1
 
 
