@@ -98,8 +98,8 @@ def generate(options):
     avatar = load(options.model, device, options.weights, decoder=options.decoder,
                   int8=options.int8, **how)
     picture = photo(options, avatar) if real else reference(options, avatar.codec)
-    if tone := blank(picture):
-        warn(f"the picture is nearly {tone} everywhere; look whether it is the right one.")
+    if words := blank(picture):
+        warn(words)
     steps, guidance = g.settle(avatar, options.steps,
                                guidance_of(options.text_weight, options.audio_weight,
                                            avatar.guidance))

@@ -25,6 +25,16 @@ SCALE = ".row_scale"        # what the scales of a packed tensor are called
 LEAST = 4096                # numbers of a tensor that is worth packing
 
 
+def readable(path, kind):
+    """The path of a file as a string. UserError where there is none, or none that may be read."""
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise UserError(f"There is no {kind} file '{path}'.")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"The {kind} file '{path}' may not be read; change its permissions.")
+    return path
+
+
 def temporary_name(path):
     """Where a file is while it is being written."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -169,12 +179,11 @@ def lines(facts):
 
 
 def read_metrics(run):
-    """The rows of a run's metrics.jsonl as a list of dicts. UserError when there are none."""
+    """The whole rows of a run's metrics.jsonl as a list of dicts. UserError when it is missing."""
     path = Path(run) / "metrics.jsonl"
     if not path.is_file():
         raise UserError(f"There is no {path}: start the run first.")
-    lines = path.read_text().splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]     # not one half written
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
 def averaged(lines, every, names=("loss",)):

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.files import blame, placed
+from livetalk_ref.files import blame, placed, readable
 from livetalk_ref.world.state import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, SIZE
 
 NOTE = "Synthetic media made with livetalk_ref"
@@ -43,9 +43,7 @@ def load_audio(path, warn=warnings.warn):
     hears a sentence where the loudness had to be mended. UserError for a file that is missing,
     empty, broken, without sound, or over an hour long.
     """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise UserError(f"There is no sound file '{path}'.")
+    path = readable(path, "sound")
     if os.path.getsize(path) == 0:
         raise UserError(f"The sound file '{path}' is empty.")
     runs = [mono(run) for run in resampled(decoded(path))]

@@ -179,8 +179,7 @@ def face_square(pictures):
 
 def find_faces(picture):
     """Faces in a picture (H, W, 3): a list of (top, left, width), in pixels."""
-    shorter = min(picture.shape[:2])
-    step = max(1, shorter // SEARCHED)
+    step = max(1, min(picture.shape[:2]) // SEARCHED)
     small = np.ascontiguousarray(picture[::step, ::step])
     least = max(24, min(small.shape[:2]) // 6)
     boxes = detector().detect_multi_scale(small, scale_factor=1.1, step_ratio=1.0,
@@ -208,10 +207,13 @@ def cropped(pictures, box, size):
 
 
 def prompt_of(video, frames):
-    """The words of VIDEO.txt if there are any, else how lively the picture is."""
+    """The words of VIDEO.txt (UserError unless UTF-8), or else how lively the picture is."""
     beside = video.with_suffix(".txt")
-    if beside.is_file() and (words := beside.read_text(encoding="utf-8").strip()):
-        return words
+    try:                                                        # -sig: Windows marks UTF-8
+        if beside.is_file() and (words := beside.read_text(encoding="utf-8-sig").strip()):
+            return words
+    except UnicodeDecodeError as error:
+        raise UserError(f"Its text {beside.name} is not UTF-8.") from error
     moved = change(frames).mean().item()
     return "a person speaks" + (" calmly" if moved < CALM else " energetically"
                                 if moved > LIVELY else "")

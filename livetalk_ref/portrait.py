@@ -4,7 +4,6 @@ The tiny model knows only the drawn world. Whether a picture is of that world is
 codec: it was trained on nothing else, so what it cannot restore is something else.
 """
 
-import os
 import struct
 import warnings
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image, ImageOps
 
 from livetalk_ref.codec import psnr
 from livetalk_ref.errors import UserError
-from livetalk_ref.files import blame, placed
+from livetalk_ref.files import blame, placed, readable
 from livetalk_ref.media import fit, to_bytes
 from livetalk_ref.world.draw import render
 from livetalk_ref.world.identity import sample_identities
@@ -24,11 +23,12 @@ from livetalk_ref.world.motion import reference_state
 
 SMALLEST, LARGEST = 32, 10_000      # pixels a side
 DRAWN = 25.5                        # dB that the codec restores of every drawn portrait
-FRIENDLY = {"happy": 0.45}
+FRIENDLY = 0.45                     # how happy
 WHITES = {"I": (255, 2 ** 16 - 1, 2 ** 31 - 1, 2 ** 32 - 1),
           "F": (1, 255, 2 ** 16 - 1)}       # what white may be in grey pictures of a mode
 HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-BLANK = 0.95                        # mean distance from mid-grey, of 1
+OVERSHOOT = 1.5                     # what resizing may make of white, and of no other white
+BLANK = 0.9                         # mean distance from mid-grey, of 1
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # Pillow's
 
 
@@ -41,23 +41,24 @@ def load_portrait(path, size=SIZE):
 def read_image(path):
     """An image file as bytes (H, W, 3), upright, laid on white. UserError for a file that is
     missing, broken, no image, too small or too large."""
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise UserError(f"There is no image file '{path}'.")
+    path = readable(path, "image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we check ourselves
             image = Image.open(path)            # reads the header alone
-        check_size(path, *image.size)
+        if min(image.size) < SMALLEST or max(image.size) > LARGEST:
+            raise UserError(f"The image '{path}' has {image.width}x{image.height} pixels; its "
+                            f"sides must be {SMALLEST} to {LARGEST}.")
         image = eight_bits(ImageOps.exif_transpose(image)).convert("RGBA")
     except Image.DecompressionBombError:
-        raise UserError(f"The image '{path}' is too large; use at most {LARGEST} pixels a "
-                        f"side.") from None
+        raise UserError(f"The image '{path}' is too large, over {LARGEST} pixels a side.") from None
     except UserError:
         raise
     except BROKEN:
-        kind = "is a HEIC picture, which Pillow cannot read" if is_heic(path) else \
-            "is broken or is not an image"
+        with open(path, "rb") as file:          # phones make HEIC pictures
+            head = file.read(12)
+        kind = "is a HEIC picture, which Pillow cannot read" \
+            if head[4:8] == b"ftyp" and head[8:] in HEIC else "is broken or is not an image"
         raise UserError(f"The file '{path}' {kind}; use a PNG or JPEG.") from None
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
@@ -69,6 +70,7 @@ def eight_bits(image):
 
     Such files do not say which value is white: it is the largest that their kind has, where
     one of these holds all pixels (1 or 255 for floats, 8, 16 or 32 bits for whole numbers).
+    Floats far below 0 and none above 1 have their black at -1.
     """
     if not image.mode.startswith(("I", "F")):
         return image
@@ -76,27 +78,18 @@ def eight_bits(image):
     if image.mode == "I":
         values = values % 2 ** 32                       # Pillow has no unsigned 32 bits
     steps = (2 ** 16 - 1,) if image.mode.startswith("I;16") else WHITES[image.mode]
-    white = next((step for step in steps if values.max() <= step), values.max())
+    top = values.max()
+    if image.mode == "F" and values.min() < -0.5 and top <= OVERSHOOT:
+        values = (values + 1) / 2
+    white = next((step for step in steps if top <= OVERSHOOT * step), top)
     return Image.fromarray((255 / white * values).round().clip(0, 255).astype(np.uint8))
 
 
-def is_heic(path):
-    """True for a file that says it is one of the pictures that phones make."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-    return head[4:8] == b"ftyp" and head[8:] in HEIC
-
-
 def blank(picture):
-    """"white" or "black" for a picture (3, H, W) in [-1, 1] that is nearly that alone, or ""."""
+    """A sentence for a picture (3, H, W) in [-1, 1] that is nearly white or black alone, or ""."""
     mean = picture.mean().item()
-    return ("white" if mean > 0 else "black") if abs(mean) > BLANK else ""
-
-
-def check_size(path, width, height):
-    if min(width, height) < SMALLEST or max(width, height) > LARGEST:
-        raise UserError(f"The image '{path}' has {width}x{height} pixels; its sides must be "
-                        f"{SMALLEST} to {LARGEST}.")
+    return f"the picture is nearly {'white' if mean > 0 else 'black'} everywhere; look whether " \
+        f"it is the right one." if abs(mean) > BLANK else ""
 
 
 def portrait_of(seed, size=SIZE):
@@ -111,8 +104,7 @@ def portrait_of(seed, size=SIZE):
     own = [i for name, i in COL.items() if name.startswith(("light", "key"))]
     calm = torch.zeros_like(state)
     calm[own] = state[own]
-    for name, value in FRIENDLY.items():
-        calm[COL[name]] = value
+    calm[COL["happy"]] = FRIENDLY
     return render(identity, calm[None], size)[0]
 
 
@@ -120,16 +112,14 @@ def save_portrait(picture, path):
     """Write a picture (3, H, W) in [-1, 1] as an image file, complete or not at all."""
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"The portrait's name must end in .png, and {path} does not.")
-    pixels = to_bytes(picture).permute(1, 2, 0)
     with placed(path) as temporary, blame(path):
-        Image.fromarray(pixels.contiguous().numpy()).save(temporary, "png")
+        Image.fromarray(to_bytes(picture).permute(1, 2, 0).numpy()).save(temporary, "png")
 
 
 @torch.no_grad()
 def restored(picture, codec):
     """How well the codec restores a picture (3, H, W): dB."""
-    device = codec.scale.device
-    x = picture[None, None].to(device)
+    x = picture[None, None].to(codec.scale.device)
     return psnr(codec.decode(codec.encode(x)), x).item()
 
 

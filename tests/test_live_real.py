@@ -51,11 +51,13 @@ def test_the_released_layout_talks_in_a_browser():
     assert running.returncode == 130
 
 
-def test_a_photograph_is_the_only_face(tmp_path, monkeypatch):
+def test_a_photograph_is_the_only_face(tmp_path, monkeypatch, capsys):
+    """And where it is nearly white, that is said."""
     monkeypatch.setattr(systems, "talker", lambda: None)
     monkeypatch.setattr(systems, "load", lambda *_, **__: small())
     save_portrait(portrait_of(5, 120), tmp_path / "me.png")
     maker = systems.Maker("livetalk-1.3b", "retrieval", weights="x", image=tmp_path / "me.png")
+    assert "warning" not in capsys.readouterr().err
     photo, told = load_photo(tmp_path / "me.png", maker.avatar.size), []
     session = wire.Session(maker.talk, lambda *message: told.append(message), maker.offer(3))
     session.take({"type": "hello"})
@@ -65,6 +67,9 @@ def test_a_photograph_is_the_only_face(tmp_path, monkeypatch):
         assert torch.equal(performed.performer.session.ref,
                            maker.avatar.codec.encode(photo[None, None])[:, 0])
     performed.close()
+    save_portrait(torch.ones(3, 120, 120), tmp_path / "me.png")
+    systems.Maker("livetalk-1.3b", "retrieval", weights="x", image=tmp_path / "me.png")
+    assert "the picture is nearly white everywhere" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options, sentence", (

@@ -74,10 +74,9 @@ def zoo():
         yield f"{ending} of {rate} Hz, {channels} channels", ending, \
             lambda encode, words=(ending, rate, channels): encode(*words)
     for ending in ("mp3", "aac", "ogg", "opus", "flac", "wav", "mp2", "ac3"):
-        yield f"two {ending} glued", ending, lambda encode, e=ending: 2 * encode(e)
-        yield f"{ending} cut off", ending, lambda encode, e=ending: \
-            encode(e)[:len(encode(e)) * 6 // 10]
-        yield f"{ending} spoiled", ending, lambda encode, e=ending: spoiled(encode(e))
+        for kind, change in (("twice, glued", lambda data: 2 * data), ("spoiled", spoiled),
+                             ("cut off", lambda data: data[:len(data) * 6 // 10])):
+            yield f"{ending} {kind}", ending, lambda encode, e=ending, c=change: c(encode(e))
     for ending in ("mp3", "aac", "ogg", "mp2"):
         yield f"{ending} that changes", ending, lambda encode, e=ending: \
             encode(e, 22_050) + encode(e, 44_100, 2)

@@ -36,15 +36,13 @@ ENCODINGS = {                   # name: container's ending, video codec, frames 
 
 
 def spoken(seconds):
-    samples = torch.cat([load_spoken(i).samples for i in range(5)])
-    return samples[:16_000 * seconds]
+    return torch.cat([load_spoken(i).samples for i in range(5)])[:16_000 * seconds]
 
 
 def write(path, codec, rate, size, seconds=SECONDS, sound=True, picture=None):
     """A face that stands in the middle of a video, and speech."""
     face = to_bytes(portrait_of(3) if picture is None else picture).permute(1, 2, 0).numpy()
-    width, height = size
-    side = min(size)
+    (width, height), side = size, min(size)
     still = np.full((height, width, 3), 90, np.uint8)
     small = av.VideoFrame.from_ndarray(face, "rgb24").reformat(side, side).to_ndarray()
     top, left = (height - side) // 2, (width - side) // 2
@@ -74,7 +72,7 @@ def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     for name, (ending, *rest) in ENCODINGS.items():
         write(folder / f"{name}.{ending}", *rest)
-    (folder / "slow.txt").write_text("a happy person speaks\n")
+    (folder / "slow.txt").write_text("a happy person speaks\n", encoding="utf-8-sig")
     (folder / "empty.mp4").touch()
     (folder / "words.mp4").write_text("this is no video")
     whole = (folder / "h264 at 25.mp4").read_bytes()
@@ -162,11 +160,14 @@ def test_videos_of_one_name_stay_apart_and_another_cut_is_made_anew(tmp_path, mo
         assert len(set(tar.getnames())) == len(calls) == 2 * len(names)
 
 
-def test_a_folder_without_videos_or_shards(tmp_path):
+def test_a_folder_without_videos_or_shards_or_words(tmp_path):
     with pytest.raises(UserError, match="holds no videos"):
         list(own_clips.prepare_clips(tmp_path, tmp_path / "out"))
     with pytest.raises(UserError, match="holds no shards"):
         own_clips.read_clips(tmp_path)
+    (tmp_path / "a.txt").write_bytes(b"a person at a caf\xe9")
+    with pytest.raises(UserError, match="Its text a.txt is not UTF-8"):
+        own_clips.prompt_of(tmp_path / "a.mp4", None)
 
 
 def test_the_square_follows_a_real_face_and_two_are_refused(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch.nn.functional as F
 
 from livetalk_ref.cache import BLOCK
-from livetalk_ref.errors import UserError, device_fault
+from livetalk_ref.errors import UserError, device_fault, warn
 from livetalk_ref.judge.cost import peak_memory, reset_peak_memory, wall_clock
 from livetalk_ref.live import language
 from livetalk_ref.live.conversation import Conversation
@@ -19,7 +19,7 @@ from livetalk_ref.live.think import LISTENING, Thinker
 from livetalk_ref.live.turns import make_listener
 from livetalk_ref.loading import load
 from livetalk_ref.media import to_bytes
-from livetalk_ref.portrait import portrait_of, read_image
+from livetalk_ref.portrait import blank, load_portrait, portrait_of
 from livetalk_ref.real import REAL
 from livetalk_ref.real.avatar import cache_bytes, kept_frames, load_photo, require_photo
 from livetalk_ref.real.standin import RANDOM
@@ -122,8 +122,8 @@ class Maker:
                             f"chooses a drawn face.")
         if real and weights != RANDOM:
             require_photo(model, image)
-        if image:
-            read_image(image)                   # now, for weights take long to load
+        if image and (words := blank(load_portrait(image))):    # before the weights, which take
+            warn(words)                                         # long to load
         self.think, self.speak = make_thinker(thinker), talker()
         self.avatar = streaming(load(model, device, weights, decoder=decoder, int8=int8, **real))
         self.photo = load_photo(image, self.avatar.size) if image else None
