@@ -197,7 +197,9 @@ def test_predictions_are_held_against_what_came():
              "flicker": value} | seed for name, seed, update, value in (
                  ("start", {}, 0, 2.0), ("a", {"seed": 0}, 50, 9.0), ("a", {"seed": 0}, 200, 3.0),
                  ("a", {"seed": 1}, 200, 4.0))]
+    rows += [rows[1] | {"row": "c", "seed": 1, "flicker": 2.0}]         # one seed of another row
     claim = {"row": "a", "against": "start", "number": "flicker", "set": "studio"}
+    assert ablation.verdict(claim | {"against": "c", "at least": 2}, rows)["values"] == [2.0]
     assert ablation.verdict(claim | {"at least": 1.5}, rows) == {"values": [1.5, 2.0],
                                                                  "holds": True}
     assert not ablation.verdict(claim | {"at least": 1.6}, rows)["holds"]

@@ -261,9 +261,10 @@ def verdict(claim, rows):
         worst = [min(max(found.get((seed, number), 0.0) for number in numbers)
                      for numbers in claim["surely better"]) for seed in seeds]
         return {"superiority": worst, "holds": bool(worst) and min(worst) >= SURELY}
-    ours, theirs = (ends(claim, claim.get(who), rows) for who in ("row", "against"))
-    values = [round(value / theirs.get(seed, theirs.get(None, 1.0)), 4)
-              for seed, value in ours.items()]
+    ours = ends(claim, claim["row"], rows)
+    theirs = ends(claim, claim["against"], rows) if "against" in claim else {None: 1.0}
+    values = [round(value / theirs[seed if seed in theirs else None], 4)
+              for seed, value in ours.items() if theirs.keys() & {seed, None}]
     holds = (all(value <= claim["at most"] for value in values) if "at most" in claim else
              all(value >= claim["at least"] for value in values))
     return {"values": values, "holds": bool(values) and holds}
