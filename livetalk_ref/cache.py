@@ -10,6 +10,7 @@ F new ones, S tokens a frame, d channels of a head. LiveTalk section 4 (identity
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 
@@ -66,7 +67,7 @@ class KVCache:
     layers: tuple = ()      # for every layer (keys, values), each (B, H, n, S, d)
     frames: tuple = ()      # the numbers of the n frames
     now: int = 0            # the number of the next frame
-    rotated: dict = field(default_factory=dict, init=False, compare=False)  # of each layer, once
+    room: dict = field(default_factory=dict, init=False, compare=False)     # of a block's passes
 
     def append(self, new):
         """A cache that holds F more frames and has let go of what its policy drops.
@@ -77,7 +78,7 @@ class KVCache:
         now = self.now + new[0][0].shape[2]
         frames = self.frames + tuple(range(self.now, now))
         slots = [i for i, frame in enumerate(frames) if self.policy.keeps(frame, now)]
-        self.rotated.clear()    # who goes back to this cache rotates its keys once more
+        self.room.clear()       # who goes back to this cache makes room once more
         if not slots:
             return KVCache(self.policy, now=now)
         # A new value, layer after layer, or all of the old one would be held twice for a moment.
@@ -89,16 +90,18 @@ class KVCache:
             layers.append(tuple(torch.stack([t[slot] for slot in slots], dim=2) for t in pair))
         return KVCache(self.policy, tuple(layers), tuple(frames[i] for i in slots), now)
 
-    def read(self, layer, rotate):
+    def read(self, layer, new, rotate):
         """Keys of a layer's cached tokens, brought to their places by rotate(keys), and values,
-        each (B, H, n S, d); None if empty."""
+        each (B, H, n S + new, d): behind them is room for so many tokens. None if empty."""
         if not self.layers:
             return None
-        keys, values = (t.flatten(2, 3) for t in self.layers[layer])
-        # No frame moves before the next append: four steps and the clean pass rotate keys once.
-        if layer not in self.rotated:
-            self.rotated[layer] = rotate(keys)
-        return self.rotated[layer], values
+        # No frame moves before the next append: four steps and the clean pass share one memory,
+        # and each writes its own keys and values behind those that are cached.
+        if (layer, new) not in self.room:
+            keys, values = (t.flatten(2, 3) for t in self.layers[layer])
+            with torch.inference_mode(False):       # it can be written in outside of it as well
+                self.room[layer, new] = [F.pad(t, (0, 0, 0, new)) for t in (rotate(keys), values)]
+        return self.room[layer, new]
 
     def positions(self, new):
         """Where the n cached frames and then `new` more ones stand in time, n + new integers.

@@ -199,26 +199,21 @@ class Codec(nn.Module):
         return self.encoder(group_frames(x), before)[0] * self.scale
 
     def decode_step(self, z, before=None):
-        """One latent frame (B, 1, C, h, w) -> its frames (B, 4, 3, H, W) and the new state.
+        """Latent frames (B, F, C, h, w) -> their frames (B, 4F, 3, H, W) and the new state.
 
-        Without a state it is the first frame, and only the last of the four pictures is made.
+        Without a state only the last picture of the first one is made. Walks frame by frame, so
+        whole and streamed decoding agree bit for bit.
         """
-        first = before is None
-        if first:
-            before = self.state(self.decoder, z[:, 0])
-        frames, before = self.decoder(z / self.scale, before, 1 if first else GROUP)
-        return frames.clamp(-1, 1), before
+        made = []
+        for one in z.split(1, dim=1):
+            known = self.state(self.decoder, z[:, 0]) if before is None else before
+            frames, before = self.decoder(one / self.scale, known, 1 if before is None else GROUP)
+            made.append(frames.clamp(-1, 1))
+        return torch.cat(made, dim=1), before
 
     def decode(self, z):
-        """Latents (B, F, C, h, w) -> pictures (B, 4F - 3, 3, H, W) in [-1, 1].
-
-        Walks frame by frame with `decode_step`, so whole and streamed decoding agree bit for bit.
-        """
-        frames, before = [], None
-        for i in range(z.shape[1]):
-            step, before = self.decode_step(z[:, i:i + 1], before)
-            frames.append(step)
-        return torch.cat(frames, dim=1)
+        """Latents (B, F, C, h, w) -> pictures (B, 4F - 3, 3, H, W) in [-1, 1]."""
+        return self.decode_step(z)[0]
 
     def forward(self, x, generator=None):
         """Training pass over all frames at once: reconstruction, its target, and latents.

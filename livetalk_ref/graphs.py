@@ -2,6 +2,7 @@
 launches every kernel anew."""
 
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import nn
@@ -37,22 +38,22 @@ class Captured:
     def __init__(self, model, x, sigma, cond, cache, pool):
         keys = cond.text_keys and tuple(tuple(t.clone() for t in pair) for pair in cond.text_keys)
         self.cond, self.read = replace(cond.map(torch.clone), text_keys=keys), cond.text_keys
-        self.x, self.sigma, self.config = x.clone(), sigma.float().clone(), model.config
-        # A pass reads rotated keys and values alone: the cache's other keys have no copy here.
-        self.past, self.last = [[t.clone() for t in pair] for pair in self.look_back(cache)], cache
-        layers = tuple((v.unflatten(2, (len(cache.frames), -1)),) * 2 for _, v in self.past)
-        held = KVCache(cache.policy, layers, cache.frames, cache.now)
-        held.rotated.update(enumerate(k for k, _ in self.past))
+        self.x, self.sigma, c = x.clone(), sigma.float().clone(), model.config
+        h, w = (side // c.patch for side in x.shape[3:])
+        self.tokens, self.place = x.shape[1] * h * w, (h, w, c.dim // c.heads, x.device)
+        # A pass reads keys at their places and values alone: a cache's other keys have no copy.
+        self.past = [[t.clone() for t in pair] for pair in self.look_back(cache)]
+        self.last, held = cache, KVCache(cache.policy, self.past, cache.frames, cache.now)
+        held.room.update({(i, self.tokens): pair for i, pair in enumerate(self.past)})
         self.replay, (self.v, self.new) = capture(
             lambda: model(self.x, self.sigma, self.cond, cache=held), pool)
 
     def look_back(self, cache):
-        """For every layer the keys, at their places, and values of a cache; none if it is empty."""
-        c, (_, frames, _, h, w) = self.config, self.x.shape
-        rope = rope_table(cache.positions(frames), h // c.patch, w // c.patch, c.dim // c.heads,
-                          self.x.device)
-        return [cache.read(layer, lambda keys: rotate(keys, rope[:keys.shape[2]]))
-                for layer in range(len(cache.layers))]
+        """Yield a layer's keys, at their places, and values of a cache, with room behind them."""
+        rope = rope_table(cache.positions(self.x.shape[1]), *self.place)
+        for layer in range(len(cache.layers)):
+            yield cache.read(layer, self.tokens, lambda keys: rotate(keys, rope[:keys.shape[2]]))
+            cache.room.clear()              # a graph has a memory of its own
 
     def __call__(self, x, sigma, cond, cache):
         pairs = [(self.x, x), (self.sigma, sigma)]
@@ -61,8 +62,8 @@ class Captured:
             pairs += [p for both in zip(self.cond.text_keys, cond.text_keys) for p in zip(*both)]
             self.read = cond.text_keys
         if cache is not self.last:                  # once a block, not once a step
-            pairs += [p for both in zip(self.past, self.look_back(cache)) for p in zip(*both)]
-            self.last = cache
+            held = zip(self.past, self.look_back(cache))
+            pairs, self.last = chain(pairs, (p for both in held for p in zip(*both))), cache
         for to, source in pairs:
             to.copy_(source)
         self.replay()

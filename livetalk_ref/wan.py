@@ -138,16 +138,25 @@ class Attention(nn.Module):
     def forward(self, x, new, rope=None, mask=None, past=None):
         """x (B, N, D) reads the keys and values `new`, and before them cached ones, `past`.
 
-        rope is the table of x and `new`; past ones are rotated. mask (.., N, P + M) bool, True =
-        may read, counts the P cached tokens too.
+        rope is the table of x and `new`; past ones are rotated, with room for `new` behind them.
+        mask (.., N, P + M) bool, True = may read, counts the P cached tokens too.
         """
         q, (k, v) = self.split(self.norm_q(self.q(x))), new
         if rope is not None:
             q, k = rotate(q, rope), rotate(k, rope)
         if past is not None:
-            k, v = (torch.cat(both, dim=2) for both in zip(past, (k, v)))    # (B, H, P + M, d)
+            k, v = (behind(*both) for both in zip(past, (k, v)))         # (B, H, P + M, d)
         y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask)
         return self.o(y.transpose(1, 2).flatten(2))                      # (B, N, D)
+
+
+def behind(room, new):
+    """Keys or values `new` (B, H, M, d) at the end of (B, H, P + M, d), behind cached ones."""
+    cached, place = room.tensor_split([room.shape[2] - new.shape[2]], dim=2)
+    if torch.is_grad_enabled():     # a later pass must not write in what a gradient needs
+        return torch.cat([cached, new], dim=2)
+    place.copy_(new)
+    return room
 
 
 def modulate(x, shift, scale):
@@ -285,7 +294,7 @@ class WanDiT(nn.Module):
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
                 tokens = tokens + inject(audio)[:, :, None]
             # These frames read the cached ones, and give keys and values of their own back.
-            past = None if cache is None else cache.read(i, lambda keys: rotate(keys, before))
+            past = cache and cache.read(i, len(rope), lambda keys: rotate(keys, before))
             tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past)
             if cache is not None:                                        # (B, H, F, S, d)
                 added.append([t.unflatten(2, (frames, -1)) for t in new])

@@ -117,7 +117,7 @@ def test_sinks_and_window_keep_exactly_their_frames(policy, frames):
     keys, values = cache.layers[0]
     assert keys[0, 0, :, 0, 0].tolist() == list(frames)
     assert torch.equal(values, -keys)
-    assert cache.read(0, lambda keys: keys)[0].shape == (1, 2, 4 * len(frames), 8)
+    assert cache.read(0, 12, lambda keys: keys)[0].shape == (1, 2, 4 * len(frames) + 12, 8)
     if policy.relative:
         assert cache.positions(BLOCK) == tuple(range(len(frames) + BLOCK))
     else:
@@ -146,13 +146,15 @@ def test_keys_rotated_once_a_block_stand_where_those_rotated_at_each_pass_do(pol
         for _ in range(2):                                  # the second pass finds them rotated
             got, _ = model(noisy[:, now], sigma[:, now], part, cache=cache)
             assert torch.equal(got, want)
-        assert len(cache.rotated) == (model.config.layers if i else 0)
+        assert len(cache.room) == (model.config.layers if i else 0)
         if i:
-            keys, table = cache.layers[0][0].flatten(2, 3), rope_table(cache.positions(3), 2, 2, 24)
-            assert torch.equal(cache.rotated[0], rotate(keys, table[:keys.shape[2]]))
+            keys, values = (t.flatten(2, 3) for t in cache.layers[0])
+            table = rope_table(cache.positions(3), 2, 2, 24)[:keys.shape[2]]
+            for made, kept in zip(cache.room[0, 12], (rotate(keys, table), values)):
+                assert torch.equal(made[:, :, :-12], kept)
         caches.append((cache, now, part, want))
         cache = remember(model, clean[:, now], part, cache)
-        assert not caches[-1][0].rotated                    # an old cache holds no keys twice
+        assert not caches[-1][0].room                       # an old cache holds no keys twice
     old, now, part, want = caches[-2]
     assert torch.equal(model(noisy[:, now], sigma[:, now], part, cache=old)[0], want)
 

@@ -75,7 +75,7 @@ def test_a_file_of_it_decodes_for_an_avatar_and_another_is_told(tmp_path):
     with torch.no_grad():
         want = straight(block.x0[0])
     assert worst(session.decode(block).pictures, want) < 1e-4
-    assert "a block of 12 pictures" in systems.rehearse(avatar, portrait_of(7, 64))
+    assert "a block of 12 pictures" in systems.rehearse(avatar, portrait_of(7, 64), False)[1]
     save_file({k: v for k, v in WEIGHTS.items() if k != "decoder.22.bias"}, file)
     with pytest.raises(UserError, match="layout of taew2_1.*1 missing: decoder.22.bias"):
         load_light(file, None)

@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 from test_wan import worst
 
 from livetalk_ref.errors import UserError
+from livetalk_ref.real import wav2vec
 from livetalk_ref.real.standin import SMALL_SPEECH, random_speech, shaken
 from livetalk_ref.real.wav2vec import Speech, SpeechClip, SpeechStream, load_speech
 
@@ -84,9 +85,13 @@ def pushed(sizes, ahead, samples=SOUND):
 
 
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_chunks_do_not_matter_and_rows_come_when_they_are_due(ahead):
+def test_chunks_do_not_matter_and_rows_come_when_they_are_due(ahead, monkeypatch):
+    """Window by window bit for bit; the windows of a chunk are read in batches of three."""
     whole, _ = pushed([10 ** 9], ahead)
-    assert torch.equal(pushed([4_999, 1, 12_000, 777], ahead)[0], whole)
+    parts, read = pushed([4_999, 1, 12_000, 777], ahead)[0], []
+    monkeypatch.setattr(wav2vec, "TOGETHER", 1)
+    alone = [pushed(sizes, ahead)[0] for sizes in ([10 ** 9], [4_999, 1, 12_000, 777])]
+    assert torch.equal(*alone) and worst(whole, alone[0]) < 1e-5 and worst(parts, whole) < 1e-5
     due = len(SOUND) // 1000 - ahead + 1                    # in groups of one latent frame
     assert len(whole) == due - (due - 1) % 4
     for blocks in (1, 2, 5):                                # a block's rows: 9, 21, 57

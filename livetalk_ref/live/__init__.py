@@ -36,7 +36,7 @@ def live(options):
     """Talk with the avatar in a browser: a page on this machine alone, until Ctrl-C."""
     from livetalk_ref.device import best_device, check_device
     from livetalk_ref.live.server import bind, run
-    from livetalk_ref.live.systems import Maker, best_student, rehearse
+    from livetalk_ref.live.systems import Maker, best_student
     from livetalk_ref.loading import sampler
     from livetalk_ref.real import REAL
 
@@ -49,7 +49,7 @@ def live(options):
     maker = Maker(model, options.thinker, device, options.weights, options.image,
                   options.decoder, options.int8)
     if model in REAL:
-        print(rehearse(maker.avatar, maker.picture(options.identity)), flush=True)
+        print(maker.rehearse(options.identity), flush=True)
     with closing(maker):
         run(maker.talk, maker.offer(options.identity), sock,
             lambda address: print(f"Open {address} in a browser; Ctrl-C ends.", flush=True))

@@ -9,9 +9,7 @@ const LOOK = 15, TELL = 60;             // ms between two looks at the clock, tw
 
 class Live {
   constructor(root, link) {
-    this.link = link;
-    this.prompt = "";
-    this.running = false;
+    Object.assign(this, {link, prompt: "", running: false});
     this.wanted = true;                 // the microphone
     this.begin = 0;                     // counts conversations: an old one's pictures are void
     this.portraits = new Map();         // {seed: address of the picture}
@@ -38,8 +36,6 @@ class Live {
   }
 
   tell(type, more = {}, bytes) { if (this.running) this.link.send({type, ...more}, bytes); }
-
-  // The beginning and the end.
 
   async start() {
     this.quiet();
@@ -120,7 +116,10 @@ class Live {
       this[message.type](message, bytes);
   }
 
-  hello({words}) { this.view.known.textContent = words.replaceAll("; ", "\n"); }
+  hello({words, note}) {
+    this.view.known.textContent = words.replaceAll("; ", "\n");
+    this.view.complain(note);
+  }
 
   offer({seed}, bytes) {                // a face to choose from; the first one is shown
     const url = URL.createObjectURL(new Blob([bytes], {type: "image/jpeg"}));

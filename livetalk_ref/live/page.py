@@ -111,12 +111,13 @@ class Offer:
     # {seed: a JPEG file's bytes}; seeds as text, for JavaScript's numbers are too short.
     faces: dict
     words: str                  # what a prompt may hold
+    note: str = ""              # what is to be known before
 
 
-def drawn_faces(identity, words=list_words):
+def drawn_faces(identity, words=list_words, note=""):
     """The `Offer` of the drawn world: a seed's face first, then some that are kept well."""
     seeds = list(dict.fromkeys(map(str, (identity, *OTHERS))))[:6]
-    return Offer({seed: portrait(int(seed)) for seed in seeds}, words())
+    return Offer({seed: portrait(int(seed)) for seed in seeds}, words(), note)
 
 
 class Session:
@@ -147,8 +148,8 @@ class Session:
             self.send(*message_of(Error(told(error), fatal=self.talk is None)))
 
     def greet(self):
-        """Send the words of prompts, and the faces to choose from."""
-        self.send({"type": "hello", "words": self.offer.words}, b"")
+        """Send the words of prompts, what is to be known, and the faces to choose from."""
+        self.send({"type": "hello", "words": self.offer.words, "note": self.offer.note}, b"")
         for seed, picture in self.offer.faces.items():
             self.send({"type": "offer", "seed": seed}, picture)
 

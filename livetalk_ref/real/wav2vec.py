@@ -7,6 +7,8 @@ of zeros and .3 s of silence. Letters: T rows, A = 14 x 768 channels, the last h
 13. Sources: wav2vec 2.0 (Baevski et al. 2020), OmniAvatar, LiveTalk section 4.
 """
 
+from itertools import groupby
+
 import torch
 import torch.nn.functional as F
 
@@ -17,13 +19,14 @@ from livetalk_ref.stream import SAMPLES_PER_FRAME
 
 WINDOW = 81             # rows that a stream's window holds: the clips the DiT was trained on
 AHEAD = 4               # video frames (250 ms) that a stream hears beyond a row
+TOGETHER = 3            # windows that are read in a batch: those of a block
 SHORTEST = 1000         # samples from which the convolutions make at least two features
 TINY_VARIANCE = 1e-7    # of the feature extractor's normalisation
 LONGEST = 60            # seconds of a clip that is read as a whole
 
 
 class Speech:
-    """A wav2vec 2.0 model as rows: `speech(samples, count)` -> (count, 14 x 768)."""
+    """A wav2vec 2.0 model as rows: `speech(samples, count)` -> (.., count, 14 x 768)."""
 
     def __init__(self, model, dtype=torch.float32):
         self.model, self.dtype, self.device = model, dtype, model.device
@@ -32,16 +35,18 @@ class Speech:
 
     @torch.no_grad()
     def __call__(self, samples, count):
-        """Normalised (N,) samples, evenly covered by `count` rows from first to last."""
-        x = self.model.feature_extractor(samples[None].to(self.device))  # (1, c, 50 a second)
+        """Normalised (N,) or (B, N) samples, evenly covered by `count` rows from first to last."""
+        x = torch.atleast_2d(samples).to(self.device)                    # (B, N)
+        x = self.model.feature_extractor(x)                              # (B, c, 50 a second)
         x = F.interpolate(x, size=count, mode="linear", align_corners=True)
-        x = self.model.feature_projection(x.transpose(1, 2))[0]          # (1, count, 768)
+        x = self.model.feature_projection(x.transpose(1, 2))[0]          # (B, count, 768)
         encoder = self.model.encoder
         states = [encoder.layer_norm(x + encoder.pos_conv_embed(x))]
         for layer in encoder.layers:
             out = layer(states[-1])
             states.append(out[0] if isinstance(out, tuple) else out)     # by its version
-        return torch.cat([states[-1], *states], dim=-1)[0].to(self.dtype)
+        rows = torch.cat([states[-1], *states], dim=-1).to(self.dtype)   # (B, count, A)
+        return rows if samples.dim() > 1 else rows[0]
 
 
 def normalised(samples, mean, variance):
@@ -92,8 +97,14 @@ class SpeechStream:
         self.heard += len(samples)
         rows = [torch.zeros(0, self.speech.width, dtype=self.speech.dtype,
                             device=self.speech.device)]
+        windows = []
         while self.heard >= self.end() * SAMPLES_PER_FRAME:
-            rows.append(self.step())
+            windows.append(self.step())
+        # Once they have their full length, a GPU reads all that a block brings at one go.
+        for (count, new), same in groupby(windows, key=lambda window: window[:2]):
+            for part in torch.stack([window for *_, window in same]).split(TOGETHER):
+                made = self.speech(part, count)[:, :count - self.ahead]     # (B, .., A)
+                rows.append(made[:, -new:].flatten(0, 1))
         return torch.cat(rows)
 
     def end(self):
@@ -101,19 +112,18 @@ class SpeechStream:
         return self.made + (ROWS_PER_LATENT if self.made else 1) - 1 + self.ahead
 
     def step(self):
-        """The next 4 rows (the first time 1), from one window."""
-        end = self.end()
+        """The window of the next 4 rows (the first time 1), behind (its rows, how many are new)."""
+        end, first = self.end(), self.made
         start = max(0, end - WINDOW + 1)
         known = self.heard - len(self.sound)                    # samples that are forgotten
         self.measure(self.sound[self.count - known:end * SAMPLES_PER_FRAME - known])
         window = self.sound[start * SAMPLES_PER_FRAME - known:end * SAMPLES_PER_FRAME - known]
         mean = self.total / self.count
         window = normalised(window, mean, self.squares / self.count - mean * mean)
-        rows = self.speech(window, end - start + 1)
-        first, self.made = self.made, end - self.ahead + 1
+        self.made = end - self.ahead + 1
         keep = max(0, self.end() - WINDOW + 1) * SAMPLES_PER_FRAME
         self.sound = self.sound[keep - known:].clone()
-        return rows[first - start:self.made - start]
+        return end - start + 1, self.made - first, window
 
     def measure(self, samples):
         """Add samples to the sums over all so far, always in the same pieces."""

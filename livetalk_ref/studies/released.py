@@ -26,6 +26,7 @@ from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.real import standin
 from livetalk_ref.real.light import LightCodec
 from livetalk_ref.real.vae import WanCodec
+from livetalk_ref.real.wav2vec import WINDOW as HEARD
 from livetalk_ref.real.wav2vec import Speech, SpeechStream
 from livetalk_ref.real.weights import to_int8
 from livetalk_ref.rollout import SIGMAS, denoise, draw, remember
@@ -207,16 +208,18 @@ class Released(Study):
         with torch.device("meta"):
             model, light = WanDiT(self.config).to(DTYPE), LightCodec(None).to(DTYPE)
             wan, theirs = (AutoencoderKLWan(**self.vae).to(DTYPE) for _ in range(2))
+        ear = Speech(standin.random_speech(**self.speech).to("meta"))
         codec, passes, layers = WanCodec(wan, DTYPE).to("meta"), len(SIGMAS) + 1, self.config.layers
         (x, sigma, cond, cache), _ = self.steady(model, "meta")
-        _, new = model(x, sigma, cond, cache=cache)         # by now its keys are rotated
+        _, new = model(x, sigma, cond, cache=cache)         # by now its past has room behind it
         keys, slots = cache.layers[0][0], torch.arange(len(cache.frames), device="meta")
-        flat = keys.flatten(2, 3)
+        flat, fresh = keys.flatten(2, 3), new[0][0].flatten(2, 3)
         table = flat.new_empty(flat.shape[2], flat.shape[3] // 2, 2, dtype=torch.float32)
         rotating = layers * count_bytes(lambda: rotate(flat, table))
+        sound = torch.empty(BLOCK, (HEARD - 1) * SAMPLES_PER_FRAME, device="meta")
 
         def passing(kept):
-            return passes * count_bytes(lambda: model(x, sigma, cond, cache=kept()))
+            return count_bytes(lambda: model(x, sigma, cond, cache=kept()))
 
         def plain(z, before=None):      # diffusers' own decoder
             state = list(before or [None] * theirs._cached_conv_counts["decoder"])
@@ -234,8 +237,15 @@ class Released(Study):
         rows = (
             ("rotating cached keys, compiled", "GB", passes * rotating,
              layers * (2 * flat.nbytes + table.nbytes), "complex, at each pass; fused, once"),
-            ("all passes, eager", "GB", passing(lambda: replace(cache)),
-             rotating + passing(lambda: cache), "keys rotated at each pass; once a block"),
+            ("joining cached keys and values with new ones", "GB", 2 * passes * layers *
+             count_bytes(lambda: torch.cat([flat, fresh], 2)), 2 * layers * (
+                 2 * flat.nbytes + (1 + 2 * passes) * fresh.nbytes),
+             "joined at each pass; behind them is room, in which each pass writes"),
+            ("all passes, eager", "GB", passes * passing(lambda: replace(cache)),
+             passing(lambda: replace(cache)) + (passes - 1) * passing(lambda: cache),
+             "keys rotated, and joined with new ones, at each pass; once a block"),
+            ("features of a block's sound", "GB", BLOCK * count_bytes(lambda: ear(sound[0], HEARD)),
+             count_bytes(lambda: ear(sound, HEARD)), "window by window; three in a batch"),
             ("remembering the block", "GB", 2 * layers * count_bytes(
                 lambda: torch.cat([keys, new[0][0]], 2)[:, :, slots]), count_bytes(
                 lambda: cache.append(new)), "joined, gathered by a list; each frame copied once"),
@@ -249,13 +259,14 @@ class Released(Study):
             ("pictures to the host", "GB", *(FRAMES * 3 * self.pixels ** 2 * n
              for n in (4, 1)), "float32; uint8"),
             ("inputs of CUDA graphs", "GB", *(layers * 2 * keys[:, :, :1].nbytes * n
-             for n in (3 + 6 + 9 + 12 + 15, 15)), "caches of 3 to 15 latent frames; of 15"))
+             for n in (3 + 6 + 9 + 12 + 15, 15 + 3)), "caches of 3 to 15 latent frames; of 15, "
+             "with room"))
         model(x, sigma, cond, cache=cache)      # `append` forgot the rotated keys
-        held, moved = (sum(p.nbytes for p in model.parameters()), passing(lambda: cache))
+        held, moved = sum(p.nbytes for p in model.parameters()), passes * passing(lambda: cache)
         to_int8(model)
         rows += (("weights of the DiT, int8", "GB", held, sum(p.nbytes for p in model.parameters()),
                   "bf16; in blocks int8"),
-                 ("all passes, int8, eager", "GB", moved, passing(lambda: cache),
+                 ("all passes, int8, eager", "GB", moved, passes * passing(lambda: cache),
                   "bf16 weights read; made of int8 at each pass"))
         scale = {"GB": 1e9, "TFLOP": 1e12}
         return [{"what": what, "before": float(f"{before / scale[unit]:.4g}"),
