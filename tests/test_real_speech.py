@@ -88,7 +88,7 @@ def pushed(sizes, ahead, samples=SOUND):
 def test_chunks_do_not_matter_and_rows_come_when_they_are_due(ahead, monkeypatch):
     """Window by window bit for bit; the windows of a chunk are read in batches of three."""
     whole, _ = pushed([10 ** 9], ahead)
-    parts, read = pushed([4_999, 1, 12_000, 777], ahead)[0], []
+    parts, _ = pushed([4_999, 1, 12_000, 777], ahead)
     monkeypatch.setattr(wav2vec, "TOGETHER", 1)
     alone = [pushed(sizes, ahead)[0] for sizes in ([10 ** 9], [4_999, 1, 12_000, 777])]
     assert torch.equal(*alone) and worst(whole, alone[0]) < 1e-5 and worst(parts, whole) < 1e-5
