@@ -275,6 +275,6 @@ def ends(claim, name, rows):
     None."""
     some = [row for row in rows if row["part"] == "judged" and row["row"] == name
             and (row["set"], row["frames"]) == (claim["set"], claim.get("frames", WINDOW))
-            and row["update"] in (0, claim.get("update", row["update"]))]
+            and row["update"] in (0, claim.get("update", row["update"])) and claim["number"] in row]
     return {row.get("seed"): row[claim["number"]]
             for row in sorted(some, key=lambda row: row["update"])}
