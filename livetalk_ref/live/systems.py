@@ -83,8 +83,8 @@ def rehearse(avatar, picture, strict=True):
         # Of a block's passes 2 must stay, one step and the clean one.
         while took > DEADLINE >= 2 * took / (avatar.student_steps + 1):
             avatar = replace(avatar, student_steps=avatar.student_steps // 2)
-            note = (f" That is with {avatar.student_steps} steps, for {steps} are too slow here: "
-                    f"pictures are less exact, and stay in step with the sound.")
+            note = (f" The avatar makes {avatar.student_steps} steps a block, for {steps} are too "
+                    f"slow here: pictures are less exact, and stay in step with the sound.")
             took, pictures = warm_up(avatar, picture)
     except RuntimeError as error:
         if not (fault := device_fault(error, f"{avatar.name}{needed}")):
@@ -101,7 +101,7 @@ def rehearse(avatar, picture, strict=True):
                             f"take a larger card or a light --decoder.")
         note += " Speech will stop again and again to wait for its pictures."
     told += f"; peak memory {peak_memory(one.device) / 1024:.1f} GiB{needed}.{note}"
-    return avatar, told, note and told
+    return avatar, told, note.strip()
 
 
 def talker(voice="us"):
