@@ -1,10 +1,14 @@
 """Flow matching: signs, the grid, guidance and the Euler step, against independent roads."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from test_wan import SMALL, example, shake, worst
 
 from livetalk_ref import flow
 from livetalk_ref.flow import Guidance, add_noise, guided, sigma_grid, x0_from_velocity
+from livetalk_ref.wan import WanDiT
 
 
 class Answer:
@@ -29,11 +33,6 @@ def constant(x, sigma, cond):
     size = len(x) // len(cond.parts)
     values = torch.tensor([VALUES[p] for p in cond.parts]).repeat_interleave(size)
     return values[:, None, None, None, None].expand_as(x)
-
-
-def oracle(target):
-    """The exact velocity of data that is always `target`."""
-    return lambda x, sigma, cond: (x - target) / flow.per_frame(sigma, x)
 
 
 def latents(seed=0, batch=2, frames=4):
@@ -74,6 +73,19 @@ def test_grid_timesteps_and_step_equal_diffusers(steps):
     assert torch.allclose(ours, y, atol=1e-4)
 
 
+@pytest.mark.parametrize("text, audio, want", [
+    (1, 1, 7), (2, 2, 1 + 2 * 6), (2, 1, 1 + 2 * 2 + 4), (1, 3, 1 + 2 + 3 * 4), (0, 0, 1)])
+def test_guidance_moves_along_text_and_audio_apart(text, audio, want):
+    x = torch.zeros(2, 4, 3, 2, 2)
+    v = guided(constant, x, torch.ones(2, 4), Answer(), Guidance(text, audio))
+    assert torch.allclose(v, torch.full_like(x, want))
+
+
+def oracle(target):
+    """The exact velocity of data that is always `target`."""
+    return lambda x, sigma, cond: (x - target) / flow.per_frame(sigma, x)
+
+
 @pytest.mark.parametrize("steps", [1, 4, 48])
 def test_euler_follows_straight_lines_exactly(steps):
     target, clean = latents(5), latents(6)[:, :1]
@@ -85,12 +97,17 @@ def test_euler_follows_straight_lines_exactly(steps):
     assert torch.allclose(states[-1].x, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("text, audio, want", [
-    (1, 1, 7), (2, 2, 1 + 2 * 6), (2, 1, 1 + 2 * 2 + 4), (1, 3, 1 + 2 + 3 * 4), (0, 0, 1)])
-def test_guidance_moves_along_text_and_audio_apart(text, audio, want):
-    x = torch.zeros(2, 4, 3, 2, 2)
-    v = guided(constant, x, torch.ones(2, 4), Answer(), Guidance(text, audio))
-    assert torch.allclose(v, torch.full_like(x, want))
+@torch.no_grad()
+def test_guidance_of_a_text_that_was_read_is_three_passes_over_plain_conditions():
+    """The dropped sound is zeros, the dropped text the empty prompt's rows, read anew."""
+    model, (x, sigma, cond) = shake(WanDiT(SMALL)), example(SMALL)
+    read = replace(cond, text_keys=model.read_text(cond.text))
+    deaf = replace(cond, audio=0 * cond.audio)
+    none, text, both = (model(x, sigma, part) for part in (
+        replace(deaf, text=cond.no_text.expand(2, -1, -1)), deaf, cond))
+    want = none + 3 * (text - none) + 2 * (both - text)
+    assert worst(guided(model, x, sigma, read, Guidance(3.0, 2.0)), want) < 1e-5
+    assert worst(guided(model, x, sigma, read, Guidance()), both) < 1e-5
 
 
 def test_loss_of_the_oracle_is_zero_and_known_frames_do_not_count():
@@ -106,6 +123,9 @@ def test_loss_of_the_oracle_is_zero_and_known_frames_do_not_count():
 
     assert flow.flow_loss(model, x0, noise, sigma, known, None).item() == 0
     assert torch.equal(seen[0][:, 0], x0[:, 0])
+    off, weight = latents(2), torch.tensor([[1.0, 0.0], [2.0, 5.0]])
+    loss = flow.flow_loss(lambda x, s, c: noise - x0 + off, x0, noise, sigma, known, None, weight)
+    assert loss.item() == pytest.approx((off[:, 1:].square() * weight).mean().item())
 
 
 def test_draws_follow_the_shift():
@@ -113,3 +133,5 @@ def test_draws_follow_the_shift():
     draws = flow.draw_sigma(100_000, g)
     assert 0 <= draws.min() and draws.max() <= 1
     assert draws.median().item() == pytest.approx(5 / 6, abs=0.01)      # shift 5 of one half
+    low = (flow.draw_sigma(100_000, g, plain=0.3) < 0.5).float().mean()
+    assert low.item() == pytest.approx(0.3 / 2 + 0.7 / 6, abs=0.01)     # shift 5 of a sixth

@@ -80,6 +80,15 @@ def test_noise_between_steps_is_fresh_and_does_not_depend_on_the_exit():
         assert torch.equal(g.get_state(), generators[0].get_state())
 
 
+def test_every_clip_has_noise_of_its_own():
+    """By a generator of its own, that which it has alone."""
+    _, cond = setting()
+    apart, shared = draw(cond, [dice(1), dice(2)]), draw(cond, dice())
+    for i in range(2):
+        assert torch.equal(apart[:, i:i + 1], draw(cond[i:i + 1], dice(1 + i)))
+    assert not torch.equal(shared[:, 0], shared[:, 1])
+
+
 def test_gradient_sees_the_exit_step_of_the_generated_block_alone():
     """That of the last block equals one made by hand, with everything before it held fixed."""
     model, cond = setting()

@@ -93,8 +93,12 @@ WHOLE = offline(LONG)
 
 
 def test_the_stand_in_shows_what_goes_in():
-    """Pictures are neither flat nor saturated, so that equal pictures mean something."""
+    """Pictures are neither flat nor saturated, and other sound, heard from block 4 on, changes all
+    of them from its first frame on, so that equal pictures mean something."""
     assert 0.1 < WHOLE[1:].std() and (WHOLE.abs() == 1).float().mean() < 0.5
+    sound = torch.cat([LONG[:samples_for(4, 1)], speech(8, seed=5)])[:len(LONG)]
+    change = (session().push(sound).pictures - WHOLE).abs().amax(dim=(1, 2, 3))
+    assert change[:frames_of(4)].max() == 0 and change[frames_of(4):].min() > 1e-3
     assert stream.SAMPLES_PER_FRAME == state.SAMPLES_PER_FRAME
 
 
@@ -110,6 +114,16 @@ def test_any_chunks_are_the_offline_rollout_bit_for_bit(sizes):
 def test_under_any_policy(policy):
     made = pictures(push_all(session(policy=policy), LONG, [5000]))
     assert torch.equal(made, offline(LONG, policy))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", [0, 1])
+def test_seed_and_number_of_steps_are_those_of_the_offline_rollout(seed, monkeypatch):
+    """Without a generator the seed is 0; an avatar says how many steps it makes."""
+    monkeypatch.setattr(AVATAR, "student_steps", 2, raising=False)
+    x0 = sample(AVATAR.model, condition(LONG), dice(seed), AHIS, steps=2)
+    live = AvatarSession(AVATAR, PICTURE, HAPPY, dice(1) if seed else None)
+    assert torch.equal(live.push(LONG).pictures, AVATAR.codec.decode(x0)[0])
 
 
 @pytest.mark.parametrize("ahead", [1, 2, 5])

@@ -13,7 +13,7 @@ from torch import nn
 from livetalk_ref.errors import UserError
 from livetalk_ref.muon import Muon
 from livetalk_ref.runs import kept, read, save
-from livetalk_ref.train import TrainConfig, pace, train
+from livetalk_ref.train import TrainConfig, descend, pace, step_generator, train
 
 SCRIPT = """
 import sys, time, torch
@@ -107,6 +107,39 @@ def test_learning_rate_rises_stays_and_falls():
     assert rates[0] == pytest.approx(0.1) and rates[10] == rates[79] == 1
     assert rates[99] == pytest.approx(0.05)
     assert all(b >= a for a, b in zip(rates[:10], rates[1:11]))
+
+
+def test_every_step_of_every_seed_draws_its_own_numbers_and_always_the_same():
+    draws = [tuple(torch.rand(3, generator=step_generator(seed, step)).tolist())
+             for seed, step in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 0))]
+    assert len(set(draws)) == 4 and draws[0] == draws[4]
+
+
+def test_a_gradient_is_cut_to_the_largest_norm_and_gone_after_its_update():
+    model = nn.Linear(4, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    for _ in range(2):
+        before = model.weight.detach().clone()
+        _, norm = descend(lambda g: 30 * model(torch.ones(4)).sum(), torch.Generator(), model,
+                          [optimizer], 2.0, "model", "fp32")
+        assert norm == pytest.approx(60)                    # four weights, 30 each
+        assert (model.weight - before).norm().item() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("lr, muon, turned, rest", [(0, 0.1, True, False), (0.1, 0, True, True)])
+def test_muon_moves_hidden_matrices_at_its_own_rate_and_adam_all_others(lr, muon, turned, rest):
+    config = TrainConfig(steps=1, lr=lr, muon=muon, warmup=1, cooldown=0.0, weight_decay=0.5)
+    for pull in (1, 0):
+        model = nn.ModuleDict({"blocks": nn.Linear(4, 4), "kernel": nn.Conv2d(2, 2, 2),
+                               "depthwise": nn.Conv2d(2, 2, 3, groups=2), "head": nn.Linear(4, 4)})
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        pulls = [pull * p.sin() for p in model.parameters()]
+        list(train(model, lambda m, g, pulls=pulls: sum(p.sum() for p in pulls), config))
+        for name, p in model.named_parameters():
+            moves = turned if name in ("blocks.weight", "kernel.weight") else rest
+            assert torch.equal(p, before[name]) != moves
+            if not pull:                                    # nothing but weight decay, .5 of .1
+                assert torch.allclose(p, before[name] * (0.95 if moves else 1))
 
 
 def test_the_average_of_a_run_forgets_its_random_start(tmp_path):
