@@ -91,17 +91,17 @@ class KVCache:
         return KVCache(self.policy, tuple(layers), tuple(frames[i] for i in slots), now)
 
     def read(self, layer, new, rotate):
-        """Keys of a layer's cached tokens, brought to their places by rotate(keys), and values,
-        each (B, H, n S + new, d): behind them is room for so many tokens. None if empty."""
+        """A layer's cached keys, brought to their places by rotate(keys), with room for so many new
+        ones behind them, (B, H, n S + new, d), and values (B, H, n S, d); None if empty."""
         if not self.layers:
             return None
-        # No frame moves before the next append: four steps and the clean pass share one memory,
-        # and each writes its own keys and values behind those that are cached.
+        keys, values = (t.flatten(2, 3) for t in self.layers[layer])
+        # No frame moves before the next append: four steps and the clean pass share these keys,
+        # and each writes its own behind them. (Room for values would be a second copy of all.)
         if (layer, new) not in self.room:
-            keys, values = (t.flatten(2, 3) for t in self.layers[layer])
             with torch.inference_mode(False):       # it can be written in outside of it as well
-                self.room[layer, new] = [F.pad(t, (0, 0, 0, new)) for t in (rotate(keys), values)]
-        return self.room[layer, new]
+                self.room[layer, new] = F.pad(rotate(keys), (0, 0, 0, new))
+        return self.room[layer, new], values
 
     def positions(self, new):
         """Where the n cached frames and then `new` more ones stand in time, n + new integers.

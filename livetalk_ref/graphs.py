@@ -6,6 +6,7 @@ from itertools import chain
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from livetalk_ref.cache import KVCache
 from livetalk_ref.wan import rope_table, rotate
@@ -36,31 +37,28 @@ class Captured:
     """A graph of one shape of pass, with the memory of its inputs and outputs."""
 
     def __init__(self, model, x, sigma, cond, cache, pool):
-        keys = cond.text_keys and tuple(tuple(t.clone() for t in pair) for pair in cond.text_keys)
-        self.cond, self.read = replace(cond.map(torch.clone), text_keys=keys), cond.text_keys
-        self.x, self.sigma, c = x.clone(), sigma.float().clone(), model.config
-        h, w = (side // c.patch for side in x.shape[3:])
+        self.own = tree_map_only(torch.Tensor, torch.clone, [x, sigma.float(), vars(cond)])
+        x, sigma, fields = self.own
+        c, (h, w) = model.config, (side // model.config.patch for side in x.shape[3:])
         self.tokens, self.place = x.shape[1] * h * w, (h, w, c.dim // c.heads, x.device)
         # A pass reads keys at their places and values alone: a cache's other keys have no copy.
         self.past = [[t.clone() for t in pair] for pair in self.look_back(cache)]
-        self.last, held = cache, KVCache(cache.policy, self.past, cache.frames, cache.now)
-        held.room.update({(i, self.tokens): pair for i, pair in enumerate(self.past)})
-        self.replay, (self.v, self.new) = capture(
-            lambda: model(self.x, self.sigma, self.cond, cache=held), pool)
+        layers = tuple((v.unflatten(2, (len(cache.frames), -1)),) * 2 for _, v in self.past)
+        self.last, held = cache, KVCache(cache.policy, layers, cache.frames, cache.now)
+        held.room.update({(i, self.tokens): k for i, (k, _) in enumerate(self.past)})
+        cond = replace(cond, **fields)
+        self.replay, (self.v, self.new) = capture(lambda: model(x, sigma, cond, cache=held), pool)
 
     def look_back(self, cache):
-        """Yield a layer's keys, at their places, and values of a cache, with room behind them."""
-        rope = rope_table(cache.positions(self.x.shape[1]), *self.place)
+        """Yield a layer's keys, at their places, and values of a cache, layer by layer."""
+        before = rope_table(cache.positions(self.own[0].shape[1]), *self.place)[:-self.tokens]
         for layer in range(len(cache.layers)):
-            yield cache.read(layer, self.tokens, lambda keys: rotate(keys, rope[:keys.shape[2]]))
+            yield cache.read(layer, self.tokens, lambda keys: rotate(keys, before))
             cache.room.clear()              # a graph has a memory of its own
 
     def __call__(self, x, sigma, cond, cache):
-        pairs = [(self.x, x), (self.sigma, sigma)]
-        pairs += [(to, vars(cond)[k]) for k, to in vars(self.cond).items() if torch.is_tensor(to)]
-        if cond.text_keys is not self.read:         # another prompt
-            pairs += [p for both in zip(self.cond.text_keys, cond.text_keys) for p in zip(*both)]
-            self.read = cond.text_keys
+        given = self.own, [x, sigma, vars(cond)]
+        pairs = zip(*(filter(torch.is_tensor, tree_leaves(one)) for one in given))
         if cache is not self.last:                  # once a block, not once a step
             held = zip(self.past, self.look_back(cache))
             pairs, self.last = chain(pairs, (p for both in held for p in zip(*both))), cache

@@ -138,25 +138,24 @@ class Attention(nn.Module):
     def forward(self, x, new, rope=None, mask=None, past=None):
         """x (B, N, D) reads the keys and values `new`, and before them cached ones, `past`.
 
-        rope is the table of x and `new`; past ones are rotated, with room for `new` behind them.
-        mask (.., N, P + M) bool, True = may read, counts the P cached tokens too.
+        rope is the table of x and `new`; past keys are rotated, and without gradients there is room
+        for new ones behind. mask (.., N, P + M) bool, True = may read, counts P cached tokens too.
         """
         q, (k, v) = self.split(self.norm_q(self.q(x))), new
         if rope is not None:
             q, k = rotate(q, rope), rotate(k, rope)
         if past is not None:
-            k, v = (behind(*both) for both in zip(past, (k, v)))         # (B, H, P + M, d)
+            k, v = behind(past[0], k), torch.cat([past[1], v], dim=2)    # (B, H, P + M, d)
         y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask)
         return self.o(y.transpose(1, 2).flatten(2))                      # (B, N, D)
 
 
-def behind(room, new):
-    """Keys or values `new` (B, H, M, d) at the end of (B, H, P + M, d), behind cached ones."""
-    cached, place = room.tensor_split([room.shape[2] - new.shape[2]], dim=2)
+def behind(past, new):
+    """Keys `new` (B, H, M, d) behind those that are cached: (B, H, P + M, d)."""
     if torch.is_grad_enabled():     # a later pass must not write in what a gradient needs
-        return torch.cat([cached, new], dim=2)
-    place.copy_(new)
-    return room
+        return torch.cat([past, new], dim=2)
+    past[:, :, -new.shape[2]:] = new                                     # there is room for them
+    return past
 
 
 def modulate(x, shift, scale):
@@ -288,13 +287,13 @@ class WanDiT(nn.Module):
             text_mask = text_mask.repeat_interleave(height * width, dim=1)[:, None]
         # Audio is added to the tokens in front of blocks 2 .. layers / 2, all of a frame alike
         # (OmniAvatar); there is no cross-attention to it.
-        added = []
+        added, room = [], 0 if torch.is_grad_enabled() else len(rope)
         for i, block in enumerate(self.blocks):
             if i in self.config.audio_layers:
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
                 tokens = tokens + inject(audio)[:, :, None]
             # These frames read the cached ones, and give keys and values of their own back.
-            past = cache and cache.read(i, len(rope), lambda keys: rotate(keys, before))
+            past = cache and cache.read(i, room, lambda keys: rotate(keys, before))
             tokens, new = block(tokens, time6, text[i], rope, mask, text_mask, past)
             if cache is not None:                                        # (B, H, F, S, d)
                 added.append([t.unflatten(2, (frames, -1)) for t in new])

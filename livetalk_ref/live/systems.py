@@ -58,9 +58,8 @@ def held_bytes(avatar):
 def warm_up(avatar, picture):
     """Listen until the cache, and those of blocks to take back, are as large as ever -> the seconds
     of the quicker of the last two blocks, and the pictures of the last."""
-    session = AvatarSession(avatar, picture, avatar.known(LISTENING), policy=avatar.policy,
-                            undo=UNDO)
-    took = []
+    took, session = [], AvatarSession(avatar, picture, avatar.known(LISTENING),
+                                      policy=avatar.policy, undo=UNDO)
     for number in range(kept_frames(avatar.policy, 100) // BLOCK + 1 + UNDO):
         began = wall_clock(session.device)
         pictures = session.idle().pictures

@@ -22,6 +22,7 @@ from livetalk_ref.graphs import Graphed, compile_parts
 from livetalk_ref.judge.cost import (count_bytes, count_flops, peak_memory, reset_peak_memory,
                                      wall_clock)
 from livetalk_ref.loading import load_module
+from livetalk_ref.media import to_bytes
 from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.real import standin
 from livetalk_ref.real.light import LightCodec
@@ -58,11 +59,12 @@ class Released(Study):
             return made                                     # it would need hours for the rest
         made += [self.job("floor of a step", None, self.time_floor),
                  self.job("vae", "eager", self.time_vae),
+                 self.job("vae", "light", partial(self.time_vae, light=True)),
                  self.job("teacher", "eager", self.time_teacher)]
         for mode in MODES if self.device == "cuda" else MODES[:1]:
             made += [self.job("dit", mode, self.time_dit),
                      self.job("session", mode, self.time_session)]
-        return made
+        return made + [self.job("vae", "compiled", self.time_vae)] * (self.device == "cuda")
 
     def job(self, stage, mode, work):
         """A stage in a mode, work(model) -> a dict; one that fails must not end the rest."""
@@ -148,10 +150,11 @@ class Released(Study):
                 "frames_per_second": 1000 * FRAMES / block}
 
     @torch.no_grad()
-    def time_vae(self, model):
+    def time_vae(self, model, light=False):
         """ms to decode a block of 3 latent frames in a stream's middle."""
-        codec, side = self.avatar.codec, self.pixels // 8
-        z = torch.randn(1, BLOCK, 16, side, side, device=self.device)
+        side = self.pixels // 8
+        codec = LightCodec(None).to(self.device, DTYPE) if light else self.avatar.codec
+        z = torch.randn(1, BLOCK, 16, side, side, device=self.device, dtype=DTYPE)
         _, memory = codec.decode_step(z[:, :1])
         _, memory = codec.decode_step(z[:, :1], memory)
 
@@ -161,8 +164,16 @@ class Released(Study):
                 _, state = codec.decode_step(frame, state)
         return {"ms_per_block": self.milliseconds(block)}
 
+    def first_picture(self, session, sound):
+        """Seconds from a stream's first sound to its latents, and to its first picture as bytes."""
+        began = wall_clock(self.device)
+        block = next(session.hear(sound))
+        made = wall_clock(self.device)
+        to_bytes(next(session.decode_parts(block)).pictures)
+        return made - began, wall_clock(self.device) - began
+
     def time_session(self, model):
-        """Frames/s of a pipelined session with decoding, the first frames' latency, peak memory."""
+        """Frames/s of a pipelined session with decoding, latency of the first picture, memory."""
         avatar = SimpleNamespace(**vars(self.avatar), model=model)
         g = torch.Generator().manual_seed(0)
         picture = torch.rand(3, self.pixels, self.pixels, generator=g) * 2 - 1
@@ -173,18 +184,15 @@ class Released(Study):
         if self.device == "cuda":
             torch.cuda.empty_cache()
         reset_peak_memory(self.device)
-        latency = []
-        for _ in range(3):
-            session = fresh()
-            began = wall_clock(self.device)
-            session.push(first)                         # sound to 9 pictures in the host's memory
-            latency.append(wall_clock(self.device) - began)
-        with Pipeline(session) as stream:
-            stream.push(rest)
+        latents, picture = map(median, zip(*(self.first_picture(fresh(), first)
+                                             for _ in range(3))))
+        with Pipeline(fresh()) as stream:
+            stream.push(torch.cat([first, rest]))
             stream.end()
-            times = [time.perf_counter() for _ in stream]
+            times = [time.perf_counter() for _ in stream][1:]
         peak = peak_memory(self.device)
-        return {"first_frame_seconds": median(latency), "peak_gib": peak and peak / 2 ** 10,
+        return {"first_latents_seconds": latents, "first_frame_seconds": picture,
+                "peak_gib": peak and peak / 2 ** 10,
                 "frames_per_second": FRAMES * (len(times) - 1) / (times[-1] - times[0])}
 
     @torch.no_grad()
@@ -216,6 +224,7 @@ class Released(Study):
         flat, fresh = keys.flatten(2, 3), new[0][0].flatten(2, 3)
         table = flat.new_empty(flat.shape[2], flat.shape[3] // 2, 2, dtype=torch.float32)
         rotating = layers * count_bytes(lambda: rotate(flat, table))
+        joining = passes * layers * count_bytes(lambda: torch.cat([flat, fresh], 2))
         sound = torch.empty(BLOCK, (HEARD - 1) * SAMPLES_PER_FRAME, device="meta")
 
         def passing(kept):
@@ -233,17 +242,17 @@ class Released(Study):
 
         whole, small = decoding(codec.decode_step), decoding(light.decode_step)
         denoising = (passes - 1) * count_flops(lambda: model(x, sigma, cond, cache=cache))
-        moved = count_bytes(whole)
+        moved, work = count_bytes(whole), count_flops(whole)
         rows = (
             ("rotating cached keys, compiled", "GB", passes * rotating,
              layers * (2 * flat.nbytes + table.nbytes), "complex, at each pass; fused, once"),
-            ("joining cached keys and values with new ones", "GB", 2 * passes * layers *
-             count_bytes(lambda: torch.cat([flat, fresh], 2)), 2 * layers * (
-                 2 * flat.nbytes + (1 + 2 * passes) * fresh.nbytes),
-             "joined at each pass; behind them is room, in which each pass writes"),
-            ("all passes, eager", "GB", passes * passing(lambda: replace(cache)),
+            ("joining cached keys with new ones", "GB", joining, layers * (
+                2 * flat.nbytes + fresh.nbytes * (1 + 2 * passes)),
+             "at each pass; behind them is room, in which each writes"),
+            ("all passes, eager", "GB", joining + passes * (
+                rotating + passing(lambda: cache) - 3 * layers * fresh.nbytes),
              passing(lambda: replace(cache)) + (passes - 1) * passing(lambda: cache),
-             "keys rotated, and joined with new ones, at each pass; once a block"),
+             "keys rotated and joined at each pass; once a block"),
             ("features of a block's sound", "GB", BLOCK * count_bytes(lambda: ear(sound[0], HEARD)),
              count_bytes(lambda: ear(sound, HEARD)), "window by window; three in a batch"),
             ("remembering the block", "GB", 2 * layers * count_bytes(
@@ -251,16 +260,13 @@ class Released(Study):
                 lambda: cache.append(new)), "joined, gathered by a list; each frame copied once"),
             ("decoding", "GB", count_bytes(decoding(plain)), moved, "norms in many passes; in one"),
             ("decoding, light decoder", "GB", moved, count_bytes(small), "Wan's; light"),
-            ("decoding, light decoder", "TFLOP", count_flops(whole), count_flops(small),
-             "Wan's; light"),
+            ("decoding, light decoder", "TFLOP", work, count_flops(small), "Wan's; light"),
             ("from the last sound to the first picture", "TFLOP",
-             denoising + count_flops(whole), denoising + count_flops(whole) / BLOCK,
-             "all latent frames decoded; the first"),
+             denoising + work, denoising + work / BLOCK, "all latent frames decoded; the first"),
             ("pictures to the host", "GB", *(FRAMES * 3 * self.pixels ** 2 * n
              for n in (4, 1)), "float32; uint8"),
             ("inputs of CUDA graphs", "GB", *(layers * 2 * keys[:, :, :1].nbytes * n
-             for n in (3 + 6 + 9 + 12 + 15, 15 + 3)), "caches of 3 to 15 latent frames; of 15, "
-             "with room"))
+             for n in (3 + 6 + 9 + 12 + 15, 15 + 1.5)), "caches of 3 to 15 frames; of 15 and room"))
         model(x, sigma, cond, cache=cache)      # `append` forgot the rotated keys
         held, moved = sum(p.nbytes for p in model.parameters()), passes * passing(lambda: cache)
         to_int8(model)
@@ -275,17 +281,13 @@ class Released(Study):
 
     @torch.no_grad()
     def compare_int8(self):
-        """Rows of how far velocities are off float32's in bf16, and with int8 weights."""
-        rows = []       # no student's: they ship in 8 bits, which another rounding does not change
-        for name, model in (("random weights", standin.random_dit(standin.SMALL)),
-                            ("teacher", load_module("teacher", "dit"))):
-            want = velocities(model)
-            made = velocities(deepcopy(model).bfloat16()), velocities(to_int8(model))
-            before, after = ((100 * (v - want).norm() / want.norm()).item() for v in made)
-            rows.append({"what": f"velocity's error, {name}", "before": round(before, 2),
-                         "after": round(after, 2), "unit": "%",
-                         "how": "of float32's, in bf16; with int8 weights"})
-        return rows
+        """A row of how far velocities are off float32's in bf16, and with int8 weights."""
+        model = load_module("teacher", "dit")   # a student's ship in 8 bits: no change
+        want = velocities(model)
+        made = velocities(deepcopy(model).bfloat16()), velocities(to_int8(model))
+        before, after = (round((100 * (v - want).norm() / want.norm()).item(), 2) for v in made)
+        return [{"what": "velocity's error, teacher", "before": before, "after": after, "unit": "%",
+                 "how": "of float32's, in bf16; with int8 weights"}]
 
 
 def velocities(model):
