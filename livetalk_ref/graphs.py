@@ -38,6 +38,7 @@ class Captured:
 
     def __init__(self, model, x, sigma, cond, cache, pool):
         self.own = tree_map_only(torch.Tensor, torch.clone, [x, sigma.float(), vars(cond)])
+        self.read = cond.text_keys
         x, sigma, fields = self.own
         c, (h, w) = model.config, (side // model.config.patch for side in x.shape[3:])
         self.tokens, self.place = x.shape[1] * h * w, (h, w, c.dim // c.heads, x.device)
@@ -57,8 +58,10 @@ class Captured:
             cache.room.clear()              # a graph has a memory of its own
 
     def __call__(self, x, sigma, cond, cache):
-        given = self.own, [x, sigma, vars(cond)]
-        pairs = zip(*(filter(torch.is_tensor, tree_leaves(one)) for one in given))
+        known = {"text_keys": None} if cond.text_keys is self.read else {}     # once a prompt
+        pairs = zip(*(filter(torch.is_tensor, tree_leaves([x, sigma, fields | known]))
+                      for x, sigma, fields in (self.own, (x, sigma, vars(cond)))))
+        self.read = cond.text_keys
         if cache is not self.last:                  # once a block, not once a step
             held = zip(self.past, self.look_back(cache))
             pairs, self.last = chain(pairs, (p for both in held for p in zip(*both))), cache

@@ -54,8 +54,8 @@ QUICK = replace(FINAL, critic_lr=4e-4, warmup=100)      # the critic twice as fa
 ANCHORED = replace(QUICK, anchor=1.0)
 TWO, ONE = (replace(QUICK, student_steps=steps, start=f"runs/ode-{steps}/ema.safetensors")
             for steps in (2, 1))
-MILD_ONE = replace(ONE, guidance=MILD)
-MILD_ANCHORED = replace(MILD_ONE, anchor=1.0)
+MILD_4, MILD_2, MILD_1 = (replace(row, guidance=MILD) for row in (QUICK, TWO, ONE))
+MILD_ANCHORED = replace(MILD_1, anchor=1.0)
 DARK = replace(FINAL, conditions="dark", lr=1e-3, updates=100)
 
 
@@ -83,16 +83,13 @@ ROWS = {
     "final-raw": Row("final without curation", replace(FINAL, conditions="raw"), "final",
                      "conditions"),
     "quick-critic": Row("final with a quick critic", QUICK, "final", "critic"),
-    "mild": Row("quick critic, mild guidance", replace(QUICK, guidance=MILD), "quick-critic",
-                "guidance"),
-    "mild-short": Row("mild, short start", replace(QUICK, guidance=MILD, start=BASELINE.start),
-                      "mild", "start"),
+    "mild": Row("quick critic, mild guidance", MILD_4, "quick-critic", "guidance"),
+    "mild-short": Row("mild, short start", replace(MILD_4, start=BASELINE.start), "mild", "start"),
     "anchored": Row("+ an anchor", ANCHORED, "quick-critic", "anchor", 1),
     "two-steps": Row("quick critic, 2 steps", TWO, "quick-critic", "steps"),
-    "two-steps-mild": Row("2 steps, mild guidance", replace(TWO, guidance=MILD), "two-steps",
-                          "guidance"),
+    "two-steps-mild": Row("2 steps, mild guidance", MILD_2, "two-steps", "guidance"),
     "one-step": Row("quick critic, 1 step", ONE, "quick-critic", "steps"),
-    "one-step-mild": Row("1 step, mild guidance", MILD_ONE, "one-step", "guidance"),
+    "one-step-mild": Row("1 step, mild guidance", MILD_1, "one-step", "guidance"),
     "one-step-anchored": Row("and an anchor", MILD_ANCHORED, "one-step-mild", "anchor"),
     "dark": Row("half of the references dark, a fast student", DARK, "final", "lag and dark"),
     "dark-quick": Row("dark, with a quick critic", replace(DARK, critic_lr=2e-3, warmup=100),

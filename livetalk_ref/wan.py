@@ -138,23 +138,23 @@ class Attention(nn.Module):
     def forward(self, x, new, rope=None, mask=None, past=None):
         """x (B, N, D) reads the keys and values `new`, and before them cached ones, `past`.
 
-        rope is the table of x and `new`; past keys are rotated, and without gradients there is room
-        for new ones behind. mask (.., N, P + M) bool, True = may read, counts P cached tokens too.
+        rope is the table of x and `new`; past keys are rotated, and may have room for new ones
+        behind. mask (.., N, P + M) bool, True = may read, counts the P cached tokens too.
         """
         q, (k, v) = self.split(self.norm_q(self.q(x))), new
         if rope is not None:
             q, k = rotate(q, rope), rotate(k, rope)
         if past is not None:
-            k, v = behind(past[0], k), torch.cat([past[1], v], dim=2)    # (B, H, P + M, d)
+            k, v = behind(past[0], past[1].shape[2], k), torch.cat([past[1], v], dim=2)
         y = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask)
         return self.o(y.transpose(1, 2).flatten(2))                      # (B, N, D)
 
 
-def behind(past, new):
-    """Keys `new` (B, H, M, d) behind those that are cached: (B, H, P + M, d)."""
-    if torch.is_grad_enabled():     # a later pass must not write in what a gradient needs
+def behind(past, held, new):
+    """Keys `new` (B, H, M, d) behind the P = held cached ones of past: (B, H, P + M, d)."""
+    if past.shape[2] == held:                                            # without room
         return torch.cat([past, new], dim=2)
-    past[:, :, -new.shape[2]:] = new                                     # there is room for them
+    past[:, :, held:] = new
     return past
 
 
@@ -287,7 +287,7 @@ class WanDiT(nn.Module):
             text_mask = text_mask.repeat_interleave(height * width, dim=1)[:, None]
         # Audio is added to the tokens in front of blocks 2 .. layers / 2, all of a frame alike
         # (OmniAvatar); there is no cross-attention to it.
-        added, room = [], 0 if torch.is_grad_enabled() else len(rope)
+        added, room = [], 0 if torch.is_grad_enabled() else len(rope)   # these need old keys whole
         for i, block in enumerate(self.blocks):
             if i in self.config.audio_layers:
                 inject = self.audio_cond_projs[i - self.config.audio_layers.start]
