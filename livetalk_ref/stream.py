@@ -249,13 +249,14 @@ class AvatarSession:
         return Frames(parts[0].first, torch.cat([p.pictures.float().cpu() for p in parts]))
 
     def decode_parts(self, block):
-        """Yield those of a latent frame as soon as they are decoded, on the codec's device. Its
-        state is looked up by the block's number, so a block made anew goes on where it began."""
+        """Yield frames as soon as they are decoded, on the codec's device: the first block latent
+        frame by latent frame, for it is waited for. The decoder's state is looked up by the
+        block's number, so a block made anew goes on where it began."""
         # The decoder goes on from where the block before left it: a stream has no seams.
         memory, first = self.memories[block.index], frames_of(block.index)
-        for z in block.x0.split(1, dim=1):
+        for z in block.x0.split(getattr(self.codec, "at_once", 1) if block.index else 1, dim=1):
             with torch.inference_mode():
-                frames, memory = self.codec.decode_step(z, memory)       # (1, 4 or 1, 3, H, W)
+                frames, memory = self.codec.decode_step(z, memory)       # (1, 4F or 1, 3, H, W)
             yield Frames(first, frames[0])
             first += frames.shape[1]
         self.memories[block.index + 1] = memory

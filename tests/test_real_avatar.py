@@ -48,8 +48,10 @@ def offline(avatar, rows, blocks):
     return avatar.codec.vae.decode(z, return_dict=False)[0].transpose(1, 2)[0]
 
 
-def test_a_session_is_the_offline_rollout(avatar):
+@pytest.mark.parametrize("at_once", (1, BLOCK))
+def test_a_session_is_the_offline_rollout(avatar, at_once, monkeypatch):
     """Sound in chunks, latents block by block, pictures as diffusers decodes them at once."""
+    monkeypatch.setattr(avatar.codec, "at_once", at_once)
     ahead = avatar.audio().ahead
     live, made = AvatarSession(avatar, PICTURE, PROMPTS[0]), []
     sound = SOUND[:samples_for(2, ahead)]

@@ -24,13 +24,13 @@ def whole(z):
 
 
 @torch.no_grad()
-def test_streamed_block_by_block_is_the_whole_decode():
-    """Blocks of 3 latent frames, as a session shows them."""
+@pytest.mark.parametrize("sizes", ([1, 1, 1, 1], [1, 2, 1], [1, 3]))
+def test_streamed_by_any_number_of_latent_frames_is_the_whole_decode(sizes):
     made, before = [], None
-    for z in LATENTS.split(1, dim=1):
+    for z in LATENTS.split(sizes, dim=1):
         frames, before = CODEC.decode_step(z, before)
         made.append(frames)
-    assert [f.shape[1] for f in made] == [1, 4, 4, 4]
+    assert [f.shape[1] for f in made] == [1, *(4 * n for n in sizes[1:])]
     want = whole(LATENTS)
     assert want.shape == (1, 13, 3, 16, 32) and 0.1 < want.std() and want.abs().max() < 1
     assert worst(torch.cat(made, dim=1), want) < 1e-5

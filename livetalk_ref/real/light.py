@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
 from livetalk_ref.real.weights import compare, stored_shapes, stored_tensor
 
@@ -45,6 +46,8 @@ class Grow(nn.Module):
 
 class LightCodec(nn.Module):
     """`decode_step` of this decoder, `encode` of the codec whose latents it reads."""
+
+    at_once = BLOCK         # latent frames of a call: it takes little memory
 
     def __init__(self, codec):
         super().__init__()

@@ -1,21 +1,23 @@
 """Wan's video autoencoder of diffusers behind the interface of our own codec.
 
 8x in space, 4x in time, 16 channels. Latents are brought to zero mean and unit variance channel
-by channel; encoding takes the mean of the posterior, no sample. Decoding goes latent frame by
-latent frame with the causal convolutions' last inputs as its state, so a stream is the whole
-decode. Letters: B batch, T = 4F - 3 frames, F latent frames, C channels. Wan 2.1 section 4.1.
+by channel; encoding takes the mean of the posterior, no sample. Decoding keeps the causal
+convolutions' last inputs as its state, so a stream is the whole decode.
+Letters: B batch, T = 4F - 3 frames, F latent frames, C channels. Wan 2.1 section 4.1.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from livetalk_ref.cache import BLOCK
 from livetalk_ref.errors import UserError
 from livetalk_ref.real.weights import from_folder
 
 GROUP = 4           # video frames a latent frame
 STRIDE = 8          # pixels a latent cell
 PATCH = 2           # latent cells a token's side
+ROOMY = 32          # GiB of a card on which a block is decoded at once, for 4.5 more
 
 
 class ChannelNorm(nn.Module):
@@ -43,13 +45,19 @@ def quicken(decoder):
                 setattr(layer, name, ChannelNorm(norm.gamma))
 
 
+def frames_at_once(device):
+    """Latent frames that a device decodes in one call, which moves fewer bytes: see `ROOMY`."""
+    roomy = device.type == "cuda" and torch.cuda.mem_get_info(device)[1] >= ROOMY * 2 ** 30
+    return BLOCK if roomy else 1
+
+
 class WanCodec(nn.Module):
     """`encode` and `decode_step` as those of `codec.Codec`, by an `AutoencoderKLWan`. It decodes in
     dtype; the one picture that is encoded stays in every block, so this is done in float32."""
 
     def __init__(self, vae, dtype=torch.float32):
         super().__init__()
-        self.vae, self.dtype = vae.float(), dtype
+        self.vae, self.dtype, self.at_once = vae.float(), dtype, frames_at_once(vae.device)
         for part in (vae.post_quant_conv, vae.decoder):
             part.to(dtype)
         quicken(vae.decoder)
@@ -71,11 +79,11 @@ class WanCodec(nn.Module):
         return ((z - self.mean) / self.std).to(self.dtype).transpose(1, 2)
 
     def decode_step(self, z, before=None):
-        """One latent frame (B, 1, C, h, w) -> its frames (B, 4, 3, H, W) and the new state.
+        """Latent frames (B, F, C, h, w) -> their frames (B, 4F, 3, H, W) and the new state.
 
-        Without a state it is the first frame, which is a single picture: (B, 1, 3, H, W).
+        Without a state it is the first one, F = 1, which is a single picture: (B, 1, 3, H, W).
         """
-        z = z.transpose(1, 2)                                            # (B, C, 1, h, w)
+        z = z.transpose(1, 2)                                            # (B, C, F, h, w)
         z = self.vae.post_quant_conv((z.float() * self.std + self.mean).to(self.dtype))
         layers = self.vae._cached_conv_counts["decoder"]
         z = z.contiguous(memory_format=torch.channels_last_3d)

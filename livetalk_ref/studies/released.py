@@ -19,11 +19,14 @@ from livetalk_ref.device import best_device
 from livetalk_ref.files import hardware
 from livetalk_ref.flow import TEACHER_STEPS, Guidance, add_noise, exact, guided
 from livetalk_ref.graphs import Graphed, compile_parts
+from livetalk_ref.generate import settle
+from livetalk_ref.judge.bench import MANY, time_many, unheard_cond
 from livetalk_ref.judge.cost import (count_bytes, count_flops, peak_memory, reset_peak_memory,
                                      wall_clock)
-from livetalk_ref.loading import load_module
+from livetalk_ref.loading import load, load_module
 from livetalk_ref.media import to_bytes
 from livetalk_ref.pipeline import Pipeline
+from livetalk_ref.portrait import portrait_of
 from livetalk_ref.real import standin
 from livetalk_ref.real.light import LightCodec
 from livetalk_ref.real.vae import WanCodec
@@ -46,7 +49,7 @@ class Released(Study):
     device = best_device()
     sizes = {"config": (LIVETALK_1P3B, standin.SMALL), "vae": ({}, standin.SMALL_VAE),
              "speech": ({}, standin.SMALL_SPEECH), "pixels": (512, 32), "matrix": (8192, 128),
-             "repeats": (10, 1), "blocks": (12, 2)}
+             "repeats": (10, 1), "blocks": (12, 2), "clips": ((1, MANY), (1,))}
 
     def key(self):
         """A folder for every card."""
@@ -59,12 +62,18 @@ class Released(Study):
             return made                                     # it would need hours for the rest
         made += [self.job("floor of a step", None, self.time_floor),
                  self.job("vae", "eager", self.time_vae),
+                 self.job("vae", "eager, one call", partial(self.time_vae, at_once=BLOCK)),
                  self.job("vae", "light", partial(self.time_vae, light=True)),
                  self.job("teacher", "eager", self.time_teacher)]
+        made += [self.job("miniature", f"{name}, batch {clips}",
+                          partial(self.time_miniature, name, clips))
+                 for name in ("teacher", "student") for clips in self.clips]
         for mode in MODES if self.device == "cuda" else MODES[:1]:
             made += [self.job("dit", mode, self.time_dit),
                      self.job("session", mode, self.time_session)]
-        return made + [self.job("vae", "compiled", self.time_vae)] * (self.device == "cuda")
+        return made + [self.job("vae", f"compiled{label}", partial(self.time_vae, at_once=count))
+                       for label, count in (("", 1), (", one call", BLOCK))
+                       if self.device == "cuda"]
 
     def job(self, stage, mode, work):
         """A stage in a mode, work(model) -> a dict; one that fails must not end the rest."""
@@ -150,8 +159,8 @@ class Released(Study):
                 "frames_per_second": 1000 * FRAMES / block}
 
     @torch.no_grad()
-    def time_vae(self, model, light=False):
-        """ms to decode a block of 3 latent frames in a stream's middle."""
+    def time_vae(self, model, light=False, at_once=1):
+        """ms to decode a block of 3 latent frames in a stream's middle, in one call or three."""
         side = self.pixels // 8
         codec = LightCodec(None).to(self.device, DTYPE) if light else self.avatar.codec
         z = torch.randn(1, BLOCK, 16, side, side, device=self.device, dtype=DTYPE)
@@ -160,9 +169,15 @@ class Released(Study):
 
         def block():
             state = memory
-            for frame in z.split(1, dim=1):
-                _, state = codec.decode_step(frame, state)
+            for some in z.split(at_once, dim=1):
+                _, state = codec.decode_step(some, state)
         return {"ms_per_block": self.milliseconds(block)}
+
+    def time_miniature(self, name, clips, model):
+        """Frames/s of clips of 81 frames by the shipped miniature, decoded, after a warm-up."""
+        avatar = load(name, self.device)
+        cond = unheard_cond(avatar, portrait_of(0))
+        return [time_many(avatar, cond, settle(avatar)[0], clips) for _ in range(2)][1]
 
     def first_picture(self, session, sound):
         """Seconds from a stream's first sound to its latents, and to its first picture as bytes."""
@@ -235,10 +250,10 @@ class Released(Study):
             return theirs.decoder(z.transpose(1, 2), feat_cache=state, feat_idx=[0],
                                   first_chunk=before is None), state
 
-        def decoding(step):
+        def decoding(step, at_once=1):
             z = x[:, :1]
             _, state = step(z, step(z, step(z)[1])[1])
-            return lambda: [step(z, state) for _ in range(BLOCK)]
+            return lambda: [step(some, state) for some in x.split(at_once, dim=1)]
 
         whole, small = decoding(codec.decode_step), decoding(light.decode_step)
         denoising = (passes - 1) * count_flops(lambda: model(x, sigma, cond, cache=cache))
@@ -259,6 +274,8 @@ class Released(Study):
                 lambda: torch.cat([keys, new[0][0]], 2)[:, :, slots]), count_bytes(
                 lambda: cache.append(new)), "joined, gathered by a list; each frame copied once"),
             ("decoding", "GB", count_bytes(decoding(plain)), moved, "norms in many passes; in one"),
+            ("decoding, in one call", "GB", moved, count_bytes(decoding(codec.decode_step, BLOCK)),
+             "a latent frame at a time; three, where the card has the memory"),
             ("decoding, light decoder", "GB", moved, count_bytes(small), "Wan's; light"),
             ("decoding, light decoder", "TFLOP", work, count_flops(small), "Wan's; light"),
             ("from the last sound to the first picture", "TFLOP",
