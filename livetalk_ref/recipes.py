@@ -56,7 +56,7 @@ TWO, ONE = (replace(QUICK, student_steps=steps, start=f"runs/ode-{steps}/ema.saf
             for steps in (2, 1))
 MILD_4, MILD_2, MILD_1 = (replace(row, guidance=MILD) for row in (QUICK, TWO, ONE))
 MILD_ANCHORED = replace(MILD_1, anchor=1.0)
-DARK = replace(FINAL, conditions="dark", lr=1e-3, updates=100)
+DARK = replace(FINAL, conditions="dark", lr=1e-3)
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,13 @@ class Row:
     like: str | None = None     # the row it is compared with
     knob: str | None = None     # one of KNOBS, the only thing that differs
     seeds: int = 3
+    updates: int = 100          # two rows are compared at the last update that both have
 
 
 KNOBS = {"conditions": ("conditions",), "start": ("start",), "rates": ("lr", "critic_lr"),
          "guidance": ("guidance",), "critic": ("critic_lr", "warmup"), "anchor": ("anchor",),
          "steps": ("student_steps", "start"),
-         "lag and dark": ("conditions", "lr", "updates")}       # and the fields they turn
+         "lag and dark": ("conditions", "lr")}                  # and the fields they turn
 ROWS = {
     "baseline": Row("baseline", BASELINE),
     "curated": Row("+ curated conditions", CURATED, "baseline", "conditions"),
@@ -83,14 +84,14 @@ ROWS = {
     "final-raw": Row("final without curation", replace(FINAL, conditions="raw"), "final",
                      "conditions"),
     "quick-critic": Row("final with a quick critic", QUICK, "final", "critic"),
-    "mild": Row("quick critic, mild guidance", MILD_4, "quick-critic", "guidance"),
+    "mild": Row("quick critic, mild guidance", MILD_4, "quick-critic", "guidance", updates=200),
     "mild-short": Row("mild, short start", replace(MILD_4, start=BASELINE.start), "mild", "start"),
     "anchored": Row("+ an anchor", ANCHORED, "quick-critic", "anchor", 1),
     "two-steps": Row("quick critic, 2 steps", TWO, "quick-critic", "steps"),
-    "two-steps-mild": Row("2 steps, mild guidance", MILD_2, "two-steps", "guidance"),
+    "two-steps-mild": Row("2 steps, mild guidance", MILD_2, "two-steps", "guidance", updates=200),
     "one-step": Row("quick critic, 1 step", ONE, "quick-critic", "steps"),
-    "one-step-mild": Row("1 step, mild guidance", MILD_1, "one-step", "guidance"),
-    "one-step-anchored": Row("and an anchor", MILD_ANCHORED, "one-step-mild", "anchor"),
+    "one-step-mild": Row("1 step, mild guidance", MILD_1, "one-step", "guidance", updates=200),
+    "one-step-anchored": Row("and an anchor", MILD_ANCHORED, "one-step-mild", "anchor", 1, 200),
     "dark": Row("half of the references dark, a fast student", DARK, "final", "lag and dark"),
     "dark-quick": Row("dark, with a quick critic", replace(DARK, critic_lr=2e-3, warmup=100),
                       "dark", "critic"),
@@ -106,8 +107,9 @@ def recipe(name, seed=0, updates=None):
     """The recipe of a row, or of the `student` that ships. UserError for another name."""
     if name not in NAMES:
         raise UserError(f"There is no recipe '{name}'; choose one of {', '.join(NAMES)}.")
-    found = SHIPPED if name == "student" else ROWS[name].recipe
-    return replace(found, seed=seed, updates=updates or found.updates)
+    found, own = (SHIPPED, SHIPPED.updates) if name == "student" else \
+        (ROWS[name].recipe, ROWS[name].updates)
+    return replace(found, seed=seed, updates=updates or own)
 
 
 def differences(one, other):

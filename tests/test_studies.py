@@ -197,13 +197,15 @@ def test_predictions_are_held_against_what_came():
              "flicker": value} | seed for name, seed, update, value in (
                  ("start", {}, 0, 2.0), ("a", {"seed": 0}, 50, 9.0), ("a", {"seed": 0}, 200, 3.0),
                  ("a", {"seed": 1}, 200, 4.0))]
-    rows += [rows[1] | {"row": "c", "seed": 1, "flicker": 2.0}]         # one seed of another row
+    # One seed of another row, which is shorter.
+    rows += [rows[1] | {"row": row, "seed": 1, "flicker": value} for row, value in
+             (("a", 6.0), ("c", 2.0))]
     claim = {"row": "a", "against": "start", "number": "flicker", "set": "studio"}
-    assert ablation.verdict(claim | {"against": "c", "at least": 2}, rows)["values"] == [2.0]
+    assert ablation.verdict(claim | {"against": "c", "at least": 2}, rows)["values"] == [3.0]
     assert ablation.verdict(claim | {"at least": 1.5}, rows) == {"values": [1.5, 2.0],
                                                                  "holds": True}
     assert not ablation.verdict(claim | {"at least": 1.6}, rows)["holds"]
-    assert ablation.verdict(claim | {"update": 50, "at most": 5}, rows)["values"] == [4.5]
+    assert ablation.verdict(claim | {"update": 50, "at most": 5}, rows)["values"] == [4.5, 3.0]
     assert not ablation.verdict(claim | {"row": "b", "at most": 5}, rows)["holds"]
     sure = {"row": "a", "surely better": [["frechet"], ["sharpness", "whole faces"]]}
     rows = [{"part": "compared", "row": "a", "seed": seed, "number": number, "superiority": value}

@@ -252,7 +252,8 @@ def verdict(claim, rows):
 
     "surely better": of each list of numbers at least one is better, end against start, in
     SURELY of the bootstrap draws. Else a number of a row at the end (or after "update"), over that
-    of the row "against" if there is one, is "at most" or "at least" so much.
+    of the row "against" if there is one, is "at most" or "at least" so much; of two runs that are
+    not equally long, after the last update that both have.
     """
     if "surely better" in claim:
         found = {(row["seed"], row["number"]): row["superiority"] for row in rows
@@ -261,20 +262,24 @@ def verdict(claim, rows):
         worst = [min(max(found.get((seed, number), 0.0) for number in numbers)
                      for numbers in claim["surely better"]) for seed in seeds]
         return {"superiority": worst, "holds": bool(worst) and min(worst) >= SURELY}
-    ours = ends(claim, claim["row"], rows)
-    theirs = ends(claim, claim["against"], rows) if "against" in claim else {None: 1.0}
-    values = [round(value / theirs[seed if seed in theirs else None], 4)
-              for seed, value in ours.items() if theirs.keys() & {seed, None}]
+    ours = judged(claim, claim["row"], rows)
+    theirs = judged(claim, claim["against"], rows) if "against" in claim else {None: {0: 1.0}}
+    values = []
+    for seed, found in ours.items():
+        start = theirs.get(None, {}).get(0)         # stays what it is at every update
+        other = theirs.get(seed, {}) if start is None else dict.fromkeys(found, start)
+        both = [n for n in found.keys() & other.keys() if n == claim.get("update", n)]
+        values += [round(found[n] / other[n], 4) for n in sorted(both)[-1:]]
     holds = (all(value <= claim["at most"] for value in values) if "at most" in claim else
              all(value >= claim["at least"] for value in values))
     return {"values": values, "holds": bool(values) and holds}
 
 
-def ends(claim, name, rows):
-    """{seed: a claim's number} of a row, after its last update or the claim's; a start's seed is
-    None."""
-    some = [row for row in rows if row["part"] == "judged" and row["row"] == name
-            and (row["set"], row["frames"]) == (claim["set"], claim.get("frames", WINDOW))
-            and row["update"] in (0, claim.get("update", row["update"])) and claim["number"] in row]
-    return {row.get("seed"): row[claim["number"]]
-            for row in sorted(some, key=lambda row: row["update"])}
+def judged(claim, name, rows):
+    """{seed: {update: a claim's number}} of a row; a start's seed is None, and its update 0."""
+    found = {}
+    for row in rows:
+        if (row["part"] == "judged" and row["row"] == name and claim["number"] in row
+                and (row["set"], row["frames"]) == (claim["set"], claim.get("frames", WINDOW))):
+            found.setdefault(row.get("seed"), {})[row["update"]] = row[claim["number"]]
+    return found
