@@ -58,11 +58,17 @@ class Gaussian:
 
 def test_gradient_of_two_gaussians_is_the_score_difference():
     """x0 = (x + sigma^2 score) / (1 - sigma), so the closed form follows from the scores."""
-    real, fake, cond = Gaussian(0.5, 0.8), Gaussian(-0.3, 1.4), condition()
+    real, fake, cond, shown = Gaussian(0.5, 0.8), Gaussian(-0.3, 1.4), condition(), []
     g = torch.Generator().manual_seed(1)
+
+    def critic(x, level, cond):
+        shown.append(x)
+        return fake(x, level, cond)
+
     x, noise = (torch.randn(2, 6, 4, 4, 4, generator=g).double() for _ in range(2))
     cond, sigma = replace(cond, ref=cond.ref.double()), torch.tensor([0.3, 0.9]).double()
-    gradient, _, x0_real = dmd_gradient(x, real, fake, noise, sigma, cond, PLAIN)
+    gradient, _, x0_real = dmd_gradient(x, real, critic, noise, sigma, cond, PLAIN)
+    assert torch.equal(shown[0][:, 0], x[:, 0])                         # the reference stays clean
     s = sigma[:, None, None, None, None]
     noisy = add_noise(x, noise, sigma[:, None].expand(2, 6))
     by_scores = s ** 2 / (1 - s) * (fake.score(noisy, s) - real.score(noisy, s))
@@ -137,6 +143,23 @@ def test_student_learns_through_its_rollout(monkeypatch):
         loss.backward()
         assert seen["exit"] == exit and student.head.head.weight.grad.abs().sum() > 0
         assert all(p.grad is None for m in others for p in m.parameters())
+
+
+def test_the_critics_loss_reaches_the_critic_alone():
+    student, _, critic = models()
+    critic_loss(student, critic, condition(), step_generator(0, 0)).backward()
+    assert critic.head.head.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in student.parameters())
+
+
+def test_a_run_has_the_rates_and_the_seed_of_its_recipe():
+    d = distiller(lr=3e-4, critic_lr=5e-5)
+    for model, optimizer, lr in zip((d.student, d.critic), d.optimizers, (3e-4, 5e-5)):
+        group, = optimizer.param_groups
+        assert group["lr"] == lr and group["params"][0] is next(model.parameters())
+    runs = [distiller(updates=1, ratio=1, warmup=0, seed=seed) for seed in (4, 4, 5)]
+    same, again, other = (next(distill(d, lambda g: condition())).loss for d in runs)
+    assert same == again != other
 
 
 def test_the_exit_is_any_of_the_steps_equally_often():

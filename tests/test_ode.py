@@ -56,11 +56,14 @@ def test_states_are_those_at_the_students_noise_levels():
 def test_kept_states_are_part_of_the_whole_path():
     model, noise, x0, cond = setting()
     seen = []
-    five = ode.trajectory(model, noise, x0[:, :1], cond, PLAIN, watch=seen.append)
-    whole = ode.trajectory(model, noise, x0[:, :1], cond, PLAIN, kept=48)
+    guidance = Guidance(2.0, 3.0)
+    five = ode.trajectory(model, noise, x0[:, :1], cond, guidance, watch=seen.append)
+    whole = ode.trajectory(model, noise, x0[:, :1], cond, guidance, kept=48)
     assert whole.shape[1] == 49 and len(seen) == 48
     assert torch.equal(whole[:, ::12], five)
-    assert torch.equal(five[:, -1], sample(model, noise, x0[:, :1], cond, steps=48))
+    end, plain = (sample(model, noise, x0[:, :1], cond, steps=48, guidance=g)
+                  for g in (guidance, PLAIN))
+    assert torch.equal(five[:, -1], end) and worst(plain, end) > 0.01
     assert torch.equal(five[:, 0, 1:], noise[:, 1:])
 
 
@@ -146,7 +149,8 @@ def test_loss_is_the_mean_over_all_frames_of_the_x0_error():
 
 
 def test_no_block_learns_from_a_later_one():
-    """Gradient of one block's output by another block's input: exactly 0.0 for later ones."""
+    """Gradient of one block's output by another block's input: exactly 0.0 for later ones. In a
+    block each frame reads those behind it."""
     model, noise, _, cond = setting()
     x = noise.requires_grad_()
     v = ode.behind_noisy(model, x, torch.full((2, 9), 0.625), cond)
@@ -155,3 +159,5 @@ def test_no_block_learns_from_a_later_one():
                                  retain_graph=True)
         reach = g.abs().amax(dim=(0, 2, 3, 4)).view(3, 3).amax(1)
         assert reach[block + 1:].sum() == 0.0 and (reach[:block + 1] > 1e-4).all()
+        g, = torch.autograd.grad(v[:, 3 * block].square().sum(), x, retain_graph=True)
+        assert g[:, 3 * block + 2].abs().max() > 1e-4
