@@ -18,7 +18,6 @@ from livetalk_ref.train_commands import (add_train, add_trajectories, add_weight
                                          trajectories, weights)
 
 MANY = 80           # blocks (a minute) whose speed on a GPU makes up for compiling
-DEMO_FACE = 7       # the one of all examples
 DEMO = {"student": "outputs/demo.mp4", "teacher": "outputs/demo_teacher.mp4"}
 STRIP = "outputs/demo.png"
 
@@ -97,7 +96,7 @@ def generate(options):
     how = streamed(g.count_blocks(g.count_frames(samples))) if real else {}
     avatar = load(options.model, device, options.weights, decoder=options.decoder,
                   int8=options.int8, **how)
-    picture = photo(options, avatar) if real else reference(options, avatar.codec)
+    picture = reference(options, avatar)
     if words := blank(picture):
         warn(words)
     steps, guidance = g.settle(avatar, options.steps,
@@ -114,23 +113,11 @@ def generate(options):
 
 
 def streamed(blocks):
-    """How released weights make so many blocks: without an end to positions if these are too many
-    for the released cache, compiled if that makes up for its minutes."""
+    """The cache's policy, and whether to compile, for so many blocks of released weights."""
     from livetalk_ref.cache import BLOCK, TABLE_END
 
     return {"policy": "released" if BLOCK * blocks <= TABLE_END else "ahis",
             "compiled": blocks >= MANY}
-
-
-def photo(options, avatar):
-    """The photograph that the options name as a reference, fitted as the authors do."""
-    from livetalk_ref.portrait import portrait_of
-    from livetalk_ref.real.avatar import load_photo, require_photo
-
-    if options.weights == "random" and not options.image:
-        return portrait_of(options.identity, avatar.size)
-    require_photo(avatar.name, options.image)
-    return load_photo(options.image, avatar.size)
 
 
 def known_prompt(prompt):
@@ -145,14 +132,20 @@ def known_prompt(prompt):
     return kept
 
 
-def reference(options, codec):
-    """The reference picture that the options name, with a warning for a photograph."""
+def reference(options, avatar):
+    """The reference picture that the options name: of released weights a photograph; of the
+    miniature a drawn portrait, with a warning for a photograph."""
     from livetalk_ref import portrait as p
+    from livetalk_ref.real.avatar import load_photo, require_photo
 
-    if options.image is None:
-        return p.portrait_of(options.identity)
+    real = avatar.name in REAL
+    if options.image is None and (not real or options.weights == "random"):
+        return p.portrait_of(options.identity, avatar.size)
+    if real:
+        require_photo(avatar.name, options.image)
+        return load_photo(options.image, avatar.size)
     picture = p.load_portrait(options.image)
-    if not p.is_drawn(picture, codec):
+    if not p.is_drawn(picture, avatar.codec):
         warn(f"{options.image} does not look like a drawn portrait. The tiny model knows only "
              f"the drawn world and will not keep this face: use --identity SEED, or a picture "
              f"made by the 'portrait' command.")
@@ -179,8 +172,7 @@ def add_prepare(parser):
 
 
 def prepare(options):
-    """Make shards of videos, or write prompts' embeddings to DIR/text.safetensors, so that umT5
-    is needed no more."""
+    """Make shards of videos, or write prompts' embeddings to DIR/text.safetensors."""
     if options.clips:
         if not options.out or options.prompt:
             raise UserError("--clips goes with --out SHARDS, and without --prompt.")
@@ -222,7 +214,7 @@ def demo(options):
     judge, rows, films = load_module("faces"), [], {}
     for name, out in DEMO.items():
         avatar, shown = load(name), []
-        facts = g.make_video(avatar, portrait_of(DEMO_FACE), spoken.samples, PROMPT, out,
+        facts = g.make_video(avatar, portrait_of(7), spoken.samples, PROMPT, out,
                              shown=shown)
         films[name] = torch.cat(shown)                                   # (T, 3, 96, 96)
         whole, _ = whole_share(judge.broken(films[name]))

@@ -1,7 +1,4 @@
-"""The commands that train: `train`, `trajectories` and `weights`, with their options.
-
-Commands import what they need when they run, so that help is quick.
-"""
+"""The commands that train: `train`, `trajectories` and `weights`, with their options."""
 
 import json
 import os
@@ -13,11 +10,9 @@ from pathlib import Path
 from livetalk_ref.errors import Progress, UserError, followed
 from livetalk_ref.options import add_device, number
 
-STAGES = ("ear", "codec", "decoder", "judges", "faces", "sync", "restorer", "teacher", "ode",
-          "dmd")                # in this order
-QUICK_CLIPS = 128                                   # of `weights --quick`
 QUICK = {"ear": 400, "codec": 300, "decoder": 100, "judges": 200, "faces": 100, "sync": 200,
-         "restorer": 100, "teacher": 500, "ode": 100, "dmd": 10}               # its updates
+         "restorer": 100, "teacher": 500, "ode": 100, "dmd": 10}    # updates of `weights --quick`
+STAGES = tuple(QUICK)                                               # in this order
 SHARES = {"ear": 1, "codec": 26, "decoder": 4, "judges": 4, "faces": 4, "sync": 4, "restorer": 3,
           "teacher": 36, "ode": 12, "dmd": 6}       # parts of 100 of `weights --minutes`
 TRIED = 8               # updates that tell how long one takes
@@ -46,7 +41,14 @@ def add_train(c):
     c.add_argument("--size", choices=SIZES, help="teacher: of the model (tiny)")
     c.add_argument("--weights", metavar="DIR", help="with --data of released size: the folder "
                    "with text.safetensors, the prompts' embeddings, see 'prepare --prompt'")
-    add_scale(c)
+    large = c.add_argument_group("of the stages teacher, ode and dmd: larger than one card")
+    large.add_argument("--shard", action="store_true", help="under torchrun each process keeps a "
+                       "piece of every weight (FSDP2), for models that one card does not hold")
+    large.add_argument("--checkpoint-blocks", action="store_true", help="keep what goes into a "
+                       "block and compute the rest again for the gradient: less memory, a third "
+                       "more time")
+    large.add_argument("--accumulate", type=number(1, 10 ** 6), metavar="N", help="take each batch "
+                       "in N parts, one after the other (1)")
     c = c.add_argument_group("of the stages ode and dmd")
     c.add_argument("--recipe", metavar="R", help="ode: short or converged, that is how long "
                    "(converged); dmd: baseline, curated, converged, aggressive, final or another "
@@ -57,17 +59,6 @@ def add_train(c):
     c.add_argument("--real", metavar="M", help="the teacher, of any size that reads what the "
                    "student reads: dmd's frozen real score; with --data of ode, whose trajectories "
                    "are made, and where the student begins (teacher)")
-
-
-def add_scale(parser):
-    """Options of `train` for models and batches that one card does not hold."""
-    c = parser.add_argument_group("of the stages teacher, ode and dmd: larger than one card")
-    c.add_argument("--shard", action="store_true", help="under torchrun each process keeps a piece "
-                   "of every weight (FSDP2), for models that one card does not hold")
-    c.add_argument("--checkpoint-blocks", action="store_true", help="keep what goes into a block "
-                   "and compute the rest again for the gradient: less memory, a third more time")
-    c.add_argument("--accumulate", type=number(1, 10 ** 6), metavar="N", help="take each batch in "
-                   "N parts, one after the other (1)")
 
 
 def train(options):
@@ -108,22 +99,14 @@ def trajectories(options):
     from livetalk_ref import trajectories as t
     from livetalk_ref.flow import TEACHER_STEPS as steps
 
-    with Progress("trajectories: step") as progress:
-        shards = t.count_shards(options.count)
-        place = [1, 0]                                      # shard and step under way
-
-        def watch(step):
-            place[1] += 1
-            progress.set_postfix_str(f"shard {place[0]} of {shards}, step {place[1]} of {steps}",
-                                     refresh=False)
-            progress()
-
+    shards = 1 if options.sample else t.count_shards(options.count)
+    with Progress("trajectories: step", shards * steps) as progress:
         if options.sample:
-            print(t.write_sample(watch=watch))
+            print(t.write_sample(watch=progress))
             return
-        for path in t.from_shipped(options.count, watch=watch):
+        for done, path in enumerate(t.from_shipped(options.count, watch=progress), 1):
+            progress.update(done * steps - progress.n)      # a shard that was there, too
             print(path)
-            place[:] = place[0] + 1, 0
 
 
 def add_weights(c):
@@ -145,12 +128,12 @@ def weights(options):
     from livetalk_ref.files import read_metrics
 
     hours = {}
+    few = {"device": options.device} | ({"count": 128} if options.quick else {})     # clips
     for name in STAGES:
-        few = {"steps": QUICK[name], "count": QUICK_CLIPS} if options.quick else {}
+        steps = QUICK[name] if options.quick else None
         if options.minutes:
-            few["steps"] = planned(name, folder, 0.6 * SHARES[name] * options.minutes,
-                                   options.device, few.get("count"))
-        states = stages.run_stage(name, folder / name, resume=True, device=options.device, **few)
+            steps = planned(name, folder, 0.6 * SHARES[name] * options.minutes, **few)
+        states = stages.run_stage(name, folder / name, steps, resume=True, **few)
         for _ in followed(f"{name} update", states):
             pass
         stages.export(name, folder / name)
@@ -161,28 +144,26 @@ def weights(options):
         print("To see it:", *(f"{k}={v}" for k, v in world.items()), "make demo")
 
 
-def planned(name, folder, seconds, device, count):
-    """Updates of a stage that fit into so many seconds, as found the first time: a call that
-    continues a killed one trains as long as that would have."""
+def planned(name, folder, seconds, **options):
+    """Updates of a stage that fit into so many seconds, as the first call found and wrote down."""
     from livetalk_ref.files import write_json
 
     path = folder / "updates.json"
     plan = json.loads(path.read_text()) if path.is_file() else {}
     if name not in plan:
-        plan[name] = updates_within(seconds, name, device, **({"count": count} if count
-                                                                    else {}))
+        plan[name] = updates_within(seconds, name, **options)
         write_json(path, plan)
     return plan[name]
 
 
-def updates_within(seconds, name, device=None, **options):
+def updates_within(seconds, name, **options):
     """How many updates of a stage fit into so many seconds, its data made among them: at least
     TRIED, of which the later half are timed in a folder that is thrown away."""
     from livetalk_ref import stages
 
     began, took = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
-        for state in stages.run_stage(name, folder, TRIED, device=device, **options):
+        for state in stages.run_stage(name, folder, TRIED, **options):
             took.append(state.seconds)
     left = seconds - (time.monotonic() - began)
     return max(TRIED, int(left / statistics.median(took[TRIED // 2:])))
