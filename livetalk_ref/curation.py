@@ -1,11 +1,9 @@
 """The conditions of a distillation: as collected, or curated.
 
-A distillation needs no video, only reference pictures, sound and prompts. As collected, in the
-mixture `DEGRADED` and `VAGUE`, references are damaged and prompts ask for nothing; in the dark
-mixture the damaged ones have next to no light instead. Curation keeps good references, mends what
-can be mended, replaces the others by the good reference that is most alike, and rewrites vague
-prompts into ones that ask for motion; sound stays as it is. All are drawn in the same order, so
-nothing else differs. LiveTalk section 3.3. N clips.
+A distillation needs no video, only reference pictures, sound and prompts. As collected, some
+references are damaged, or dark, and some prompts ask for nothing. Curation mends references or
+takes others, and rewrites prompts; sound and the order of drawing stay. LiveTalk section 3.3.
+N clips.
 """
 
 from dataclasses import dataclass, replace
@@ -24,10 +22,8 @@ from livetalk_ref.world.text import TEXT_ROWS
 VERSION = 2                     # of what curation does: raise it when that changes
 COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
-DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
 AS_COLLECTED = ("raw", "dark")
 KINDS = (*AS_COLLECTED, "curated", "curated dark")
-DIM = 0.06                      # brightness of a dark reference, of what it was
 KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
 
 
@@ -60,8 +56,7 @@ class Conditions:
 
 
 def trim(cond):
-    """A condition without the rows of a second prompt that no frame reads yet: less to attend to,
-    and no mask."""
+    """A condition without the rows of a second prompt that no frame reads yet, and no mask."""
     if cond.text_mask is None or cond.text_mask[..., TEXT_ROWS:].any():
         return cond
     return replace(cond, text=cond.text[:, :TEXT_ROWS], text_mask=None)
@@ -109,13 +104,12 @@ def encoded(images, codec):
 
 def decide(doubt, remains):
     """The treatment (N words) of references so likely damaged, with so much left of it (1/255)."""
-    return [KEPT if bad < DOUBT else MENDED if left < MEND else REPLACED
+    return [KEPT if bad < 0.5 else MENDED if left < 10 else REPLACED
             for bad, left in zip(doubt.tolist(), remains.tolist())]
 
 
 def alike(reader, images, good):
-    """For every picture (N, 3, H, W) the number of the good one (N,) bool whose face is most
-    like it."""
+    """The number of the good picture whose face is most like each (N, 3, H, W); good (N,) bool."""
     identity = reader.read(images).identity                              # (N, E)
     return (identity @ identity.T).masked_fill(~good, -2.0).argmax(1)
 
@@ -147,7 +141,7 @@ def curate(clips, codec, restorer, reader):
 
 def darken(references, codec):
     """References (N, C, h, w) with next to no light."""
-    return encoded((pictures(references, codec) + 1) * DIM - 1, codec)
+    return encoded((pictures(references, codec) + 1) * 0.06 - 1, codec)
 
 
 def make(kind, clips):
@@ -179,11 +173,7 @@ def cached_clips(count=COUNT, folder="runs/latents-start"):
 
 
 def conditions(kind, count=COUNT, folder="runs/conditions"):
-    """`Conditions` of a kind from the first `count` training clips.
-
-    What curation makes of them is kept in the folder, under a name that changes with the clips,
-    the restorer, the judges and `VERSION`.
-    """
+    """`Conditions` of a kind from the first `count` training clips; curated ones are kept."""
     clips = cached_clips(count)
     if kind in AS_COLLECTED or kind not in KINDS:
         return make(kind, clips)

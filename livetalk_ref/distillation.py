@@ -1,11 +1,7 @@
 """A distillation on disk: where it starts, how it continues, and what it leaves to look at.
 
-    last.safetensors            everything, so that a killed run continues exactly
-    ema.safetensors             averaged weights: the student; ema-000050 .. are those on the way
-    metrics.jsonl               a line for every update of the student
-    probe-000050.safetensors    `look`: what student, teacher and critic make of fixed conditions
-
-Letters as in flow.py; L noise levels of a probe, P its conditions.
+Its files are those of `runs.RunFolder`. Letters as in flow.py; L noise levels of a probe, P its
+conditions.
 """
 
 from dataclasses import dataclass, replace
@@ -58,8 +54,7 @@ def probed(out, update):
 def paths_of(recipe, count=PATHS, data=None, teacher="teacher"):
     """batch(generator) of a teacher's paths for a recipe with an anchor, else None.
 
-    count: training clips whose paths are used, at most PATHS; whole shards of them. data: clips
-    of one's own instead.
+    count: training clips whose paths are used, at most PATHS; data: clips of one's own instead.
     """
     if not recipe.anchor:
         return None
@@ -108,37 +103,29 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
                        lambda g: [part.to(device) for part in parallel.mine(*paths(g))], folder)
 
 
-def folder_of(name, seed=0):
-    """Where the run of a recipe's name and seed is kept, when nothing else is said."""
-    return Path(f"runs/dmd/{name}-seed{seed}")
-
-
 @dataclass
 class Distillation:
     """The stage `dmd`: a recipe of `recipes.NAMES` on cached conditions.
 
-    count: training clips whose conditions and paths are used; student_steps, instead of the
-    recipe's; real: see `run`; data: clips of one's own, whose conditions are used as they are.
-    UserError for another name.
+    count: training clips whose conditions and paths are used; real: see `run`; data: clips of
+    one's own, whose conditions are used as they are. UserError for another name.
     """
 
     recipe: str = "student"
     seed: int = 0
     count: int = curation.COUNT
-    student_steps: int | None = None
     real: str | None = None
     data: LatentClips | None = None
 
     def run(self, name, out, steps, resume, start, rate, compiled, device):
-        """Distil in out, else `folder_of`, by so many updates, yielding a state after each."""
+        """Distil by so many updates, yielding a state after each."""
         r = recipes.recipe(self.recipe, self.seed, steps)
-        r = replace(r, lr=rate * r.lr, critic_lr=rate * r.critic_lr,
-                    student_steps=self.student_steps or r.student_steps)
+        r = replace(r, lr=rate * r.lr, critic_lr=rate * r.critic_lr)
         data = self.data and self.data.select(torch.arange(min(self.count, len(self.data))))
         made = curation.Conditions(data, torch.ones(len(data)), []) if data else \
             curation.conditions(r.conditions, self.count)
         yield from run(r, partial(made.batch, r.batch, r.frames),
-                       out or folder_of(self.recipe, self.seed), resume, start,
+                       out or f"runs/dmd/{self.recipe}-seed{self.seed}", resume, start,
                        probe=made.probe(PROBES, r.frames), compiled=compiled,
                        paths=paths_of(r, self.count, data, self.real or "teacher"),
                        device=device, real=self.real)

@@ -1,7 +1,6 @@
 """What each training stage trains on: the data, the loss and the numbers of its run.
 
-`STAGES[name](folder)` gives a `Stage`; `run_stage` drives it. Stages read the shipped weights
-of the stages before them, so each can be redone alone.
+Stages read the shipped weights of the stages before them, so each can be redone alone.
 """
 
 from dataclasses import dataclass, field, replace
@@ -135,8 +134,7 @@ def reader_stage(count=3072):
 
 
 def faces_stage(count=16_384):
-    """Judge of melting on truth and spoiled truth in any light, half of the usual faces as the
-    codec shows them where nothing moves: what moves, codecs melt."""
+    """Judge of melting on truth and spoiled truth, half of the usual faces through the codec."""
     tensors, _ = shards.load(list(whole_faces.build("train", count)))
     pictures, labels = tensors["pictures"], tensors["labels"]
     codec = load_module("codec")
@@ -201,14 +199,14 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=4096, spoiled=False, size="tiny", batch=336, data=None):
-    """Bidirectional teacher: flow matching on cached latents, of clean clips or, spoiled, of raw
-    ones, three in ten of which are damaged. A batch has so many latent frames, in windows.
+def teacher_stage(count=4096, size="tiny", batch=336, data=None):
+    """Bidirectional teacher: flow matching on cached latents of clean clips.
 
-    size: one of `wan.SIZES`; UserError where it reads other numbers than the data hold.
+    size: one of `wan.SIZES`; UserError where it reads other numbers than the data hold. batch:
+    latent frames of an update, in windows.
     """
     data = data or latents.LatentClips.load(
-        list(latents.build(load_module("codec"), "train", count, spoiled=spoiled)))
+        list(latents.build(load_module("codec"), "train", count)))
     check_channels(f"The size {size}", SIZES[size], *data.channels())
     model = WanDiT(SIZES[size])
     weight = focus(data.latents.shape[-1])
@@ -227,9 +225,7 @@ def teacher_stage(count=4096, spoiled=False, size="tiny", batch=336, data=None):
 def focus(cells):
     """How much each place of a latent counts in the teacher's loss, 1 on average: (cells, cells).
 
-    Faces count 6 times what is around them, eyes, which are soonest wrong, 12 times: what is
-    learned best does not depend on the weights, but how soon does (talking heads are commonly
-    trained with a mask).
+    Faces count 6 times what is around them, eyes, which are soonest wrong, 12 times.
     """
     weight = torch.ones(cells, cells)
     for box, more in ((FACE, 5.0), (EYES, 6.0)):
@@ -243,8 +239,7 @@ def ode_stage(count=1024, recipe="converged", variant=VARIANT, seed=0, keep=None
 
     data: clips of one's own instead of the world's: real, a teacher's checkpoint, first makes its
     trajectories of them, and is where the student begins. The rate is constant, as in the paper,
-    so that the short recipe is how the converged one begins, weight for weight, and averaged
-    weights are kept all along.
+    so that the short recipe is how the converged one begins.
     """
     if recipe not in ODE_STEPS:
         raise UserError(f"There is no ODE recipe '{recipe}'; choose {' or '.join(ODE_STEPS)}.")
@@ -271,7 +266,6 @@ def ode_stage(count=1024, recipe="converged", variant=VARIANT, seed=0, keep=None
 CROPPED = 0.75                      # share of the codec's batches that show faces alone
 FACE = (0.2, 0.2, 0.8, 0.9)         # where faces are: left, top, right, bottom of the picture
 EYES = (0.25, 0.3, 0.75, 0.56)      # and where their eyes are
-FEW = 64               # clips that are enough to measure what `finish` does
 # The paper has 4k and 20k. Here 400 updates lack next to nothing, so the short one is shorter.
 ODE_STEPS = {"short": 50, "converged": 600}
 ODE_KEPT = (25, 50, 100, 200, 400, 600)
@@ -287,15 +281,14 @@ PARALLEL = {"teacher", "ode", "dmd"}        # take several processes, see parall
 MEASURED = {"codec", "decoder", "judges"}   # their shipped files hold more than trained weights
 
 
-def export(name, folder=None):
+def export(name, folder):
     """Ship the averaged weights of a run under data/checkpoints; returns the path."""
-    folder = Path(folder or f"runs/{name}")
-    if name == "ode":
-        return export_students(folder)
+    if name == "ode" and (short := kept(folder, ODE_STEPS["short"])).is_file():
+        ship(short, "student_ode_short")
     if name not in MEASURED:
         return ship(folder / "ema.safetensors", SHIPPED[name])
     tensors, facts = read(folder / "ema.safetensors")
-    stage = STAGES[name](count=FEW)
+    stage = STAGES[name](count=64)          # clips enough to measure what `finish` does
     frozen = [key for key, p in stage.model.named_parameters() if not p.requires_grad]
     before = stage.model.state_dict()       # averaging made +0.0 of their -0.0
     stage.model.load_state_dict(tensors | {key: before[key].clone() for key in frozen})
@@ -303,16 +296,6 @@ def export(name, folder=None):
     path = loading.CHECKPOINTS / f"{SHIPPED[name]}.safetensors"
     save(path, half(stage.model.state_dict()), **facts)
     return path
-
-
-def export_students(folder):
-    """The student as it ended, and as it was after the short recipe; returns the first path."""
-    parts = {"student_ode_short": kept(folder, ODE_STEPS["short"]),
-             "student_ode": folder / "ema.safetensors"}
-    for shipped, path in parts.items():
-        if path.is_file():              # a trial run may be too short for a short recipe
-            out = ship(path, shipped)
-    return out
 
 
 def ship(path, name):

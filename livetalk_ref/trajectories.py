@@ -1,12 +1,9 @@
 """Teacher trajectories on disk: made from cached conditions, read back as training batches.
 
-Every shard of the latent cache gives one shard of trajectories, which holds its conditions,
-seeds and guidance too. Shards appear when they are complete, so a killed build continues where
-it was and a longer one adds to it. They live in runs/trajectories/KEY/, where KEY names the
-latent cache, the teacher's weights, the guidance and the precision. Conditions are clean: from a
-teacher that draws what is spoiled a student has nothing to learn.
-
-    python -m livetalk_ref trajectories --sample    # the few that ship in data/trajectories
+Every shard of the latent cache gives one of trajectories, with its conditions, seeds and
+guidance, in a folder named by cache, teacher, guidance and precision. Shards appear when they are
+complete, so a killed build continues. Conditions are clean: from a teacher that draws what is
+spoiled a student has nothing to learn.
 """
 
 import json
@@ -111,22 +108,18 @@ def count_shards(count):
     return -(-count // shards.SHARD)
 
 
-def clean_clips(split, count):
-    """Shards of the first `count` clips of a split, all clean, yielding their paths."""
-    yield from latents.build(load_module("codec"), split, count)
-
-
 def from_shipped(count, split="train", watch=None):
-    """Trajectories of the shipped teacher for the first `count` clean clips of a split (rounded up
-    to shards of 32), yielding shard paths. `watch` as for `build`."""
+    """Trajectories of the shipped teacher for a split's first `count` clips, as `build`."""
     device = best_device()
-    yield from build(load_module("teacher", device=device), clean_clips(split, count), watch=watch,
+    clips = latents.build(load_module("codec"), split, count)
+    yield from build(load_module("teacher", device=device), clips, watch=watch,
                      precision=best_precision(device))
 
 
 def write_sample(path=None, watch=None):
     """Write trajectories of the first training clips, those that ship; returns the file's path."""
-    clips = LatentClips.load(list(clean_clips("train", shards.SHARD)))
+    paths = latents.build(load_module("codec"), "train", shards.SHARD)
+    clips = LatentClips.load(list(paths))
     data = make(load_module("teacher"), clips.select(range(SHIPPED)), 0, GUIDANCE, watch=watch)
     data.save(path or SAMPLE, guidance=GUIDANCE)
     return path or SAMPLE
@@ -164,7 +157,6 @@ def straightness(states):
     path, which one Euler step would follow (Liu et al. 2022). Curvature (B, K - 1): change of
     the velocity per unit of sigma between neighbouring steps, over the chord's size.
     """
-    # A straight path has one velocity, its chord's, and could be followed in one step.
     x = states.flatten(2).double()                                       # (B, K + 1, D)
     grid = sigma_grid(x.shape[1] - 1).to(x.device)[:, None]
     v = x.diff(dim=1) / grid.diff(dim=0)                                 # (B, K, D)
