@@ -34,10 +34,6 @@ from livetalk_ref.world.state import FPS, SAMPLES_PER_FRAME, S
 
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv"}
 VIDEOS_A_SHARD = 16
-LOOKED_AT = 7               # pictures of a segment in which a face is sought
-SEARCHED = 320              # pixels of a picture's shorter side in that search
-WIDER = 2.0                 # side of the square around a face, in widths of the face
-CALM, LIVELY = 1.5, 4.0     # mean change of a frame, in 1/255, below and above which words tell it
 LARGEST = 720               # pixels of a picture's shorter side that are kept
 MADE = 4                    # clips of the world by which their making is timed
 LONGEST = 600               # seconds of a video that are read at most
@@ -117,18 +113,19 @@ def segments_of(video, avatar, whole=False):
         if len(heard) < LONG_FRAMES * SAMPLES_PER_FRAME:
             break
         try:
-            box = central_square(pictures[0]) if whole else face_square(pictures)
+            top, left, side = central_square(pictures[0]) if whole else face_square(pictures)
         except UserError as error:
             reason = str(error)
             continue
-        frames = cropped(pictures, box, avatar.size)                     # (105, 3, H, W)
+        squares = [torch.from_numpy(p[top:top + side, left:left + side]) for p in pictures]
+        frames = torch.stack([fit(square, avatar.size) for square in squares])  # (105, 3, H, W)
         features = avatar.audio(heard, LONG_FRAMES)
         rows = torch.cat([features.push(heard), features.finish()])[:LONG_FRAMES]
         tensors = {"latents": avatar.codec.encode(frames[None])[0].half().contiguous(),
                    "audio": rows.half()}
         made += 1
         yield f"{stem}-{part:03d}", tensors, {
-            "seconds": round(part * LONG_FRAMES / FPS, 3), "box": box,
+            "seconds": round(part * LONG_FRAMES / FPS, 3), "box": [top, left, side],
             "prompt": prompt_of(video, frames)} | scores(frames)
     if not made:
         raise UserError(reason)
@@ -162,7 +159,7 @@ def read_pictures(video):
 def face_square(pictures):
     """The square around the one face of a segment: top, left, side, in pixels. It stands still,
     as a camera does. UserError where no face is found, or several in most pictures."""
-    looked = [pictures[i] for i in np.linspace(0, len(pictures) - 1, LOOKED_AT).astype(int)]
+    looked = [pictures[i] for i in np.linspace(0, len(pictures) - 1, 7).astype(int)]
     found = [find_faces(picture) for picture in looked]
     if sum(len(faces) > 1 for faces in found) > sum(len(faces) == 1 for faces in found):
         raise UserError("It shows more than one face.")
@@ -171,7 +168,7 @@ def face_square(pictures):
         raise UserError("No face was found in it.")
     top, left, width = (median(face[i] for face in alone) for i in range(3))
     height, span = pictures[0].shape[:2]
-    side = int(min(WIDER * width, height, span))
+    side = int(min(2 * width, height, span))
     middle = left + width / 2, top + 0.55 * width           # chins and shoulders below the face
     return [int(min(max(middle[1] - side / 2, 0), height - side)),
             int(min(max(middle[0] - side / 2, 0), span - side)), side]
@@ -179,7 +176,7 @@ def face_square(pictures):
 
 def find_faces(picture):
     """Faces in a picture (H, W, 3): a list of (top, left, width), in pixels."""
-    step = max(1, min(picture.shape[:2]) // SEARCHED)
+    step = max(1, min(picture.shape[:2]) // 320)            # smaller pictures are enough
     small = np.ascontiguousarray(picture[::step, ::step])
     least = max(24, min(small.shape[:2]) // 6)
     boxes = detector().detect_multi_scale(small, scale_factor=1.1, step_ratio=1.0,
@@ -199,13 +196,6 @@ def detector():
     return Cascade(data.lbp_frontal_face_cascade_filename())
 
 
-def cropped(pictures, box, size):
-    """A square of all pictures, (T, 3, size, size) in [-1, 1]."""
-    top, left, side = box
-    return torch.stack([fit(torch.from_numpy(p[top:top + side, left:left + side]), size)
-                        for p in pictures])
-
-
 def prompt_of(video, frames):
     """The words of VIDEO.txt (UserError unless UTF-8), or else how lively the picture is."""
     beside = video.with_suffix(".txt")
@@ -215,8 +205,8 @@ def prompt_of(video, frames):
     except UnicodeDecodeError as error:
         raise UserError(f"Its text {beside.name} is not UTF-8.") from error
     moved = change(frames).mean().item()
-    return "a person speaks" + (" calmly" if moved < CALM else " energetically"
-                                if moved > LIVELY else "")
+    return "a person speaks" + (" calmly" if moved < 1.5 else " energetically"
+                                if moved > 4 else "")
 
 
 def scores(frames):

@@ -136,16 +136,7 @@ def test_sound_stays_beside_its_picture(made):
         assert same < late
 
 
-def test_shards_are_made_once_and_again_for_other_videos(made, videos, monkeypatch):
-    out, index = made
-    before = (out / "clips-00000.tar").stat().st_mtime_ns
-    monkeypatch.setattr(own_clips, "load_audio", None)      # nothing is read again
-    *_, again = own_clips.prepare_clips(videos, out, whole=True, workers=1)
-    assert json.loads(again.read_text()) == index
-    assert (out / "clips-00000.tar").stat().st_mtime_ns == before
-
-
-def test_videos_of_one_name_stay_apart_and_another_cut_is_made_anew(tmp_path, monkeypatch):
+def test_videos_of_one_name_stay_apart_and_shards_are_made_once_for_a_cut(tmp_path, monkeypatch):
     names, calls, out = ["a/1.mp4", "b/1.mp4", "c d.mp4", "c_d.mp4"], [], tmp_path / "out"
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
