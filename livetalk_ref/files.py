@@ -1,8 +1,7 @@
 """What is written to disk: whole or not at all, results, metrics and weights as they ship.
 
-A result, data/results/NAME.json, holds its rows, the command that makes it again, the commit, the
-hardware and the date. Weights ship in 16 bits, or in 8 bits a number with a scale for every row of
-a matrix: a row is rounded to 127 steps of its largest number, off by less than 1 % of its size.
+Weights ship in 16 bits, or in 8 bits a number with a scale for every row of a matrix: a row is
+rounded to 127 steps of its largest number, off by less than 1 % of its size.
 """
 
 import dataclasses
@@ -35,11 +34,6 @@ def readable(path, kind):
     return path
 
 
-def temporary_name(path):
-    """Where a file is while it is being written."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
 @contextmanager
 def blame(path, *kinds):
     """Turn the system's trouble with a file, and other kinds of exceptions, into one sentence."""
@@ -55,7 +49,7 @@ def blame(path, *kinds):
 def placed(path):
     """A temporary path to write to: moved to `path` at the end, removed after any exception."""
     path = Path(path)
-    temporary = temporary_name(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with blame(path):
             if path.is_dir():
@@ -163,19 +157,14 @@ def write_result(name, made_by, rows, seeds=(), cost=None, folder=None, device="
 
 
 def write_json(path, facts):
-    """Write facts as JSON, atomically, and return the path: what is there is whole."""
-    return write_text(path, lines(facts) + "\n")
-
-
-def lines(facts):
-    """A dict as JSON with a line for every key, and one for every row of a table."""
+    """Write a dict as JSON, a line for every key and every row of a table; returns the path."""
     def value(found):
         if isinstance(found, list) and found and isinstance(found[0], dict):
             return "[\n  " + ",\n  ".join(map(json.dumps, found)) + "\n ]"
         return json.dumps(found)
 
-    return "{\n" + ",\n".join(f" {json.dumps(key)}: {value(found)}"
-                              for key, found in facts.items()) + "\n}"
+    lines = (f" {json.dumps(key)}: {value(found)}" for key, found in facts.items())
+    return write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def read_metrics(run):

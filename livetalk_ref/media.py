@@ -1,7 +1,6 @@
-"""Media files: sound read, mp4 written piece by piece with its sound in step, and read back.
+"""Media files: sound read, and mp4 written piece by piece with its sound in step.
 
-A file is written under a temporary name beside its place and moved there when it is complete,
-so no half-written one is ever seen. N samples, C channels, T frames of H x W.
+N samples, C channels, T frames of H x W.
 """
 
 import io
@@ -26,8 +25,6 @@ NOTE = "Synthetic media made with livetalk_ref"
 SCALE = 4               # how much larger than generated a picture is shown
 QUALITY = "18"          # x264's constant rate factor: visually lossless
 MAX_SECONDS = 3600
-CANCELLED = 0.1         # share of the loudest channel's power that the mean of all keeps at least
-TOO_LOUD = 2.0          # a peak that no sound in [-1, 1] reaches, not even by its decoder's fault
 QUIET, SILENT = 1e-2, 1e-4      # RMS of the loudest video frame: the model hardly hears it, nothing
 
 
@@ -66,8 +63,7 @@ def decoded(path):
 
 
 def links(path):
-    """What FFmpeg opens one after the other: the file, or every link of a chained Ogg file, for
-    FFmpeg refuses a rate that changes from link to link."""
+    """What FFmpeg opens one after the other: the file, or every link of a chained Ogg file."""
     with open(path, "rb") as file:
         if file.read(4) != b"OggS":
             return [address(path)]
@@ -102,13 +98,13 @@ def mono(channels):
     mean = channels.mean(0)
     power = np.square(np.nan_to_num(channels, nan=0.0)).mean(1)
     kept = np.square(np.nan_to_num(mean, nan=0.0)).mean()
-    return channels[power.argmax()] if kept < CANCELLED * power.max() else mean
+    return channels[power.argmax()] if kept < 0.1 * power.max() else mean
 
 
 def audible(samples, warn):
     """Sound (N,) in [-1, 1] that the model hears, unless it is silent."""
     peak = samples.abs().max().item()
-    if peak > TOO_LOUD:
+    if peak > 2:            # no sound in [-1, 1] goes so far, not even by its decoder's fault
         warn(f"the sound goes up to {peak:,.0f} instead of 1; it was scaled to [-1, 1].")
         samples = samples / peak
     loudest, offset = loudest_frame(samples), samples.mean()

@@ -23,18 +23,15 @@ from livetalk_ref.world.motion import reference_state
 
 SMALLEST, LARGEST = 32, 10_000      # pixels a side
 DRAWN = 25.5                        # dB that the codec restores of every drawn portrait
-FRIENDLY = 0.45                     # how happy
 WHITES = {"I": (255, 2 ** 16 - 1, 2 ** 31 - 1, 2 ** 32 - 1),
           "F": (1, 255, 2 ** 16 - 1)}       # what white may be in grey pictures of a mode
 HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 OVERSHOOT = 1.5                     # what resizing may make of white, and of no other white
-BLANK = 0.9                         # mean distance from mid-grey, of 1
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)  # Pillow's
 
 
 def load_portrait(path, size=SIZE):
-    """An image file -> (3, size, size) in [-1, 1], its largest central square. UserError as of
-    `read_image`."""
+    """The largest central square of an image file, see `read_image`: (3, size, size) in [-1, 1]."""
     return fit(read_image(path), size)
 
 
@@ -89,22 +86,18 @@ def blank(picture):
     """A sentence for a picture (3, H, W) in [-1, 1] that is nearly white or black alone, or ""."""
     mean = picture.mean().item()
     return f"the picture is nearly {'white' if mean > 0 else 'black'} everywhere; look whether " \
-        f"it is the right one." if abs(mean) > BLANK else ""
+        f"it is the right one." if abs(mean) > 0.9 else ""
 
 
 def portrait_of(seed, size=SIZE):
-    """The portrait of `--identity seed`: (3, size, size) in [-1, 1].
-
-    It looks at the viewer, friendly, with its mouth closed and its hands down; light and
-    background lights are the seed's own.
-    """
+    """The portrait of `--identity seed`, friendly and calm: (3, size, size) in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     identity = sample_identities(1, generator)
     state = reference_state(generator)
     own = [i for name, i in COL.items() if name.startswith(("light", "key"))]
     calm = torch.zeros_like(state)
     calm[own] = state[own]
-    calm[COL["happy"]] = FRIENDLY
+    calm[COL["happy"]] = 0.45
     return render(identity, calm[None], size)[0]
 
 

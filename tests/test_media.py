@@ -14,7 +14,6 @@ from tiny import dice, write_huge_image
 
 from livetalk_ref import loading
 from livetalk_ref.errors import UserError
-from livetalk_ref.files import temporary_name
 from livetalk_ref.media import NOTE, fit, load_audio, movie
 from livetalk_ref.portrait import (DRAWN, blank, is_drawn, load_portrait, portrait_of, read_image,
                                    restored, save_portrait)
@@ -85,7 +84,7 @@ def test_sound_and_picture_are_in_step(tmp_path, frame):
 def test_a_full_disk_is_one_sentence(tmp_path, frames):
     """The temporary file leads to a device that is always full."""
     path = tmp_path / "a.mp4"
-    temporary_name(path).symlink_to("/dev/full")
+    (tmp_path / f".a.mp4.{os.getpid()}.tmp").symlink_to("/dev/full")
     noise = torch.rand(frames, 3, 32, 32, generator=dice()) * 2 - 1
     with pytest.raises(UserError, match=os.strerror(errno.ENOSPC)):
         write(path, noise, torch.zeros(frames * 1000), scale=2)
