@@ -1,9 +1,11 @@
 """The conditions of a distillation: as collected, or curated.
 
-A distillation needs no video, only reference pictures, sound and prompts. As collected, some
-references are damaged, or dark, and some prompts ask for nothing. Curation mends references or
-takes others, and rewrites prompts; sound and the order of drawing stay. LiveTalk section 3.3.
-N clips.
+A distillation needs no video, only reference pictures, sound and prompts. As collected, in the
+mixture `DEGRADED` and `VAGUE`, references are damaged and prompts ask for nothing; in the dark
+mixture the damaged ones have next to no light instead. Curation keeps good references, mends what
+can be mended, replaces the others by the good reference that is most alike, and rewrites vague
+prompts into ones that ask for motion; sound stays as it is. All are drawn in the same order, so
+nothing else differs. LiveTalk section 3.3. N clips.
 """
 
 from dataclasses import dataclass, replace
@@ -22,8 +24,10 @@ from livetalk_ref.world.text import TEXT_ROWS
 VERSION = 2                     # of what curation does: raise it when that changes
 COUNT = 2048                    # training clips that conditions are taken from
 DEGRADED, VAGUE = 0.5, 0.4      # how often a drawn condition is damaged, how often it is vague
+DOUBT, MEND = 0.5, 10.0         # damage so likely is mended, if no more than so much remains
 AS_COLLECTED = ("raw", "dark")
 KINDS = (*AS_COLLECTED, "curated", "curated dark")
+DIM = 0.06                      # brightness of a dark reference, of what it was
 KEPT, MENDED, REPLACED = "kept", "mended", "replaced"
 
 
@@ -104,7 +108,7 @@ def encoded(images, codec):
 
 def decide(doubt, remains):
     """The treatment (N words) of references so likely damaged, with so much left of it (1/255)."""
-    return [KEPT if bad < 0.5 else MENDED if left < 10 else REPLACED
+    return [KEPT if bad < DOUBT else MENDED if left < MEND else REPLACED
             for bad, left in zip(doubt.tolist(), remains.tolist())]
 
 
@@ -141,7 +145,7 @@ def curate(clips, codec, restorer, reader):
 
 def darken(references, codec):
     """References (N, C, h, w) with next to no light."""
-    return encoded((pictures(references, codec) + 1) * 0.06 - 1, codec)
+    return encoded((pictures(references, codec) + 1) * DIM - 1, codec)
 
 
 def make(kind, clips):

@@ -25,6 +25,7 @@ NOTE = "Synthetic media made with livetalk_ref"
 SCALE = 4               # how much larger than generated a picture is shown
 QUALITY = "18"          # x264's constant rate factor: visually lossless
 MAX_SECONDS = 3600
+CANCELLED = 0.1         # share of the loudest channel's power that the mean of all keeps at least
 QUIET, SILENT = 1e-2, 1e-4      # RMS of the loudest video frame: the model hardly hears it, nothing
 
 
@@ -63,7 +64,8 @@ def decoded(path):
 
 
 def links(path):
-    """What FFmpeg opens one after the other: the file, or every link of a chained Ogg file."""
+    """What FFmpeg opens one after the other: the file, or every link of a chained Ogg file, for
+    FFmpeg refuses a rate that changes from link to link."""
     with open(path, "rb") as file:
         if file.read(4) != b"OggS":
             return [address(path)]
@@ -98,7 +100,7 @@ def mono(channels):
     mean = channels.mean(0)
     power = np.square(np.nan_to_num(channels, nan=0.0)).mean(1)
     kept = np.square(np.nan_to_num(mean, nan=0.0)).mean()
-    return channels[power.argmax()] if kept < 0.1 * power.max() else mean
+    return channels[power.argmax()] if kept < CANCELLED * power.max() else mean
 
 
 def audible(samples, warn):

@@ -90,7 +90,11 @@ def blank(picture):
 
 
 def portrait_of(seed, size=SIZE):
-    """The portrait of `--identity seed`, friendly and calm: (3, size, size) in [-1, 1]."""
+    """The portrait of `--identity seed`: (3, size, size) in [-1, 1].
+
+    It looks at the viewer, friendly, with its mouth closed and its hands down; light and
+    background lights are the seed's own.
+    """
     generator = torch.Generator().manual_seed(seed)
     identity = sample_identities(1, generator)
     state = reference_state(generator)

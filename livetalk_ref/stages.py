@@ -134,7 +134,10 @@ def reader_stage(count=3072):
 
 
 def faces_stage(count=16_384):
-    """Judge of melting on truth and spoiled truth, half of the usual faces through the codec."""
+    """Judge of melting on truth and spoiled truth, half of the usual faces through the codec.
+
+    These stand still, for what moves codecs melt.
+    """
     tensors, _ = shards.load(list(whole_faces.build("train", count)))
     pictures, labels = tensors["pictures"], tensors["labels"]
     codec = load_module("codec")
@@ -199,14 +202,14 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=4096, size="tiny", batch=336, data=None):
+def teacher_stage(count=4096, spoiled=False, size="tiny", batch=336, data=None):
     """Bidirectional teacher: flow matching on cached latents of clean clips.
 
-    size: one of `wan.SIZES`; UserError where it reads other numbers than the data hold. batch:
-    latent frames of an update, in windows.
+    spoiled: of raw clips, three in ten of which are damaged. size: one of `wan.SIZES`; UserError
+    where it reads other numbers than the data hold. batch: latent frames of an update, in windows.
     """
     data = data or latents.LatentClips.load(
-        list(latents.build(load_module("codec"), "train", count)))
+        list(latents.build(load_module("codec"), "train", count, spoiled=spoiled)))
     check_channels(f"The size {size}", SIZES[size], *data.channels())
     model = WanDiT(SIZES[size])
     weight = focus(data.latents.shape[-1])
@@ -225,7 +228,9 @@ def teacher_stage(count=4096, size="tiny", batch=336, data=None):
 def focus(cells):
     """How much each place of a latent counts in the teacher's loss, 1 on average: (cells, cells).
 
-    Faces count 6 times what is around them, eyes, which are soonest wrong, 12 times.
+    Faces count 6 times what is around them, eyes, which are soonest wrong, 12 times: what is
+    learned best does not depend on the weights, but how soon does (talking heads are commonly
+    trained with a mask).
     """
     weight = torch.ones(cells, cells)
     for box, more in ((FACE, 5.0), (EYES, 6.0)):
