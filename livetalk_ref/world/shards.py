@@ -21,9 +21,10 @@ from livetalk_ref.world.state import SIZE, WORLD
 SHARD = 32
 
 
-def cache_name(weights=None, kind=f"world{WORLD}-{SIZE}"):
+def cache_name(weights=None):
     """What names a cache: the world's version and picture size, and a digest of `weights`, the
     state of the networks that made it, where there are any."""
+    kind = f"world{WORLD}-{SIZE}"
     if not weights:
         return kind
     digest = hashlib.sha256()
