@@ -117,27 +117,23 @@ def load_voice():
     return network.SerializeToString(), PiperConfig.from_dict(settings)
 
 
-def open_engine():
-    network, config = load_voice()
-    import onnxruntime
-    from piper import PiperVoice
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1        # as many threads, as many ways to round
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    return PiperVoice(session=session, config=config)
-
-
 def say_naturally(text, voice, rate, pitch):
     """As `say_by_rules`; `voice` is a number: the pitch of the one speaker, made anew.
 
     The network knows no pitch: it speaks `pitch` times slower and is played that much faster,
     which moves the resonances too, as in a smaller or a bigger head.
     """
-    engine, pitch = open_engine(), pitch * float(voice)
+    network, settings = load_voice()
+    import onnxruntime
+    from piper import PiperVoice
     from piper.config import SynthesisConfig
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1        # as many threads, as many ways to round
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    engine, pitch = PiperVoice(session=session, config=settings), pitch * float(voice)
     config = SynthesisConfig(length_scale=pitch / rate)
-    sample_rate = 50 * round(engine.config.sample_rate * pitch / 50)    # cheap to resample
+    sample_rate = 50 * round(settings.sample_rate * pitch / 50)         # cheap to resample
     waves, starts, position = [], [], 0
     for chunk in engine.synthesize(text, config, include_alignments=True):
         starts += phone_starts(chunk.phoneme_alignments, position)
