@@ -61,8 +61,10 @@ class Reader(nn.Module):
 
     @torch.inference_mode()
     def read(self, frames):
-        """Everything about frames (T, 3, H, W): a `Reading` of T rows. What a mirror image shares
-        with its picture is read from both: the mean errs less."""
+        """Everything about frames (T, 3, H, W): a `Reading` of T rows.
+
+        What a mirror image shares with its picture is read from both: the mean errs less.
+        """
         parts = [(*self(part), self(part.flip(-1))[0]) for part in frames.split(64)]
         state, identity, hidden, mirrored = (torch.cat(p) for p in zip(*parts))
         state = torch.where(ALIKE.to(state.device), (state + mirrored) / 2, state)

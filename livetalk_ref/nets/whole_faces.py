@@ -47,8 +47,10 @@ class WholeFaces(nn.Module):
 
     @torch.inference_mode()
     def broken(self, frames):
-        """How surely each part of frames (T, 3, 96, 96) is broken: (T, P) in 0..1. Frame 0 is the
-        reference. Glasses that it has must stay, and none may appear."""
+        """How surely each part of frames (T, 3, 96, 96) is broken: (T, P) in 0..1.
+
+        Frame 0 is the reference. Glasses that it has must stay, and none may appear.
+        """
         odds = torch.cat([self(x).softmax(-1) + self(x.flip(-1))[:, MIRRORED].softmax(-1)
                           for x in frames.split(64)]) / 2             # (T, P, 3)
         wears = odds[0, -1, WHOLE] > odds[0, -1, NONE]

@@ -42,8 +42,10 @@ Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 
 def say_by_rules(text, voice, rate, pitch):
-    """(samples (N,) float32, sample rate, [(IPA symbol, start in samples)]) of one text. voice is
-    an espeak-ng voice name such as "en-us+f2". A symbol "" is a pause."""
+    """(samples (N,) float32, sample rate, [(IPA symbol, start in samples)]) of one text.
+
+    voice is an espeak-ng voice name such as "en-us+f2". A symbol "" is a pause.
+    """
     try:
         import espeakng_loader
     except ImportError:

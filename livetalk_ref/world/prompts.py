@@ -123,8 +123,10 @@ def alike(word):
 
 
 def keep_known_words(prompt):
-    """A prompt in free words -> (the same without what a model of this world cannot read, the
-    unknown words). Words without effect go as well where too many are left."""
+    """A prompt in free words -> (what of it a model of this world can read, the unknown words).
+
+    Words without effect go as well where too many are left.
+    """
     said = split(prompt)
     known = [word for word in said if word in VOCABULARY]
     if len(known) > MAX_WORDS:
