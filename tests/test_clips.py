@@ -102,7 +102,7 @@ def test_box_mask_and_detail_mark_the_mouth_most():
 def test_a_clip_is_its_number(recited):
     a, b = (clips.script("train", 5, 33) for _ in range(2))
     assert torch.equal(a.state, b.state) and torch.equal(a.heard, b.heard)
-    assert torch.equal(clips.film(a, 32), clips.film(b, 32))
+    assert torch.equal(clips.film(a), clips.film(b))
     other = clips.script("train", 6, 33)
     assert not torch.equal(a.state, other.state)
     assert not torch.equal(a.identity.continuous, other.identity.continuous)
@@ -133,7 +133,7 @@ def test_encoded_clips_keep_the_truth(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD", 2)
     torch.manual_seed(0)
     codec = Codec(CodecConfig(4, (16, 32, 32), (8, 16, 32))).eval()
-    script, = latents.build_scripts("train", 2, tmp_path, workers=1)
+    script, = shards.build(tmp_path, latents.script_row, "train", 2, workers=1)
     data = {kind: latents.LatentClips.load([latents.encode_shard(
         codec, tmp_path / kind, kind != "clean", 1 if kind == "starts" else None, script)])
         for kind in ("clean", "spoiled", "starts")}

@@ -189,7 +189,7 @@ def test_pictures_follow_their_time_stamps(tmp_path):
 def test_the_study_trains_on_videos_and_on_the_world_alike(tmp_path, monkeypatch):
     """The quick one: pairs begin alike, and what an encoder loses is small."""
     script_clips(monkeypatch)
-    monkeypatch.setattr(shards, "run", lambda job, items, workers: map(job, items))
+    monkeypatch.setattr(shards, "run", lambda job, items, workers=None: map(job, items))
     monkeypatch.setattr(clips, "script", lambda split, number, **_: scripted(number, LONG_FRAMES))
     monkeypatch.chdir(tmp_path)
     lines = list(OwnClips(quick=True).run())

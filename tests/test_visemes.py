@@ -53,14 +53,6 @@ def test_lips_meet_however_short_the_sound_and_wherever_the_frames_fall(delay):
     assert opening[round(middle) - 3] > 0.9 and opening[round(middle) + 3] > 0.9
 
 
-def test_every_closure_of_real_speech_is_seen():
-    for clip in CLIPS:
-        opening = mouth(clip)[:, 0]
-        for symbol, start, end in clip["phones"]:
-            if symbol in ("p", "b", "m"):
-                assert opening[round((start + end) / 2 * FPS)] < 1e-6, (clip["file"], symbol)
-
-
 def test_range_is_well_used():
     shapes = torch.cat([mouth(clip) for clip in CLIPS])
     assert shapes[:, 0].std() >= 0.22 and shapes[:, 0].max() > 0.95

@@ -60,10 +60,12 @@ class Reader(nn.Module):
         return self.state(hidden), self.identity(hidden), hidden
 
     @torch.inference_mode()
-    def read(self, frames, chunk=64):
-        """Everything about frames (T, 3, H, W): a `Reading` of T rows. What a mirror image shares
-        with its picture is read from both: the mean errs less."""
-        parts = [(*self(part), self(part.flip(-1))[0]) for part in frames.split(chunk)]
+    def read(self, frames):
+        """Everything about frames (T, 3, H, W): a `Reading` of T rows.
+
+        What a mirror image shares with its picture is read from both: the mean errs less.
+        """
+        parts = [(*self(part), self(part.flip(-1))[0]) for part in frames.split(64)]
         state, identity, hidden, mirrored = (torch.cat(p) for p in zip(*parts))
         state = torch.where(ALIKE.to(state.device), (state + mirrored) / 2, state)
         return Reading(state, embed(identity), (hidden - self.mean) @ self.basis)
@@ -102,12 +104,6 @@ def embed(factors):
     return F.normalize(torch.cat([continuous, *choices], dim=1), dim=1)
 
 
-def standardise(continuous):
-    """Identity factors (N, Nc) as z-scores of the usual, uniform distribution."""
-    low, high = torch.tensor(list(CONTINUOUS.values())).T
-    return (continuous - (low + high) / 2) / ((high - low) / 12 ** 0.5)
-
-
 def reader_loss(reader, x, state, identity):
     """Regression of state columns and factors, cross-entropy of categories.
 
@@ -115,8 +111,9 @@ def reader_loss(reader, x, state, identity):
     """
     read, factors, _ = reader(x)
     loss = (read - state[:, COLUMNS]).square().mean() * 20
-    loss = loss + 0.1 * (factors[:, :len(CONTINUOUS)]
-                         - standardise(identity.continuous)).square().mean()
+    low, high = torch.tensor(list(CONTINUOUS.values())).T
+    scores = (identity.continuous - (low + high) / 2) / ((high - low) / 12 ** 0.5)      # z-scores
+    loss = loss + 0.1 * (factors[:, :len(CONTINUOUS)] - scores).square().mean()
     logits = factors[:, len(CONTINUOUS):].split(OPTIONS, dim=1)
     choices = [F.cross_entropy(part, identity.categorical[:, i]) for i, part in enumerate(logits)]
     return loss + 0.1 * sum(choices) / len(choices)

@@ -17,7 +17,6 @@ from livetalk_ref.codec import Channels, Down, Residual, Up
 from livetalk_ref.world.degrade import degrade, sample_degradation
 
 LEVELS = 127.5              # from [-1, 1] to 1/255
-CLEAN = 0.4                 # share of training pictures that nothing is wrong with
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ class Restorer(nn.Module):
         return x + self.out(one + self.up(two)), self.judge(pooled)
 
     @torch.inference_mode()
-    def mend(self, pictures, chunk=64):
+    def mend(self, pictures):
         """Pictures (N, 3, H, W) -> mended ones, and (N,) each: the probability of damage, its
         size, and what remains of it, both in 1/255."""
-        parts = [self(part) for part in pictures.split(chunk)]
+        parts = [self(part) for part in pictures.split(64)]
         mended, said = (torch.cat(p) for p in zip(*parts))
         return mended.clamp(-1, 1), said[:, 0].sigmoid(), *said[:, 1:].exp().unbind(1)
 
@@ -69,7 +68,7 @@ def difference(x, y):
     return (x - y).abs().mean((1, 2, 3)) * LEVELS
 
 
-def spoil(pictures, generator, clean=CLEAN):
+def spoil(pictures, generator, clean=0.4):
     """Damage pictures (N, 3, H, W), each in its own way, all but a share of them; also which."""
     spoilt, bad = pictures.clone(), torch.rand(len(pictures), generator=generator) >= clean
     for i in bad.nonzero().flatten().tolist():

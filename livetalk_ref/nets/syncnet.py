@@ -7,20 +7,17 @@ n = T - 4 windows, D dimensions, M mel bands.
 """
 
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchaudio.functional import melscale_fbanks
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.media import floats_of, to_bytes
 from livetalk_ref.world import clips, shards
 from livetalk_ref.world.audio import (FLOOR, GATE, HOP, LOUDEST_GAIN, MEAN, MELS, SCALE, STEPS,
-                                      TARGET, WINDOW)
-from livetalk_ref.world.state import SAMPLE_RATE, SAMPLES_PER_FRAME, SIZE
+                                      TARGET, WINDOW, bank)
+from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 
 FRAMES = 5                      # video frames of a window
 CROPS = {96: (44, 92, 8, 88), 64: (28, 60, 8, 56)}
@@ -74,16 +71,6 @@ class SyncNet(nn.Module):
         """Spectra (B, 4T, M) -> (B, n, D), each of unit length."""
         return unit(self.ear_windows(self.ear(mel[:, None])))
 
-    @torch.inference_mode()
-    def embed_video(self, frames):
-        """Frames (T, 3, 96, 96) in [-1, 1] -> (T - 4, D); row i is of frames i .. i + 4."""
-        return self.see(crop(frames)[None])[0]
-
-    @torch.inference_mode()
-    def embed_audio(self, samples):
-        """Samples (1000 T,) -> (T - 4, D); row i is of the sound around frames i .. i + 4."""
-        return self.hear(log_mel(samples)[None])[0]
-
 
 def head(width, window, config):
     """The last layers of a tower: everything in a window meets, without padding."""
@@ -99,11 +86,6 @@ def unit(x):
 def crop(frames):
     """The part of pictures (..., 96, 96) where the mouth always is: (..., h, w)."""
     return frames[..., TOP:BOTTOM, LEFT:RIGHT]
-
-
-@cache
-def bank():
-    return melscale_fbanks(WINDOW // 2 + 1, 60.0, SAMPLE_RATE / 2, MELS, SAMPLE_RATE)   # (257, M)
 
 
 def log_mel(samples):
@@ -148,6 +130,7 @@ def lip_numbers(net, frames, samples):
     return {"Sync-C": found.confidence, "Sync-D": found.distance, "Sync offset": found.offset}
 
 
+@torch.inference_mode()
 def sync(net, frames, samples):
     """How well the lips of frames (T, 3, 96, 96) go with samples (1000 T,): a `SyncReading`.
 
@@ -162,9 +145,10 @@ def sync(net, frames, samples):
     if len(samples) != SAMPLES_PER_FRAME * len(frames):
         raise UserError(f"{len(frames)} frames need {SAMPLES_PER_FRAME * len(frames)} samples, "
                         f"not {len(samples)}: cut the sound, or add silence.")
-    if speech(log_mel(samples)).sum() < SPOKEN:
+    mel = log_mel(samples)
+    if speech(mel).sum() < SPOKEN:
         return SyncReading()
-    curve = offset_curve(net.embed_video(frames), net.embed_audio(samples))
+    curve = offset_curve(net.see(crop(frames)[None])[0], net.hear(mel[None])[0])
     distance, best = curve.min(dim=0)
     return SyncReading((curve.median() - distance).item(), distance.item(),
                        best.item() - REACH, curve)
@@ -201,10 +185,10 @@ def make(split, number):
     return {"crops": to_bytes(frames), "mel": log_mel(clip.heard).half()}, []
 
 
-def build(split, count, folder="runs/sync", workers=None):
+def build(split, count):
     """Make `count` rows of a split, yielding shard paths."""
     key = f"{shards.cache_name()}-{TOP}-{BOTTOM}-{LEFT}-{RIGHT}"
-    yield from shards.build(Path(folder) / key, make, split, count, workers)
+    return shards.build(f"runs/sync/{key}", make, split, count)
 
 
 @dataclass

@@ -6,7 +6,6 @@ Letters: N pictures of 96x96, P parts.
 """
 
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -47,11 +46,13 @@ class WholeFaces(nn.Module):
         return self.net(x).unflatten(1, (len(PARTS), 3))
 
     @torch.inference_mode()
-    def broken(self, frames, chunk=64):
-        """How surely each part of frames (T, 3, 96, 96) is broken: (T, P) in 0..1. Frame 0 is the
-        reference. Glasses that it has must stay, and none may appear."""
+    def broken(self, frames):
+        """How surely each part of frames (T, 3, 96, 96) is broken: (T, P) in 0..1.
+
+        Frame 0 is the reference. Glasses that it has must stay, and none may appear.
+        """
         odds = torch.cat([self(x).softmax(-1) + self(x.flip(-1))[:, MIRRORED].softmax(-1)
-                          for x in frames.split(chunk)]) / 2             # (T, P, 3)
+                          for x in frames.split(64)]) / 2             # (T, P, 3)
         wears = odds[0, -1, WHOLE] > odds[0, -1, NONE]
         broken = 1 - odds[..., WHOLE]
         broken[:, -1] = 1 - odds[:, -1, WHOLE if wears else NONE]
@@ -135,7 +136,8 @@ def spoiled_faces(split, number, count=32):
     labels[:, -1] = torch.where(wears, WHOLE, NONE)
     masks = regions(identity, state)                                     # (N, P, 1, 96, 96)
     pictures = truth.clone()
-    spoilt = {part: alternatives(truth, identity, state, part, g) for part in set(LEFT_OUT)}
+    spoilt = {part: alternatives(truth, identity, state, part, g)
+              for part in dict.fromkeys(LEFT_OUT)}      # a set has another order in every process
     for i in range(count):
         if torch.rand((), generator=g) < 0.5:
             continue
@@ -161,10 +163,10 @@ def make_shard(folder, split, number):
     return path
 
 
-def build(split, count, folder="runs/faces", workers=None):
+def build(split, count):
     """Draw `count` faces, yielding shard paths."""
-    job = partial(make_shard, Path(folder) / shards.cache_name(), split)
-    yield from shards.run(job, range(-(-count // shards.SHARD)), workers)
+    job = partial(make_shard, f"runs/faces/{shards.cache_name()}", split)
+    return shards.run(job, range(-(-count // shards.SHARD)))
 
 
 def draw_damage(wears, g):

@@ -6,6 +6,8 @@ never looks back; a whole file goes through the same fixed-size step as a stream
 the same bits. What the models see of a row is made by ear.py.
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 from torchaudio.functional import melscale_fbanks
@@ -64,6 +66,12 @@ def fft_size(count):
     return 1 << (count - 1).bit_length()
 
 
+@cache
+def bank():
+    """The mel bands of a spectrum, (257, MELS)."""
+    return melscale_fbanks(WINDOW // 2 + 1, 60.0, SAMPLE_RATE / 2, MELS, SAMPLE_RATE)
+
+
 def scaled_log(power):
     return ((np.log(power + FLOOR) - MEAN) / SCALE).astype(np.float32)
 
@@ -78,8 +86,7 @@ class MelRows:
     def __init__(self, ahead=AHEAD):
         self.ahead = ahead
         self.window = torch.hann_window(WINDOW).numpy()
-        self.bank = melscale_fbanks(WINDOW // 2 + 1, 60.0, SAMPLE_RATE / 2, MELS,
-                                    SAMPLE_RATE).numpy()                            # (257, MELS)
+        self.bank = bank().numpy()
         self.reset()
         self.none = self.row(torch.from_numpy(self.mels.reshape(1, -1)))[:0]        # (0, A)
 

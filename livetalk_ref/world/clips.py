@@ -5,7 +5,7 @@ draws it. Training clips are a little longer than what the models see at once, s
 in mid-stream can be learned too. Letters: T video frames, S state columns, A audio features.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -17,7 +17,7 @@ from livetalk_ref.world.identity import Identity, sample_identities
 from livetalk_ref.world.motion import motion
 from livetalk_ref.world.prompts import pick, sample_prompt
 from livetalk_ref.world.speech import VOICES, say, sentences, voices
-from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
+from livetalk_ref.world.state import SAMPLES_PER_FRAME
 from livetalk_ref.world.visemes import visemes
 
 FRAMES = 81           # what a model sees at once: 21 latent frames
@@ -55,9 +55,9 @@ def clip_generator(split, number, seed=0):
     return torch.Generator().manual_seed((seed * 8 + SPLITS[split]) * 10_000_019 + number)
 
 
-def script(split, number, frames=LONG_FRAMES, degraded=DEGRADED, shifted=False, seed=0):
+def script(split, number, frames=LONG_FRAMES, degraded=DEGRADED, shifted=False):
     """Everything of a clip but its picture. `degraded` is the chance that it is spoiled."""
-    g = clip_generator(split, number, seed)
+    g = clip_generator(split, number)
     held_out = split != "train"
     identity = sample_identities(1, g, shifted)
     samples, phones = soundtrack(frames, g, "held_out" if held_out else "train",
@@ -70,14 +70,14 @@ def script(split, number, frames=LONG_FRAMES, degraded=DEGRADED, shifted=False, 
     return Clip(samples, heard, phones, state, prompts, identity, spoiled)
 
 
-def film(clip, size=SIZE):
-    """The picture of a scripted clip: (T, 3, size, size) in [-1, 1]."""
-    return draw(clip.identity, clip.state, clip.degradation, size)
+def film(clip):
+    """The picture of a scripted clip: (T, 3, H, W) in [-1, 1]."""
+    return draw(clip.identity, clip.state, clip.degradation)
 
 
-def draw(identity, state, damage, size=SIZE):
+def draw(identity, state, damage):
     """The picture of one face in states (T, S), with a `Degradation` or None: as `film`."""
-    frames = render_clip(identity, state, size)
+    frames = render_clip(identity, state)
     if damage is None:
         return frames
     return degrade(frames, damage, torch.Generator().manual_seed(damage.seed))
@@ -144,8 +144,3 @@ def draw_prompts(frames, g, held_out):
     if chance(g, SWITCH):
         prompts.append((round(uniform(g, 0.25, 0.75) * frames), one()))
     return prompts
-
-
-def cut(clip, part):
-    """The frames of a slice of a clip; its sound and phones stay those of the whole."""
-    return replace(clip, state=clip.state[part])

@@ -14,7 +14,6 @@ from livetalk_ref.world.chance import Dice
 from livetalk_ref.world.draw.paint import soften
 
 KINDS = ("occlusion", "blur", "dark", "bright", "low_contrast", "noise", "compression")
-CLASHES = ({"dark", "bright"},)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def sample_degradation(generator):
     kinds = {dice.pick(KINDS)}
     if dice.chance(0.5):
         kinds |= {dice.pick(KINDS)}
-    if kinds in CLASHES:
+    if "dark" in kinds:
         kinds.discard("bright")
     parts = tuple((kind, dice.uniform(0.3, 1.0)) for kind in KINDS if kind in kinds)
     return Degradation(parts, int(torch.randint(2 ** 31, (), generator=generator)))

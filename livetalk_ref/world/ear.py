@@ -22,8 +22,8 @@ from livetalk_ref.world.audio import AHEAD, ROW, MelRows
 from livetalk_ref.world.state import FPS
 from livetalk_ref.world.visemes import LETTERS, split_phone, visemes
 
-SHIPPED = DATA / "checkpoints"
-CHECKPOINTS = Path(os.environ.get("LIVETALK_WEIGHTS") or SHIPPED)   # `weights --quick` has its own
+# `weights --quick` has its own
+CHECKPOINTS = Path(os.environ.get("LIVETALK_WEIGHTS") or DATA / "checkpoints")
 WEIGHTS = CHECKPOINTS / "ear.safetensors"
 FEATURES = 63
 AUDIO_DIM = FEATURES + 1
@@ -91,10 +91,9 @@ def make(split, number):
             "phone": spoken_phones(phones, FRAMES)}, []
 
 
-def build(split, count, folder="runs/speech", workers=None):
+def build(split, count):
     """Make `count` stretches of a split, yielding shard paths."""
-    yield from shards.build(Path(folder) / f"speech{SPEECH}", make, split, count,
-                            workers)
+    return shards.build(f"runs/speech/speech{SPEECH}", make, split, count)
 
 
 @cache

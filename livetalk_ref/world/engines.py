@@ -29,16 +29,12 @@ LENGTH = set("ːˑ ")         # and these (with the word space) to the phone bef
 
 # espeak-ng, through ctypes.
 
-class Identifier(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
-
-
 class Event(ctypes.Structure):
-    """espeak_EVENT of speak_lib.h."""
+    """espeak_EVENT of speak_lib.h; of its union `id` the form that phonemes have."""
     _fields_ = [("type", ctypes.c_int), ("unique_identifier", ctypes.c_uint),
                 ("text_position", ctypes.c_int), ("length", ctypes.c_int),
                 ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
-                ("user_data", ctypes.c_void_p), ("id", Identifier)]
+                ("user_data", ctypes.c_void_p), ("id", ctypes.c_char * 8)]
 
 
 Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int,
@@ -46,40 +42,32 @@ Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 
 def say_by_rules(text, voice, rate, pitch):
-    """(samples (N,) float32, sample rate, [(IPA symbol, start in samples)]) of one text. voice is
-    an espeak-ng voice name such as "en-us+f2". A symbol "" is a pause."""
-    with LOCK:
-        library = open_library()
-        try:
-            sample_rate = set_voice(library, voice, rate, pitch)
-            pcm, starts = pronounce(library, text)
-        finally:
-            library.espeak_Terminate()
-            close_library(library)
-    samples = torch.frombuffer(pcm, dtype=torch.int16).float() / 32768             # (N,)
-    return samples, sample_rate, starts
+    """(samples (N,) float32, sample rate, [(IPA symbol, start in samples)]) of one text.
 
-
-def open_library():
+    voice is an espeak-ng voice name such as "en-us+f2". A symbol "" is a pause.
+    """
     try:
         import espeakng_loader
     except ImportError:
         raise UserError("Drawn voices need the GPL speech engine espeak-ng: install it with "
                         "`pip install -r requirements-speech.txt`, or use a spoken clip of "
                         "data/speech (load_spoken) or a sound file of your own.") from None
-    return ctypes.CDLL(espeakng_loader.get_library_path())
-
-
-def close_library(library):
     close = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary    # the latter on Windows
-    close(library._handle)
+    with LOCK:
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        try:
+            sample_rate = set_voice(library, espeakng_loader.get_data_path(), voice, rate, pitch)
+            pcm, starts = pronounce(library, text)
+        finally:
+            library.espeak_Terminate()
+            close(library._handle)
+    samples = torch.frombuffer(pcm, dtype=torch.int16).float() / 32768             # (N,)
+    return samples, sample_rate, starts
 
 
-def set_voice(library, voice, rate, pitch):
+def set_voice(library, data, voice, rate, pitch):
     """Choose a voice; returns the sample rate. pitch 1 is the voice's own, 2 an octave higher."""
-    import espeakng_loader
-    data = espeakng_loader.get_data_path().encode()
-    sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, data, PHONEME_EVENTS | IPA)
+    sample_rate = library.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), PHONEME_EVENTS | IPA)
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))     # else it takes the time of day
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise UserError(f"espeak-ng knows no voice named '{voice}'.")
@@ -98,7 +86,7 @@ def pronounce(library, text):
         i = 0
         while events[i].type != LIST_END:
             if events[i].type == PHONEME:
-                starts.append((events[i].id.string.decode("utf-8", "ignore"), events[i].sample))
+                starts.append((events[i].id.decode("utf-8", "ignore"), events[i].sample))
             i += 1
         return 0
 
@@ -131,27 +119,23 @@ def load_voice():
     return network.SerializeToString(), PiperConfig.from_dict(settings)
 
 
-def open_engine():
-    network, config = load_voice()
-    import onnxruntime
-    from piper import PiperVoice
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1        # as many threads, as many ways to round
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-    return PiperVoice(session=session, config=config)
-
-
 def say_naturally(text, voice, rate, pitch):
     """As `say_by_rules`; `voice` is a number: the pitch of the one speaker, made anew.
 
     The network knows no pitch: it speaks `pitch` times slower and is played that much faster,
     which moves the resonances too, as in a smaller or a bigger head.
     """
-    engine, pitch = open_engine(), pitch * float(voice)
+    network, settings = load_voice()
+    import onnxruntime
+    from piper import PiperVoice
     from piper.config import SynthesisConfig
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1        # as many threads, as many ways to round
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    engine, pitch = PiperVoice(session=session, config=settings), pitch * float(voice)
     config = SynthesisConfig(length_scale=pitch / rate)
-    sample_rate = 50 * round(engine.config.sample_rate * pitch / 50)    # cheap to resample
+    sample_rate = 50 * round(settings.sample_rate * pitch / 50)         # cheap to resample
     waves, starts, position = [], [], 0
     for chunk in engine.synthesize(text, config, include_alignments=True):
         starts += phone_starts(chunk.phoneme_alignments, position)

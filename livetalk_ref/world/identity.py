@@ -98,16 +98,16 @@ class Identity:
         return self.categorical[:, list(CATEGORICAL).index(name)]
 
     def mask(self, name, *options):
-        """1 where the factor is one of the options, else 0 (B, 1, 1); None where none is."""
+        """1 where the factor is one of the options, else 0 (B, 1, 1)."""
         wanted = torch.tensor([CATEGORICAL[name].index(o) for o in options],
                               device=self.categorical.device)
         hit = torch.isin(self.option(name), wanted)
-        return hit[:, None, None].to(self.continuous.dtype) if hit.any() else None
+        return hit[:, None, None].to(self.continuous.dtype)
 
     def masks(self, name, table):
         """(value, mask) of every option in a table {option: value} that some face has."""
         found = ((value, self.mask(name, option)) for option, value in table.items())
-        return [(value, mask) for value, mask in found if mask is not None]
+        return [(value, mask) for value, mask in found if mask.any()]
 
 
 def sample_identities(count, generator, shifted=False):

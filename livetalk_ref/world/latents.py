@@ -37,12 +37,6 @@ def script_row(split, number):
                  "damage": clip.degradation and [clip.degradation.parts, clip.degradation.seed]}
 
 
-def build_scripts(split, count, folder="runs/scripts", workers=None):
-    """Script the first `count` clips of a split, yielding shard paths. Speech takes the time."""
-    folder = Path(folder) / shards.cache_name(ear.shipped().state_dict())
-    yield from shards.build(folder, script_row, split, count, workers)
-
-
 def cache_key(codec, spoiled=False):
     """Names the folder of latents and audio rows that this codec and the shipped ear make."""
     weights = {k: v for k, v in codec.state_dict().items() if not k.startswith("decoder.")}
@@ -67,15 +61,16 @@ def encode_shard(codec, folder, spoiled, frames, script):
     return out
 
 
-def build(codec, split, count, folder="runs/latents", workers=None, spoiled=False, frames=None):
+def build(codec, split, count, folder="runs/latents", spoiled=False, frames=None):
     """Latents of the first `count` clips of a split, yielding shard paths.
 
     spoiled: with the damage that their scripts hold for some, or all of them clean; frames: of
     each clip's picture so many alone.
     """
-    scripts = list(build_scripts(split, count, workers=workers))
+    key = shards.cache_name(ear.shipped().state_dict())
+    scripts = list(shards.build(f"runs/scripts/{key}", script_row, split, count))   # takes the time
     out = Path(folder) / cache_key(codec, spoiled)
-    yield from shards.run(partial(encode_shard, codec, out, spoiled, frames), scripts, workers)
+    yield from shards.run(partial(encode_shard, codec, out, spoiled, frames), scripts)
 
 
 @dataclass
@@ -120,14 +115,11 @@ class LatentClips:
         known = torch.zeros(x0.shape[:2], dtype=torch.bool)
         known[:, :prefix] = True
         audio = group_audio(self.audio.float())[:, first:first + frames]
-        prompts, mask = self.text(first, x0.shape[1])
-        return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, self.encode([""]), mask)
-
-    def text(self, first, frames):
-        """Both prompts' rows (N, 32, D), and which a latent frame may read (N, frames, 32)."""
         rows = self.encode([p for pair in self.prompts for p in (pair[0], pair[-1])])
-        mask = readable(torch.arange(first, first + frames)[None], self.starts, rows.shape[1])
-        return rows.unflatten(0, (-1, PROMPTS)).flatten(1, 2), mask
+        shown = torch.arange(first, first + x0.shape[1])[None]
+        mask = readable(shown, self.starts, rows.shape[1])
+        prompts = rows.unflatten(0, (-1, PROMPTS)).flatten(1, 2)         # (N, 32, D)
+        return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, self.encode([""]), mask)
 
 
 class Batches:

@@ -73,6 +73,9 @@ KINDS = {"expressions": EXPRESSION_WORDS, "motions": MOTION_WORDS, "energy": ENE
          "degrees": DEGREES, "directions": DIRECTIONS, "looks": COLOURS + THINGS,
          "without effect": FILLERS}
 VOCABULARY = tuple(sorted(set().union(*KINDS.values())))
+EFFECTS = {word: ("expression", *effect) for word, effect in EXPRESSION_WORDS.items()} \
+    | {word: ("motion", *effect) for word, effect in MOTION_WORDS.items()} \
+    | {word: ("energy", "energy", amount) for word, amount in ENERGY_WORDS.items()}
 SIDED = ("turn", "tilt")
 
 
@@ -120,8 +123,10 @@ def alike(word):
 
 
 def keep_known_words(prompt):
-    """A prompt in free words -> (the same without what a model of this world cannot read, the
-    unknown words). Words without effect go as well where too many are left."""
+    """A prompt in free words -> (what of it a model of this world can read, the unknown words).
+
+    Words without effect go as well where too many are left.
+    """
     said = split(prompt)
     known = [word for word in said if word in VOCABULARY]
     if len(known) > MAX_WORDS:
@@ -138,13 +143,12 @@ def list_words():
 
 def parse(prompt):
     """Reads a prompt -> Behaviour. UserError names an unknown word and its close matches."""
-    said = []                                   # [group, name, amount], the words with effect
+    said = []                               # [group, name, amount, degree], the words with effect
     sides = {}
     degree = 1.0
     for word in words(prompt):
-        group, name, amount = _meaning(word)
-        if group:
-            said.append([group, name, amount, degree])
+        if word in EFFECTS:
+            said.append([*EFFECTS[word], degree])
             degree = 1.0
         elif word in DIRECTIONS:
             moved = said[-1][1] if said else "gaze"
@@ -158,16 +162,6 @@ def parse(prompt):
     if said:
         said[-1][3] *= degree
     return _behaviour(said, sides)
-
-
-def _meaning(word):
-    if word in EXPRESSION_WORDS:
-        return "expression", *EXPRESSION_WORDS[word]
-    if word in MOTION_WORDS:
-        return "motion", *MOTION_WORDS[word]
-    if word in ENERGY_WORDS:
-        return "energy", "energy", ENERGY_WORDS[word]
-    return None, word, 0.0
 
 
 def _behaviour(said, sides):
@@ -205,17 +199,10 @@ def rephrase(prompt, generator):
     return other if is_held_out(other) == is_held_out(prompt) else prompt
 
 
-def _same():
-    """Words that may stand for each other: {word: all words of its meaning}."""
-    groups = {}
-    for table in (EXPRESSION_WORDS, MOTION_WORDS, ENERGY_WORDS):
-        for word, meaning in table.items():
-            groups.setdefault((id(table), meaning), []).append(word)
-    groups |= {"colours": COLOURS, "things": THINGS, "who": ("person", "man", "woman", "speaker")}
-    return {word: group for group in groups.values() for word in group}
-
-
-SAME = _same()
+# Words that may stand for each other: {word: all words of its meaning}.
+SAME = {word: [other for other in EFFECTS if EFFECTS[other] == EFFECTS[word]] for word in EFFECTS}
+for group in (COLOURS, THINGS, ("person", "man", "woman", "speaker")):
+    SAME |= dict.fromkeys(group, group)
 SUBJECTS = ("a person", "the person", "a man", "a woman", "someone", "the speaker")
 VERBS = {"happy": ("smiles", "grins"), "sad": ("pouts",), "angry": ("frowns", "scowls"),
          "surprised": ("gasps",), "neutral": ()}

@@ -21,9 +21,10 @@ from livetalk_ref.world.state import SIZE, WORLD
 SHARD = 32
 
 
-def cache_name(weights=None, kind=f"world{WORLD}-{SIZE}"):
+def cache_name(weights=None):
     """What names a cache: the world's version and picture size, and a digest of `weights`, the
     state of the networks that made it, where there are any."""
+    kind = f"world{WORLD}-{SIZE}"
     if not weights:
         return kind
     digest = hashlib.sha256()
@@ -48,13 +49,12 @@ def build_shard(folder, make, split, shard):
 
 def build(folder, make, split, count, workers=None):
     """Make `count` rows of a split (rounded up to shards), yielding each shard's path in order.
-    make must be a module's function or a `functools.partial` of one."""
+
+    make must be a module's function or a `functools.partial` of one.
+    """
     numbers = range(-(-count // SHARD))
-    paths = [shard_path(folder, split, number) for number in numbers]
-    if all(path.exists() for path in paths):
-        yield from paths
-    else:
-        yield from run(partial(build_shard, folder, make, split), numbers, workers)
+    whole = all(shard_path(folder, split, number).exists() for number in numbers)
+    return run(partial(build_shard, folder, make, split), numbers, 1 if whole else workers)
 
 
 def run(job, items, workers=None):

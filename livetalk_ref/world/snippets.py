@@ -4,7 +4,6 @@ Kept as shards of 8-bit pictures in runs/snippets/KEY/.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +23,9 @@ def make(split, number):
     clip = clips.script(split, number, OUT_OF)
     g = torch.Generator().manual_seed(number)
     first = int(torch.randint(OUT_OF - FRAMES + 1, (), generator=g))
-    part = slice(first, first + FRAMES)
-    state = clip.state[part]
+    state = clip.state[first:first + FRAMES]
     with torch.inference_mode():
-        frames = clips.film(clips.cut(clip, part))
+        frames = clips.draw(clip.identity, state, clip.degradation)
         box = mouth_box(clip.identity, state)
     row = {"frames": to_bytes(frames), "state": state, "box": box,
            "continuous": clip.identity.continuous[0], "categorical": clip.identity.categorical[0],
@@ -35,9 +33,9 @@ def make(split, number):
     return row, []
 
 
-def build(split, count, folder="runs/snippets", workers=None):
+def build(split, count):
     """Make `count` snippets of a split, yielding shard paths."""
-    yield from shards.build(Path(folder) / shards.cache_name(), make, split, count, workers)
+    return shards.build(f"runs/snippets/{shards.cache_name()}", make, split, count)
 
 
 @dataclass

@@ -9,9 +9,7 @@ The phones come from the engine that made the sound, so the mouth's truth (visem
 """
 
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,21 +154,14 @@ def spoken_clips():
 
 
 def write_clips(folder=CLIPS):
-    """Make data/speech anew. What is there stays until everything has been said and written."""
-    folder, entries = Path(folder), []
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        for entry, samples in spoken_clips():
-            soundfile.write(Path(made) / entry["file"], samples.numpy(), SAMPLE_RATE)
-            entries.append(entry)
-        body = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-        (Path(made) / "index.json").write_text(f"[\n{body}\n]\n", encoding="utf-8")
-        folder.mkdir(exist_ok=True)
-        old = set(folder.glob("*.flac"))
-        for file in Path(made).iterdir():
-            os.replace(file, folder / file.name)
-            old.discard(folder / file.name)
-    for file in old:
-        file.unlink()
+    """Make data/speech anew. What is there stays until everything has been said."""
+    clips = list(spoken_clips())
+    for old in folder.glob("*.flac"):
+        old.unlink()
+    for entry, samples in clips:
+        soundfile.write(folder / entry["file"], samples.numpy(), SAMPLE_RATE)
+    body = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry, _ in clips)
+    (folder / "index.json").write_text(f"[\n{body}\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ from functools import cache
 
 import torch
 
-from livetalk_ref.world.prompts import (COLOURS, DEGREES, ENERGY_WORDS, EXPRESSION_WORDS,
-                                        MAX_WORDS, MOTION_WORDS, THINGS, words)
+from livetalk_ref.world.prompts import COLOURS, DEGREES, EFFECTS, MAX_WORDS, THINGS, words
 
 TEXT_DIM = 64
 TEXT_ROWS = MAX_WORDS + 1       # row 0 is the start token, so that '' is an embedding too
@@ -28,10 +27,9 @@ def _vector(name):
 
 def meaning(word):
     """What a word shares with its neighbours in the vocabulary; its own self if with none."""
-    if word in EXPRESSION_WORDS or word in MOTION_WORDS:
-        return (EXPRESSION_WORDS.get(word) or MOTION_WORDS.get(word))[0]
-    if word in ENERGY_WORDS:
-        return "lively" if ENERGY_WORDS[word] > 0.5 else "calm"
+    if word in EFFECTS:
+        group, name, amount = EFFECTS[word]
+        return name if group != "energy" else "lively" if amount > 0.5 else "calm"
     if word in DEGREES:
         return "more" if DEGREES[word] > 1 else "less"
     return "colour" if word in COLOURS else "thing" if word in THINGS else word

@@ -14,13 +14,12 @@ import torch
 from livetalk_ref.errors import UserError
 from livetalk_ref.world.state import FPS
 
-REST = (0.0, 0.0, 0.0)      # open 0..1, width -1..1, round 0..1
 SPREAD = 0.045              # seconds: how far outside its core a letter is still felt
 EDGE = 0.2, 0.02            # what is not core at each end: this share, at most these seconds
 CLOSED_FOR = 0.5 / FPS      # half a frame: some frame falls within this of any closure's middle
 REOPEN = 0.045              # seconds from shut lips to free lips
 
-# letters: (open, width, round), strength on opening, strength on width and rounding
+# letters: (open 0..1, width -1..1, round 0..1), strength on opening, on width and rounding
 SHAPES = {
     "p b m": ((0.00, -0.05, 0.00), 2.0, 0.4),
     "f v": ((0.05, 0.15, 0.00), 2.0, 0.7),
@@ -51,7 +50,7 @@ SHAPES = {
     "ɜ ɚ ɝ": ((0.55, -0.20, 0.40), 1.2, 0.8),
 }
 LETTERS = {letter: shape for group, shape in SHAPES.items() for letter in group.split()}
-PAUSE = (REST, 1.0, 0.6)
+PAUSE = ((0.0, 0.0, 0.0), 1.0, 0.6)
 
 
 def visemes(phones, frames):

@@ -78,7 +78,7 @@ def shoulders(rig):
 def hood(canvas, rig):
     """Behind the neck, so drawn before it."""
     mask = rig.identity.mask("clothing", "hoodie")
-    if mask is not None:
+    if mask.any():
         shape = ellipse(rig.bx, rig.by - 0.66, 0.40, 0.24)
         canvas.paint_figure(rig.colours["cloth_dark"], canvas.cover(shape) * mask)
 
@@ -154,12 +154,12 @@ def _turtleneck(canvas, rig, mask, garment, collar):
 
 def earrings(canvas, rig):
     """Studs; the far ear hides behind the head."""
-    chosen = rig.identity.mask("earrings", "stud")
-    if chosen is None:
+    mask = rig.identity.mask("earrings", "stud")
+    if not mask.any():
         return
     turn = rig.at("turn")
     side = torch.where(rig.x < 0, -1.0, 1.0)
     u = rig.x * side - 0.475 * rig.width + 0.006 * turn * side
     v = rig.y - 0.115 + 0.016 * rig.at("nod")
     shown = ramp(1.6 - 1.2 * turn * side)
-    canvas.shape(rig.colours["gold"], circle(u, v, 0.044), chosen * shown)
+    canvas.shape(rig.colours["gold"], circle(u, v, 0.044), mask * shown)

@@ -13,11 +13,10 @@ from livetalk_ref.world.draw.paint import box, circle, ellipse, ramp, rotate, sm
 # the slant of a side part; scallops of curls; waves along the sides
 FIELDS = ("side", "top", "front", "back", "open_y", "open_w", "open_h", "part", "slant",
           "curl", "wave")
-NONE = (0, 0, -1.5, -1.5, 0.1, 0.42, 0.50, 0, 0, 0, 0)
 STYLES = {
     "short": (.02, .075, -.10, -.10, .10, .415, .50, 0, .34, 0, 0),
     "buzz": (.004, .012, -.12, -.12, .10, .415, .53, 0, 0, 0, 0),
-    "bald": NONE,
+    "bald": (0, 0, -1.5, -1.5, .10, .42, .50, 0, 0, 0, 0),
     "long": (.065, .075, .78, .95, .18, .375, .60, .10, 0, 0, 0),
     "wavy": (.085, .085, .66, .80, .18, .375, .62, .03, .26, 0, .035),
     "bob": (.085, .075, .36, .42, .14, .375, .44, 0, 0, 0, 0),
@@ -95,8 +94,6 @@ def hair_back(canvas, hair):
 
 def _tinted(rig, own, cloth, scarf):
     """The hair's colour, or the cloth's under a headscarf."""
-    if scarf is None:
-        return rig.colours[own]
     return torch.lerp(rig.colours[own], rig.colours[cloth], scarf.unsqueeze(1))
 
 
@@ -114,14 +111,11 @@ def hair_front(canvas, hair, head):
     """The cap with its shadow on the face, a darker inner edge and a band of gloss."""
     rig, c = hair.rig, hair.rig.colours
     scarf = rig.identity.mask("hair", "headscarf")
-    bald = rig.identity.mask("hair", "bald")
-    present = 1.0 if bald is None else 1 - bald
+    present = 1 - rig.identity.mask("hair", "bald")
     near = ramp(1 + hair.open / 0.085) * canvas.cover(head)
     canvas.paint(c["skin_deep"], near * ramp(0.15 - rig.y * 1.5) * 0.6 * present)
+    present = present * (1 - 0.25 * rig.identity.mask("hair", "buzz"))
     cover = canvas.cover(hair.front) * present
-    buzz = rig.identity.mask("hair", "buzz")
-    if buzz is not None:
-        cover = cover * (1 - 0.25 * buzz)
     canvas.paint_figure(_tinted(rig, "hair", "cloth", scarf), cover)
     dark = _tinted(rig, "hair_dark", "cloth_dark", scarf)
     light = _tinted(rig, "hair_light", "cloth_light", scarf)

@@ -143,9 +143,7 @@ class Canvas:
 
     def window(self, box):
         """A canvas on the part (top, left, bottom, right) only; paste it back when done."""
-        top, left, bottom, right = box
-        return Canvas(self.rgb[..., top:bottom, left:right],
-                      self.figure[..., top:bottom, left:right], self.pixel, (top, left))
+        return Canvas(cut(self.rgb, box), cut(self.figure, box), self.pixel, box[:2])
 
     def paste(self, part):
         top, left = part.origin

@@ -9,15 +9,14 @@ import torch
 from livetalk_ref.errors import UserError
 from livetalk_ref.world.draw import around, eyes, hair, head, mouth
 from livetalk_ref.world.draw.paint import Canvas, soften
-from livetalk_ref.world.draw import rig as rig_
-from livetalk_ref.world.draw.rig import Rig, palette
-from livetalk_ref.world.state import S
+from livetalk_ref.world.draw.rig import EYE_Y, NOSE_Y, ZOOM, Rig, palette
+from livetalk_ref.world.state import SIZE, S
 
 LENS = 0.6              # pixels at 96: the blur of a lens, without which edges alias in motion
 CHUNK = 16              # frames drawn at once; more would fall out of the processor's cache
 
 
-def render(identity, state, size=96, without=()):
+def render(identity, state, size=SIZE, without=()):
     """Draw N frames: identity of N faces (or 1 for all), state (N, S) -> (N, 3, size, size).
 
     Values are in [-1, 1]. Deterministic; differentiable in state and continuous factors.
@@ -28,18 +27,17 @@ def render(identity, state, size=96, without=()):
         raise UserError(f"The state must have shape (frames, {S}), not {tuple(state.shape)}.")
     if len(identity) not in (1, len(state)):
         raise UserError(f"{len(identity)} identities do not fit {len(state)} frames.")
-    colours, chunks = palette(identity), []
+    faces, colours, chunks = identity, palette(identity), []
     for start in range(0, len(state), CHUNK):
         rows = slice(start, start + CHUNK)
-        if len(identity) == 1:
-            chunks.append(draw(Rig(identity, state[rows], size, colours), without))
-        else:
-            ours = {name: colour[rows] for name, colour in colours.items()}
-            chunks.append(draw(Rig(identity[rows], state[rows], size, ours), without))
+        if len(identity) > 1:
+            faces = identity[rows]
+            colours = palette(faces)
+        chunks.append(draw(Rig(faces, state[rows], size, colours), without))
     return torch.cat(chunks)                                              # (N, 3, size, size)
 
 
-def render_clip(identity, state, size=96):
+def render_clip(identity, state, size=SIZE):
     """Draw a clip of one face: identity of 1, state (T, S) -> (T, 3, size, size) in [-1, 1]."""
     if len(identity) != 1:
         raise UserError(f"A clip shows one identity, not {len(identity)}.")
@@ -87,15 +85,18 @@ def key_light(canvas, rig):
 
 def mouth_box(identity, state):
     """Where the mouth is: (N, 4) as x0, y0, x1, y1 in 0..1 of the picture, head motion included."""
-    return mouth.place_box(Rig(identity, state, 1, {}))
+    rig = Rig(identity, state, 1, {})
+    x, y = (v[:, 0, 0] for v in rig.to_scene(*mouth.centre(rig)))
+    left, top, right, bottom = mouth.BOX
+    edges = ZOOM * torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
+    return ((edges + 1) / 2).clamp(0, 1)                                  # (N, 4)
 
 
 def places(identity, state):
     """Where the left eye, the right eye, nose and mouth are: (N, 4, 2) as x, y in 0..1."""
     rig = Rig(identity, state, 1, {})
     spacing = eyes.SPACING * identity.factor("eye_spacing") * rig.width
-    points = [rig.place(side * spacing, rig_.EYE_Y, 0.41) for side in (-1, 1)]
-    points += [rig.place(torch.zeros_like(rig.yaw), rig_.NOSE_Y, 0.56), mouth.centre(rig)]
+    points = [rig.place(side * spacing, EYE_Y, 0.41) for side in (-1, 1)]
+    points += [rig.place(torch.zeros_like(rig.yaw), NOSE_Y, 0.56), mouth.centre(rig)]
     scene = torch.stack([torch.cat(rig.to_scene(x, y), 2)[:, 0] for x, y in points], dim=1)
-    scene = scene - scene.new_tensor([0.0, rig_.LOOK_Y])
-    return (rig_.ZOOM * scene + 1) / 2                                    # (N, 4, 2)
+    return (ZOOM * scene + 1) / 2                                         # (N, 4, 2)

@@ -12,7 +12,7 @@ import torch
 from livetalk_ref.world.draw.paint import grid, oklch, rotate
 from livetalk_ref.world.state import COL
 
-ZOOM, LOOK_Y = 1.32, 0.0      # the camera: how close, and the height it looks at
+ZOOM = 1.32             # how close the camera is
 RADIUS = 0.46           # of the ball the features sit on
 YAW = 0.22              # radians at turn = 1: features move by about 5 of 96 pixels
 PITCH = 0.11            # sine of the pitch at nod = 1
@@ -32,7 +32,7 @@ class Rig:
 
     def __post_init__(self):
         self.sx, self.sy = grid(self.size, self.state)                    # picture (1, H, W)
-        self.gx, self.gy = self.sx / ZOOM, self.sy / ZOOM + LOOK_Y        # scene (1, H, W)
+        self.gx, self.gy = self.sx / ZOOM, self.sy / ZOOM                 # scene (1, H, W)
         self.pixel = 2 / self.size / ZOOM                                 # in scene units
         s = self.at
         self.shift_x = 0.05 * s("sway_x")
@@ -69,13 +69,9 @@ class Rig:
     def box(self, x, y, left, top, right, bottom):
         """Pixel window (top, left, bottom, right) around a head-frame point, for all frames."""
         px, py = (v.detach() for v in self.to_scene(x, y))
-        return self.window(py.min() - top, px.min() - left, py.max() + bottom, px.max() + right)
-
-    def window(self, top, left, bottom, right):
-        """Edges in scene units -> rows and columns of the picture, inside it."""
-        rows = [float(edge - centre) * ZOOM for edge, centre in
-                zip((top, left, bottom, right), (LOOK_Y, 0, LOOK_Y, 0))]
-        return [min(max(round((r + 1) / 2 * self.size), 0), self.size) for r in rows]
+        edges = py.min() - top, px.min() - left, py.max() + bottom, px.max() + right
+        places = [(float(edge) * ZOOM + 1) / 2 for edge in edges]       # in 0..1 inside the picture
+        return [min(max(round(place * self.size), 0), self.size) for place in places]
 
 
 def palette(identity):
@@ -89,9 +85,7 @@ def palette(identity):
     back, back_h = f("back_light"), f("back_hue")
     cloth, cloth_h = f("cloth_light"), f("cloth_hue")
     lip = f("lip_colour")
-    bearded = identity.mask("facial_hair", "moustache", "beard", "stubble", "goatee")
-    if bearded is not None:
-        lip = lip * (1 - 0.85 * bearded)
+    lip = lip * (1 - 0.85 * identity.mask("facial_hair", "moustache", "beard", "stubble", "goatee"))
     flat = torch.zeros_like(tone)
     return {
         "skin": oklch(light, chroma, hue),
