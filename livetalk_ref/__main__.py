@@ -272,8 +272,7 @@ def evaluate(options):
 
     settings = options.steps, guidance_of(options.text_guidance, options.audio_guidance)
     made = e.find_maker(options.model, *settings, options.seed)
-    facts, _ = e.evaluate_maker(made, e.Ground.make(options.set, options.clips), options.seed,
-                                typed())
+    facts, _ = e.evaluate_maker(made, e.Ground.make(options.set, options.clips), typed())
     tell(options, facts, evaluation_text(facts))
 
 

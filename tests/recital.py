@@ -11,6 +11,7 @@ from livetalk_ref.live import server
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.generate import Avatar
 from livetalk_ref.live.events import Sentence
+from livetalk_ref.live.page import drawn_faces
 from livetalk_ref.live.turns import make_listener
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.wan import Config, WanDiT
@@ -58,7 +59,7 @@ class Served:
         self.port = self.sock.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
         self.loop, ready = asyncio.new_event_loop(), threading.Event()
-        serve = server.serve(make, identity, self.sock, lambda address: ready.set())
+        serve = server.serve(make, drawn_faces(identity), self.sock, lambda address: ready.set())
         self.task = self.loop.create_task(serve)
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()

@@ -60,14 +60,11 @@ def test_a_clip_does_not_depend_on_those_beside_it(bench):
     assert torch.equal(three, one) and not torch.equal(three[:, 1:], other[:, 1:])
     assert torch.equal(three[:, 0], bench.data.latents[:, 0].float())   # the reference is kept
     student = loading.load("student_ode").model
-    ticks = []
-    both = torch.cat(list(evaluate.make_student_latents(student, bench, 5, batch=2,
-                                                        watch=ticks.append)))
+    both = torch.cat(list(evaluate.make_student_latents(student, bench, 5, batch=2)))
     for i in range(3):
         cond = bench.data.select([i]).window(0, 1)[1]
         alone = rollout.sample(student, cond, dice(5_000_015 + i))
         assert (both[i] - alone[0]).abs().max() < 1e-4 * alone.abs().max()
-    assert len(ticks) == evaluate.find_maker("student_ode").ticks * 2 == 14
 
 
 def test_long_windows_are_those_of_generate(long):
@@ -104,16 +101,11 @@ def test_the_same_seed_gives_the_same_rows_and_each_maker_and_judge_judges_once(
     def once(seed):
         return evaluate.evaluate_once(maker(seed), ground)
 
-    one, _ = evaluate.evaluate_maker(maker(5), ground, 5)
+    one, _ = evaluate.evaluate_maker(maker(5), ground)
     assert one["seeds"] == [5] and one["settings"]["steps"] == 2
     row, ceiling, floor = one["rows"]
     assert row["clips"] == 3 and row["frechet"] > floor["frechet"] > 0
     assert ceiling["name"] == "truth through the codec"
-    assert set(row) - {"name", "clips"} <= {f"{key}{end}" for key in metrics.DEFINITIONS
-                                            for end in ("", " 95%")}
-    for key in set(row) & set(metrics.DEFINITIONS):
-        low, high = row[f"{key} 95%"]
-        assert low <= row[key] + 1e-4 and row[key] <= high + 1e-4, key
 
     found, judged = once(5)
     assert json.dumps(found["rows"]) == json.dumps(one["rows"])
@@ -131,9 +123,10 @@ def test_the_same_seed_gives_the_same_rows_and_each_maker_and_judge_judges_once(
 def test_costs_are_those_of_the_samplers(ground):
     (_, cost), (_, more) = (evaluate.judge_clips(evaluate.find_maker("teacher", n, GUIDED), ground)
                             for n in (2, 4))
-    assert cost["evaluations_per_clip"] == generate.evaluations(1, 2, GUIDED)
+    assert cost["evaluations_per_clip"] == generate.evaluations(1, 2, GUIDED) \
+        == evaluate.find_maker("teacher", 2, GUIDED).passes
     assert 1 < more["flops_per_frame"] / cost["flops_per_frame"] < 2        # decoding is the rest
-    facts, _ = evaluate.evaluate_maker(evaluate.find_maker("student_ode", seed=3), ground, 3)
+    facts, _ = evaluate.evaluate_maker(evaluate.find_maker("student_ode", seed=3), ground)
     assert facts["settings"] == {"steps": 4, "text_guidance": 1.0, "audio_guidance": 1.0,
                                  "block": 3}
     assert facts["cost"]["evaluations_per_clip"] == generate.passes(7) == 34
@@ -167,7 +160,7 @@ def test_judges_add_their_columns(ground):
 
 def test_clips_that_are_too_long_are_judged_as_far_as_the_truth(ground):
     """A teacher's last window ends behind what is judged."""
-    longer = evaluate.ClipMaker("x", lambda bench, batch, watch: (
+    longer = evaluate.ClipMaker("x", lambda bench, batch: (
         torch.cat([frames, frames]) for frames in bench.film()))
     judged, _ = evaluate.judge_clips(longer, ground)
     assert judged.rows == ground.truth.rendered.rows

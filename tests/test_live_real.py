@@ -120,7 +120,7 @@ def test_a_rehearsal_without_pictures_or_memory_is_one_sentence(monkeypatch):
     def rehearsed(idle):
         monkeypatch.setattr(systems, "AvatarSession", lambda *_, **__: SimpleNamespace(
             device=torch.device("cpu"), idle=lambda: Frames(0, torch.tensor([idle()]))))
-        systems.rehearse(small(), None)
+        systems.rehearse(small(), None, True)
 
     def full():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")

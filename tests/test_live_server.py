@@ -109,6 +109,7 @@ def test_another_host_or_origin_is_refused(served, name, value):
 
 
 async def converse(served):
+    """Faces, a stream whose sound and pictures have one clock, a question, its answer begun."""
     page = await Page(served).connect()
     await page.send({"type": "hello"})
     faces = [await page.until("offer") for _ in range(6)]
@@ -125,14 +126,6 @@ async def converse(served):
     assert said["text"] == "What is <b>a block</b>?" and said["source"] == "typed"
     await page.until("said", role="avatar")
     page.socket.close()                                         # in mid-sentence
-
-
-def test_a_conversation_that_ends_with_its_tab():
-    """Faces, a stream whose sound and pictures have one clock, a question and its answer."""
-    before = threading.active_count()
-    with Served(MAKE, IDENTITY) as served:
-        asyncio.run(converse(served))
-        ended(before + 1)
 
 
 ODD = (({"type": "sound"}, b"\0"), ({"type": "ask"}, b""), ({"type": "ask", "text": " "}, b""),
@@ -234,7 +227,7 @@ def test_a_second_conversation_ends_the_first(monkeypatch):
     monkeypatch.setattr(systems, "talker", lambda: None)
     monkeypatch.setattr(systems, "load", lambda *_, **__: small())
     maker, told = systems.Maker(thinker="retrieval"), []
-    first = Session(maker.talk, lambda *message: told.append(message[0]), IDENTITY)
+    first = Session(maker.talk, lambda *message: told.append(message[0]), maker.offer(IDENTITY))
     first.take(START)
     second = maker.talk(IDENTITY)
     for thread in first.talk.threads:

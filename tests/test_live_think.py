@@ -10,9 +10,10 @@ from tiny import noise
 from livetalk_ref.errors import UserError
 from livetalk_ref.live import language, turns
 from livetalk_ref.live import think as t
-from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Dialogue, Onset, Sentence, Turn
-from livetalk_ref.live.systems import LOUD, make_thinker, talker
-from livetalk_ref.live.think import NOTICE, Thinker, joined, sentences, stream
+from livetalk_ref.live.events import Dialogue, Onset, Sentence, Turn
+from livetalk_ref.live.systems import LOUD, Maker, talker
+from livetalk_ref.live.think import (LANGUAGE_MODEL, NOTICE, RETRIEVAL, Thinker, joined, sentences,
+                                     stream)
 from livetalk_ref.live.turns import CHUNK, Listener
 from livetalk_ref.world import prompts
 from livetalk_ref.world.speech import load_spoken, say
@@ -167,7 +168,7 @@ def test_a_language_model_that_cannot_be_loaded_is_one_sentence(model, tmp_path,
     language.cache_folder().mkdir()
     (language.cache_folder() / "model.safetensors").write_bytes(b"cut off")
     with pytest.raises(UserError, match="holds no language model"):
-        make_thinker("embedded")
+        Maker()
 
 
 # --- turns: where they begin and end, and what was asked

@@ -7,6 +7,7 @@
     python tools/pictures.py live         the real page in mid-answer: needs playwright and chromium
 """
 
+import asyncio
 import io
 import shutil
 import sys
@@ -107,7 +108,7 @@ def talk(seeds, spoken, side, prompts):
 def compare(columns=6, side=96):
     """24 held-out clips at one moment: truth and codec above, teacher and student below."""
     ground = Ground.make("held_out", 24)
-    films = [find_maker(name).films(ground.given, 8, None) for name in COMPARED]
+    films = [find_maker(name).films(ground.given, 8) for name in COMPARED]
     cell, top = 2 * side + 10, 40
     image = Image.new("RGB", (columns * cell + 10, 24 // columns * cell + top), viz.PAPER)
     ImageDraw.Draw(image).text((14, 20), "each four: truth, through the codec; teacher, student",
@@ -121,11 +122,12 @@ def compare(columns=6, side=96):
 
 def served():
     """The address of a page served by a thread that ends with the program."""
-    from livetalk_ref.live.server import bind, run
+    from livetalk_ref.live.server import bind, serve
     from livetalk_ref.live.systems import Maker, best_student
 
-    make, address = Maker(best_student()).talk, Queue()
-    Thread(target=run, args=(make, IDENTITY, bind(0), address.put), daemon=True).start()
+    maker, address = Maker(best_student()), Queue()
+    serving = serve(maker.talk, maker.offer(IDENTITY), bind(0), address.put)
+    Thread(target=asyncio.run, args=(serving,), daemon=True).start()
     return address.get()
 
 

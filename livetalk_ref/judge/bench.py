@@ -155,9 +155,11 @@ def lateness(took, ahead):
 
 
 def watch_stream(late, ahead, buffer=0.25, jitter=0.1, seed=0):
-    """What is seen of blocks so late (see `lateness`), each up to `jitter` seconds on its way, by
-    who plays `buffer` seconds behind the first: {"underruns": blocks that are waited for, "waited":
-    seconds of all, "behind": seconds of the last block behind its sound}."""
+    """How a viewer waits who plays `buffer` seconds behind the first of blocks so late.
+
+    late: see `lateness`; each block is up to `jitter` seconds on its way. "underruns" are blocks
+    that are waited for, "behind" are the seconds of the last one behind its sound.
+    """
     ways = (jitter * torch.rand(len(late), generator=torch.Generator().manual_seed(seed))).tolist()
     came, due, waits = 0.0, None, []
     for index, (lag, way) in enumerate(zip(late, ways)):
@@ -249,9 +251,11 @@ def far_from_limit(flops, rate, seconds):
 
 
 def bench_model(model, seconds=SECONDS, watch=None, **options):
-    """All figures of one generator, as a dict; seconds everywhere. A student's hold those of a
-    stream (watch is called at every block), the guided teacher's, and the ratios of both. Released
-    weights, loaded with options, stream alone, on a GPU where there is one."""
+    """All figures of one generator, as a dict; seconds everywhere.
+
+    A student's hold those of a stream (watch is called at every block), the guided teacher's, and
+    the ratios of both. Released weights, loaded with options, stream alone.
+    """
     if model in REAL:
         device = best_device()
         avatar = load(model, device, policy="ahis", compiled=True, **options)

@@ -7,7 +7,7 @@ counted as two; what is cheap (norms, activations) is left out, as everywhere in
 
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -53,10 +53,17 @@ def count_bytes(work):
 
 
 @contextmanager
-def counted_passes(model):
-    """`with counted_passes(model) as seen:`, after which sum(seen) is the model's evaluations."""
+def counted_passes(model, watch=None):
+    """`with counted_passes(model) as seen:`, after which sum(seen) is the model's evaluations;
+    watch(n) is called after every n of them."""
     seen = []
-    hook = model.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+
+    def count(_, inputs, __):
+        seen.append(len(inputs[0]))
+        if watch:
+            watch(seen[-1])
+
+    hook = model.register_forward_hook(count)
     try:
         yield seen
     finally:
@@ -68,11 +75,8 @@ def reset_peak_memory(device="cpu"):
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    try:
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-    except OSError:
-        pass                                            # then it is the peak since the start
+    with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
+        file.write("5")                                 # else it is the peak since the start
 
 
 def peak_memory(device="cpu"):

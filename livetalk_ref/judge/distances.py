@@ -15,13 +15,13 @@ USED = slice(START, None, 4)    # frames that count as samples: neighbours say t
 STRONGEST = 10                  # directions whose course through a clip counts
 DRAWS, DISTANCE_DRAWS = 1000, 200
 COMPARED = ("frechet", "clip frechet", "sharpness", "whole faces", "open correlation",
-            "width correlation",
-            "Sync-C", "Sync-D", "expression right", "identity cosine")
+            "width correlation", "Sync-C", "Sync-D", "expression right", "identity cosine")
 
 
 def clip_samples(features):
-    """One sample a clip, (N, 1, 30), of the features (N, T, 32) of all frames: of the 10 strongest
-    mean, spread over time and size of the steps, which alone tell a restless clip from a calm one.
+    """One sample a clip, (N, 1, 30), of the features (N, T, 32) of all frames.
+
+    It holds mean, spread over time and size of the steps of the 10 strongest.
     """
     x = features[:, START:, :STRONGEST]                                 # (N, T - 8, 10)
     steps = x.diff(dim=1).square().mean(1).sqrt()
@@ -49,9 +49,9 @@ def diversity(features):
     return (x[one] - x[other]).norm(dim=-1).mean().item()
 
 
-def draw_clips(count, draws=DRAWS, seed=0):
+def draw_clips(count, draws=DRAWS):
     """(draws, count) the clips of every draw, the same ones for whatever is compared."""
-    return torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(0))
 
 
 def interval_of(values):
@@ -71,28 +71,23 @@ def with_interval(name, values, digits=4):
     return {name: round(value, digits), f"{name} 95%": [round(edge, digits) for edge in edges]}
 
 
-def resampled_distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
+def resampled_distances(features, truth, draws):
     """All `distances` and their bootstrap draws: {name: (value, (draws,) around it)}."""
     if len(features) != len(truth) or len(truth) < 2:
         raise UserError(f"Distances need as many clips as true ones, two at least, not "
                         f"{len(features)} and {len(truth)}.")
-    drawn, found = [slice(None), *draw_clips(len(truth), draws, seed)], {}
+    drawn, found = [slice(None), *draw_clips(len(truth), draws)], {}
     clips, true = clip_samples(features), clip_samples(truth)
     for name, a, b in (("", features[:, USED], truth[:, USED]),
                        ("clip ", in_deviations(clips, true), in_deviations(true, true))):
-        found[f"{name}frechet"] = [frechet(a[some].flatten(0, 1), b[some].flatten(0, 1))
-                                   for some in drawn]
-    return {name: centred(*values) for name, values in found.items()}
+        value, *again = (frechet(a[some].flatten(0, 1), b[some].flatten(0, 1)) for some in drawn)
+        again = torch.tensor(again, dtype=torch.float64)
+        # A draw repeats clips, and fewer different clips are farther from anything: moved back.
+        found[f"{name}frechet"] = value, again + value - again.mean()
+    return found
 
 
-def centred(value, *draws):
-    """A value, and its draws moved to have it as their mean: a draw repeats clips, and fewer
-    different clips are farther from anything."""
-    draws = torch.tensor(draws, dtype=torch.float64)
-    return value, draws + value - draws.mean()
-
-
-def distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
+def distances(features, truth, draws=DISTANCE_DRAWS):
     """All distances of clips to true ones, with 95 % intervals: {name: (value, low, high)}.
 
     features, truth (N, T, 32) of all frames. The floor is that of a second, disjoint set of
@@ -100,7 +95,7 @@ def distances(features, truth, draws=DISTANCE_DRAWS, seed=0):
     is right. UserError for sets of different sizes or of one clip.
     """
     return {name: (value, *interval_of(again))
-            for name, (value, again) in resampled_distances(features, truth, draws, seed).items()}
+            for name, (value, again) in resampled_distances(features, truth, draws).items()}
 
 
 def comparison(difference, draws, better):
@@ -113,14 +108,14 @@ def comparison(difference, draws, better):
             "superiority": round(wins.item(), 4)}
 
 
-def compare_distances(a, b, truth, draws=DISTANCE_DRAWS, seed=0):
+def compare_distances(a, b, truth, draws=DISTANCE_DRAWS):
     """A `comparison` for each distance of a and b to truth, (N, T, 32) each, on the same draws."""
-    ours, theirs = (resampled_distances(x, truth, draws, seed) for x in (a, b))
+    ours, theirs = (resampled_distances(x, truth, draws) for x in (a, b))
     return {name: comparison(ours[name][0] - theirs[name][0], ours[name][1] - theirs[name][1],
                              "lower") for name in ours}
 
 
-def compare_paired(a, b, truth, better, draws=DRAWS, seed=0):
+def compare_paired(a, b, truth, better):
     """The `comparison` of two models' values, one a clip or None, in pairs; None without a pair.
     For what is better "close to truth" the distances from the truth's own values are compared."""
     near = better == "close to truth"
@@ -130,7 +125,7 @@ def compare_paired(a, b, truth, better, draws=DRAWS, seed=0):
         return None
     x, y, t = torch.tensor(rows, dtype=torch.float64).T
     gap = (x - t).abs() - (y - t).abs() if near else x - y
-    return comparison(gap.mean().item(), gap[draw_clips(len(gap), draws, seed)].mean(1), better)
+    return comparison(gap.mean().item(), gap[draw_clips(len(gap))].mean(1), better)
 
 
 def judged_row(name, rows, features, truth):

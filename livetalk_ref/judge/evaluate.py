@@ -11,30 +11,30 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
 
 import torch
 
 from livetalk_ref import loading
-from livetalk_ref.cache import BLOCK, KVCache
+from livetalk_ref.cache import BLOCK
 from livetalk_ref.curation import trim
 from livetalk_ref.errors import Progress, UserError, warn
 from livetalk_ref.files import as_result
-from livetalk_ref.flow import STUDENT_STEPS, euler
-from livetalk_ref.generate import FRESH, KEPT, PLAIN, frames_in, settle
+from livetalk_ref.flow import STUDENT_STEPS, sample
+from livetalk_ref.generate import FRESH, KEPT, PLAIN, evaluations, frames_in, passes, settle
 from livetalk_ref.judge import benchmarks
 from livetalk_ref.judge.benchmarks import Benchmark
 from livetalk_ref.judge.cost import count_flops, counted_passes
 from livetalk_ref.judge.distances import judged_row
-from livetalk_ref.judge.metrics import (Truth, expression_right, face_numbers, picture_numbers,
-                                        whole_numbers)
+from livetalk_ref.judge.metrics import Truth, expression_right, face_numbers, picture_numbers
 from livetalk_ref.nets.syncnet import lip_numbers
-from livetalk_ref.rollout import rollout, split
+from livetalk_ref.nets.whole_faces import whole_share
+from livetalk_ref.rollout import sample as sample_blocks
 from livetalk_ref.runs import read, save
 from livetalk_ref.world.latents import OVERLAP, WINDOW, cache_key
+from livetalk_ref.world.state import FPS
 
 JUDGES = 2      # raise it when code changes what the judges say: it names what is kept of them
 BATCH = 16
@@ -52,54 +52,43 @@ def batched(bench, batch, seed):
 
 
 @torch.no_grad()
-def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1, batch=BATCH,
-                         watch=None):
-    """Latents (batch, 21 .., C, h, w) of a teacher: one window behind the end of another; watch is
-    called with every `flow.Step`."""
+def make_teacher_latents(model, bench, steps, guidance=PLAIN, seed=0, windows=1, batch=BATCH):
+    """Latents (batch, 21 .., C, h, w) of a teacher: one window behind the end of another."""
     for some, dice in batched(bench, batch, seed):
         made = some.latents[:, :1].float()
         for index in range(windows):
             _, cond = some.window(index * FRESH, OVERLAP if index else 1)
             clean = made[:, -OVERLAP:] if index else made
             noise = torch.stack([torch.randn(WINDOW, *made.shape[2:], generator=g) for g in dice])
-            for step in euler(model, noise, clean, trim(cond), steps, guidance):
-                if watch:
-                    watch(step)
-            made = torch.cat([made, step.x[:, clean.shape[1]:]], dim=1)
+            x = sample(model, noise, clean, trim(cond), steps=steps, guidance=guidance)
+            made = torch.cat([made, x[:, clean.shape[1]:]], dim=1)
         yield made
 
 
 @torch.no_grad()
-def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, watch=None,
-                         steps=STUDENT_STEPS):
-    """Latents (batch, frames, C, h, w) of a student: block after block behind its cache; watch is
-    called with every `rollout.Block`."""
+def make_student_latents(model, bench, seed=0, frames=WINDOW, batch=BATCH, steps=STUDENT_STEPS):
+    """Latents (batch, frames, C, h, w) of a student: block after block behind its cache."""
     for some, dice in batched(bench, batch, seed):
-        conds = list(split(trim(some.window(0, 1, frames)[1])))
-        made = []
-        for block in islice(rollout(model, conds, dice, KVCache(KEPT), steps=steps), len(conds)):
-            made.append(block.x0)
-            if watch:
-                watch(block)
-        yield torch.cat(made, dim=1)
+        _, cond = some.window(0, 1, frames)
+        yield sample_blocks(model, trim(cond), dice, KEPT, steps=steps)
 
 
 @dataclass(frozen=True)
 class ClipMaker:
-    """Who makes the clips: films(bench, batch, watch) gives the frames of clip after clip."""
+    """Who makes the clips: films(bench, batch) gives the frames of clip after clip."""
 
     name: str
     films: Callable
     model: torch.nn.Module | None = None
     settings: dict = field(default_factory=dict)
-    ticks: int = 0              # how often `watch` is called for a batch
+    passes: int = 0             # of its model, for a clip
     seed: int = 0               # of its noise
 
 
 WITHOUT_MODEL = {
-    "truth": lambda bench, batch, watch: bench.film(),
-    "codec": lambda bench, batch, watch: bench.decode(bench.data.latents),
-    "rule": lambda bench, batch, watch: map(benchmarks.film_rule, bench.clips())}
+    "truth": lambda bench, batch: bench.film(),
+    "codec": lambda bench, batch: bench.decode(bench.data.latents),
+    "rule": lambda bench, batch: map(benchmarks.film_rule, bench.clips())}
 
 
 def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=None):
@@ -111,23 +100,25 @@ def find_maker(model, steps=None, guidance=None, seed=0, frames=WINDOW, name=Non
     if model in WITHOUT_MODEL:
         if steps or guidance:
             raise UserError(f"The maker '{model}' takes no steps and no guidance; leave them out.")
-        return ClipMaker(name or model, WITHOUT_MODEL[model])
+        return ClipMaker(name or model, WITHOUT_MODEL[model], seed=seed)
     avatar = loading.load(str(model))
     steps, guidance = settle(avatar, steps, guidance)
     settings = {"steps": steps, "text_guidance": guidance.text, "audio_guidance": guidance.audio}
     windows = 1 if frames == WINDOW else LONG_WINDOWS
-    ticks = frames // BLOCK if avatar.is_student else steps * windows
     if avatar.is_student:
         settings["block"] = BLOCK
+        count = passes(frames // BLOCK, steps)
+        make = partial(make_student_latents, seed=seed, frames=frames, steps=steps)
+    else:
+        count = evaluations(windows, steps, guidance)
+        make = partial(make_teacher_latents, steps=steps, guidance=guidance, seed=seed,
+                       windows=windows)
 
-    def films(bench, batch, watch):
-        made = make_student_latents(avatar.model, bench, seed, frames, batch, watch, steps) \
-            if avatar.is_student else make_teacher_latents(
-                avatar.model, bench, steps, guidance, seed, windows, batch, watch)
-        for latents in made:
+    def films(bench, batch):
+        for latents in make(avatar.model, bench, batch=batch):
             yield from bench.decode(latents[:, :frames])
 
-    return ClipMaker(name or str(model), films, avatar.model, settings, ticks, seed)
+    return ClipMaker(name or str(model), films, avatar.model, settings, count, seed)
 
 
 @dataclass
@@ -171,7 +162,8 @@ class Judges:
         if self.syncnet is not None:
             row |= lip_numbers(self.syncnet, frames, samples)
         if self.wholeness is not None:
-            row |= whole_numbers(self.wholeness, frames)
+            share, longest = whole_share(self.wholeness.broken(frames))
+            row |= {"whole faces": share, "longest break": longest / FPS}
         return row, reading
 
     def judge(self, films, bench, truths, watch=None):
@@ -268,24 +260,25 @@ class Ground:
 def judge_clips(made, ground):
     """Judge a maker's clips: `Judged`, and what making them cost."""
     bench = ground.bench
-    counter = counted_passes(made.model) if made.model else nullcontext([])
-    total = ceil(len(bench) / BATCH) * made.ticks + len(bench)
-    with Progress(f"{made.name} on {bench.name}: step", total) as progress, counter as seen:
-        films = made.films(ground.given, BATCH, progress)
-        judged = ground.judges.judge(films, bench, ground.truth.truths, progress)
+    total = len(bench) * (made.passes + 1)
+    with Progress(f"{made.name} on {bench.name}: step", total) as progress:
+        counter = counted_passes(made.model, progress.update) if made.model else nullcontext([])
+        with counter as seen:
+            films = made.films(ground.given, BATCH)
+            judged = ground.judges.judge(films, bench, ground.truth.truths, progress)
     frames = bench.data.state.shape[1] - 1                              # frame 0 is given
-    flops = count_flops(lambda: next(made.films(ground.given, 1, None))) if made.model else None
+    flops = count_flops(lambda: next(made.films(ground.given, 1))) if made.model else None
     return judged, {"evaluations_per_clip": sum(seen) / len(bench),
                     "flops_per_frame": flops and flops / frames}
 
 
-def evaluate_maker(made, ground, seed=0, command=""):
+def evaluate_maker(made, ground, command=""):
     """All figures of a maker: a dict as in data/results, whose rows are the maker's and the
     ground's references, and the `Judged` clips for comparisons."""
     judged, cost = judge_clips(made, ground)
     truth = ground.truth.rendered.features
     rows = [judged_row(made.name, judged.rows, judged.features, truth), *ground.references]
-    return as_result(command, rows, [seed], cost) | {
+    return as_result(command, rows, [made.seed], cost) | {
         "set": ground.bench.name, "version": ground.version, "settings": made.settings}, judged
 
 

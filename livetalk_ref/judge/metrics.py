@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from livetalk_ref.codec import GROUP
-from livetalk_ref.nets.whole_faces import whole_share
 from livetalk_ref.world.prompts import parse
-from livetalk_ref.world.state import COL, EXPRESSIONS, FPS, SAMPLES_PER_FRAME
+from livetalk_ref.world.state import COL, EXPRESSIONS, SAMPLES_PER_FRAME
 
 START = 8         # frames in which the reference still shows through
 SETTLED = 16      # frames after a prompt begins, before its expression is judged
@@ -24,7 +23,7 @@ BLACK = 0.05      # of white: a frame whose mean is darker is black
 HELD = 0.2        # of truth's usual movement: a frame that moves less than this is held
 FEW = 0.02        # of the picture: so few still places would say nothing
 CALMEST = 0.01    # (1/255)^2, so that a perfect codec's flicker divides nothing by zero
-QUIET = 0.02                # of the loudest frame; what is below counts as silence
+QUIET = 0.02      # of the loudest frame; what is below counts as silence
 
 
 class Definition(NamedTuple):
@@ -127,12 +126,6 @@ def picture_numbers(frames, truth):
     values = (colour_drift(frames, still), colour_jump(frames, still),
               restlessness(frames, still) / max(truth.codec, CALMEST))
     return row | dict(zip(names, values))
-
-
-def whole_numbers(net, frames):
-    """The columns of a `WholeFaces` for frames (T, 3, 96, 96): {name in DEFINITIONS: value}."""
-    share, longest = whole_share(net.broken(frames))
-    return {"whole faces": share, "longest break": longest / FPS}
 
 
 def correlation(a, b):

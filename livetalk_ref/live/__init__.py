@@ -11,6 +11,7 @@ Three generator functions make a system, and anybody can write others:
 1000 i + 999 of the sound, silence counts, and that is the one clock.
 """
 
+import asyncio
 from contextlib import closing
 
 from livetalk_ref.errors import warn
@@ -35,7 +36,7 @@ def add_live(c):
 def live(options):
     """Talk with the avatar in a browser: a page on this machine alone, until Ctrl-C."""
     from livetalk_ref.device import best_device, check_device
-    from livetalk_ref.live.server import bind, run
+    from livetalk_ref.live.server import bind, serve
     from livetalk_ref.live.systems import Maker, best_student
     from livetalk_ref.loading import sampler
     from livetalk_ref.real import REAL
@@ -51,5 +52,6 @@ def live(options):
     if model in REAL:
         print(maker.rehearse(options.identity), flush=True)
     with closing(maker):
-        run(maker.talk, maker.offer(options.identity), sock,
-            lambda address: print(f"Open {address} in a browser; Ctrl-C ends.", flush=True))
+        asyncio.run(serve(
+            maker.talk, maker.offer(options.identity), sock,
+            lambda address: print(f"Open {address} in a browser; Ctrl-C ends.", flush=True)))

@@ -23,8 +23,6 @@ from livetalk_ref.live.performer import Opening, Performer
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.stream import sound
 
-MEMORY = 20             # lines of the dialogue that the thinker sees
-
 
 def told(error):
     """An exception as one sentence; what is not the user's doing is printed as well."""
@@ -157,7 +155,7 @@ class Conversation:
             self.emit(performer.said[-1])
             if number == self.wanted:
                 self.emit(State("thinking", max(now, performer.cut)))
-            return Dialogue(tuple(self.said[-MEMORY:]), turn)
+            return Dialogue(tuple(self.said[-20:]), turn)       # no longer than it must be
 
     def answer(self, number, dialogue):
         """Think, and queue the answer's sound sentence by sentence, as it comes."""
@@ -202,8 +200,7 @@ class Conversation:
             step = time.monotonic()
 
     def known(self, prompt):
-        """The nearest prompt that the avatar can read, for a thinker or a user may write anything;
-        that it is another one is told once."""
+        """The nearest prompt that the avatar can read; that it is another one is told once."""
         known = self.avatar.known(prompt) or self.idle
         if known != prompt and prompt not in self.misread:
             self.misread.add(prompt)

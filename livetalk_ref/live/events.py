@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-RETRIEVAL, LANGUAGE_MODEL = "retrieval", "language model"
-
 
 @dataclass(frozen=True)
 class Onset:
@@ -27,8 +25,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """All that was said, oldest first: ("user" | "avatar", text) each. What an interruption kept
-    from being heard is not in it. `turn` is the last one of the user, with its sound."""
+    """The latest lines that were said, oldest first: ("user" | "avatar", text) each.
+
+    What an interruption kept from being heard is not in it. `turn` is the user's last one.
+    """
     said: tuple
     turn: Turn
 

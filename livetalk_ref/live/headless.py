@@ -18,8 +18,6 @@ from livetalk_ref.live.events import Cut, Error, Meter, Picture, Said, Sound, St
 from livetalk_ref.stream import SAMPLES_PER_FRAME
 from livetalk_ref.world.state import SAMPLE_RATE as RATE
 
-TICK = 0.02         # seconds
-
 
 @dataclass
 class Played:
@@ -63,12 +61,6 @@ class Played:
         for kept in (self.lines, self.states):
             kept[:] = [event for event in kept if event.first_sample < sample]
 
-    def pass_time(self, seconds):
-        """Move the clock, no further than there are pictures."""
-        wish, end = self.position + seconds * RATE, self.end()
-        self.stalled += max(0, wish - end) / RATE if end else 0
-        self.position = max(self.position, min(wish, end))
-
 
 def hold(talk, turns, realtime=False, idle=1.0):
     """Hold a dialogue to its end -> `Played`, and close it. UserError for a fatal `Error`.
@@ -81,7 +73,7 @@ def hold(talk, turns, realtime=False, idle=1.0):
     with closing(talk):
         while free is None or waiting or played.position < free:
             with suppress(Empty):
-                event = talk.queue.get(timeout=TICK)
+                event = talk.queue.get(timeout=0.02)
                 if event is None:
                     break
                 played.add(event)
@@ -90,11 +82,13 @@ def hold(talk, turns, realtime=False, idle=1.0):
                 if isinstance(event, State):
                     listens = event.name == "listening"
                     free = event.first_sample + int(idle * RATE) if listens else None
-            now = time.monotonic()
-            if realtime:
-                played.pass_time(now - last)
+            now, end = time.monotonic(), played.end()
+            if realtime:            # no further than there are pictures
+                wish = played.position + (now - last) * RATE
+                played.stalled += max(0, wish - end) / RATE if end else 0
+                played.position = max(played.position, min(wish, end))
             else:
-                played.position = played.end()
+                played.position = end
             last = now
             talk.played(int(played.position))
             if free is not None and waiting and played.position >= free:

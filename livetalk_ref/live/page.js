@@ -37,6 +37,7 @@ class Live {
 
   tell(type, more = {}, bytes) { if (this.running) this.link.send({type, ...more}, bytes); }
 
+  // One conversation, from Start to End or to an error.
   async start() {
     this.quiet();
     this.view.complain("");
@@ -78,16 +79,14 @@ class Live {
 
   choose(seed) {                        // another face is another conversation
     this.face = seed;
-    if (this.running) this.start(); else this.portrait(seed);
-  }
-
-  portrait(seed) {
+    if (this.running) return this.start();
     const image = new Image();
     image.onload = () => { if (!this.running && this.face === seed) this.view.draw(image); };
     image.src = this.portraits.get(seed);
   }
 
-  async toggle(asked = true) {          // the microphone; without it, there is text
+  // The microphone; without it, there is text.
+  async toggle(asked = true) {
     if (this.ear) return this.mute();
     const ear = this.ear = new Ear((samples, level) => {
       this.view.hears(Math.min(1, 6 * level));

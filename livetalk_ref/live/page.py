@@ -9,7 +9,6 @@ import json
 import re
 import struct
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from livetalk_ref.world.prompts import list_words
 
 HERE = Path(__file__).parent
 PARTS = ("sound.js", "view.js", "page.js")                 # of the one module, in this order
-QUALITY = 92                    # of JPEG pictures: 3 to 4 kB for 96x96
 LONGEST = 500                   # characters of a question or a prompt
 SHOWN = 192                     # pixels of a portrait to choose from
 OTHERS = (1, 2, 3, 4, 5, 6)     # seeds of faces to choose from, the first there are
@@ -41,7 +39,7 @@ def jpeg(pixels):
     """A picture, uint8 (3, H, W), as a JPEG file's bytes."""
     file = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(
-        file, "jpeg", quality=QUALITY, subsampling=0)
+        file, "jpeg", quality=92, subsampling=0)        # 3 to 4 kB for 96x96
     return file.getvalue()
 
 
@@ -99,12 +97,6 @@ def check(message, data):
                         f"brief, or reload the page.")
 
 
-@cache
-def portrait(seed):
-    """A face to choose from, as a JPEG file's bytes."""
-    return jpeg(to_bytes(portrait_of(seed, SHOWN)))
-
-
 @dataclass(frozen=True)
 class Offer:
     """What a page shows before a conversation."""
@@ -116,20 +108,20 @@ class Offer:
 
 def drawn_faces(identity, words=list_words, note=""):
     """The `Offer` of the drawn world: a seed's face first, then some that are kept well."""
-    seeds = list(dict.fromkeys(map(str, (identity, *OTHERS))))[:6]
-    return Offer({seed: portrait(int(seed)) for seed in seeds}, words(), note)
+    seeds = list(dict.fromkeys((identity, *OTHERS)))[:6]
+    faces = {str(seed): jpeg(to_bytes(portrait_of(seed, SHOWN))) for seed in seeds}
+    return Offer(faces, words(), note)
 
 
 class Session:
     """One page and its conversation: messages in, events out.
 
     make(identity, show) -> a new `Conversation`; send(message, bytes) is called from any thread
-    and must not wait; offer: an `Offer`, or the seed whose drawn face is shown first.
+    and must not wait; offer: an `Offer`.
     """
 
     def __init__(self, make, send, offer):
-        self.make, self.send, self.talk = make, send, None
-        self.offer = offer if isinstance(offer, Offer) else drawn_faces(offer)
+        self.make, self.send, self.offer, self.talk = make, send, offer, None
 
     def take(self, message, data=b""):
         """Do what a page's message asks for. What is wrong with it is told to the page alone."""
@@ -188,7 +180,8 @@ def live_avatar(make, identity=7):
 
     widget = LiveAvatar()
     widget.session = Session(
-        make, lambda message, data: widget.send(message, [data] if data else None), identity)
+        make, lambda message, data: widget.send(message, [data] if data else None),
+        drawn_faces(identity))
     widget.on_msg(lambda _, message, buffers:
                   widget.session.take(message, bytes(buffers[0]) if buffers else b""))
     return widget

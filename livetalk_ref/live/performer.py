@@ -23,9 +23,7 @@ BLOCK = FRAMES * SAMPLES_PER_FRAME          # samples of a block
 LEAD = 2 * BLOCK                            # samples made beyond the one that is played
 MARGIN = 2_400                              # what the listener may have heard unbeknownst to us
 UNDO = LEAD // BLOCK                        # blocks: no more lie beyond the one on show
-TAPE = (UNDO + 2) * BLOCK                   # samples kept, so that a cut finds them
 DEADLINE = BLOCK / RATE                     # seconds a block may take
-SPANS = 4_000                               # stretches of work that are kept for a chart
 NOTHING = torch.zeros(0)
 
 
@@ -59,7 +57,8 @@ class Performer:
         self.between, self.closed = Event(), False
         self.took = DEADLINE / 2                # seconds until a block is out
         self.spoken, self.opening = 0, None     # the end of speech taken; an answer begun
-        self.tokens_per_s, self.first_frame, self.spans = None, {}, deque(maxlen=SPANS)
+        self.tokens_per_s, self.first_frame = None, {}
+        self.spans = deque(maxlen=4_000)        # stretches of work, for a chart
 
     # From any thread.
 
@@ -145,7 +144,11 @@ class Performer:
         while filled < count and self.speech:
             samples, asked, event = self.speech.popleft()
             if event:
-                self.note(event, self.pushed + filled)
+                self.notes.append(replace(event, first_sample=self.pushed + filled))
+                if isinstance(event, Said):
+                    self.said.append(self.notes[-1])
+                if self.opening and self.opening.at is None:
+                    self.opening.at = self.pushed + filled
             part, rest = samples[:count - filled], samples[count - filled:]
             parts.append(part)
             filled += len(part)
@@ -154,13 +157,6 @@ class Performer:
             if len(rest):
                 self.speech.appendleft((rest, asked, None))
         return torch.cat([*parts, torch.zeros(count - filled)]), self.wish or prompt or self.idle
-
-    def note(self, event, at):
-        self.notes.append(replace(event, first_sample=at))
-        if isinstance(event, Said):
-            self.said.append(self.notes[-1])
-        if self.opening and self.opening.at is None:
-            self.opening.at = at
 
     def arrived(self):
         """Note the latency of an answer, if its first sample has just been played."""
@@ -194,7 +190,7 @@ class Performer:
             if self.closed:
                 return None
             sound, prompt = self.take(samples_for(self.made + 1, self.session.ahead) - self.pushed)
-            self.tape = torch.cat([self.tape, sound])[-TAPE:]
+            self.tape = torch.cat([self.tape, sound])[-(UNDO + 2) * BLOCK:]    # a cut finds them
             self.pushed += len(sound)
             return sound, prompt
 

@@ -101,8 +101,8 @@ def bind(port):
 
 
 async def serve(make, offer, sock, ready):
-    """Serve until cancelled. make(identity, show) -> a new `Conversation`; offer: of faces, see
-    `page.Session`; `ready` hears the page's address once it answers."""
+    """Serve until cancelled. make(identity, show) -> a new `Conversation`; offer: a `page.Offer`;
+    `ready` hears the page's address once it answers."""
     port = sock.getsockname()[1]
     app = web.Application(
         [("/stream", Stream)], default_handler_class=Guarded, make=make, offer=offer,
@@ -118,8 +118,3 @@ async def serve(make, offer, sock, ready):
         for stream in list(app.settings["open"]):
             stream.session.stop()
             stream.close()
-
-
-def run(make, offer, sock, ready):
-    """`serve` in this thread, until Ctrl-C."""
-    asyncio.run(serve(make, offer, sock, ready))

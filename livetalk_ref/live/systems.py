@@ -69,10 +69,12 @@ def warm_up(avatar, picture):
     return min(took[-2:]), pictures
 
 
-def rehearse(avatar, picture, strict=True):
-    """Listen for some blocks -> (the avatar, with fewer steps where it must to keep up; what it
-    takes, in a sentence; what is given up, or ""). UserError where there is too little memory, no
-    pictures come out, or, if it is strict, nothing keeps up."""
+def rehearse(avatar, picture, strict):
+    """Listen for some blocks, and make fewer steps where it must be to keep up.
+
+    -> the avatar; what a block takes, in a sentence; what is given up, or "". UserError where there
+    is too little memory, no pictures come out, or, if it is strict, nothing keeps up.
+    """
     one, steps, note = next(avatar.model.parameters()), avatar.student_steps, ""
     needed = " (weights {:.3g} GiB, caches {:.3g} GiB)".format(
         *(size / 2 ** 30 for size in held_bytes(avatar)))
@@ -114,16 +116,13 @@ def talker(voice="us"):
     return speak
 
 
-def make_thinker(name="embedded"):
-    """A `think` function: embedded, where the language model may write, or retrieval alone."""
-    return Thinker(language.load() if name == "embedded" and language.is_installed() else None)
-
-
 class Maker:
-    """Conversations of one system, whose weights are loaded once: one at a time, for a new one
-    ends the one before. model: a generator's name or a checkpoint's path; device: the avatar's;
-    weights: the folder of released ones or "random"; image: the photograph that they animate;
-    decoder: the file of a light decoder; int8: smaller weights."""
+    """Conversations of one system, loaded once; a new one ends the one before.
+
+    model: a generator's name or a checkpoint's path; thinker: "embedded", where the language model
+    may write, or "retrieval"; weights: the folder of released ones or "random"; image: the
+    photograph that they animate; decoder, int8: of released weights, see `real.avatar.assemble`.
+    """
 
     def __init__(self, model="teacher", thinker="embedded", device="cpu", weights=None,
                  image=None, decoder=None, int8=False):
@@ -135,7 +134,8 @@ class Maker:
             require_photo(model, image)
         if image and (words := blank(load_portrait(image))):    # before the weights, which take
             warn(words)                                         # long to load
-        self.think, self.speak = make_thinker(thinker), talker()
+        writes = thinker == "embedded" and language.is_installed()
+        self.think, self.speak = Thinker(language.load() if writes else None), talker()
         self.avatar = streaming(load(model, device, weights, decoder=decoder, int8=int8, **real))
         self.photo = load_photo(image, self.avatar.size) if image else None
         self.listen, self.latest = make_listener(), None

@@ -16,7 +16,7 @@ from itertools import dropwhile, groupby
 import torch
 
 from livetalk_ref import DATA
-from livetalk_ref.live.events import LANGUAGE_MODEL, RETRIEVAL, Sentence
+from livetalk_ref.live.events import Sentence
 from livetalk_ref.world.prompts import is_held_out
 from livetalk_ref.world.state import EXPRESSIONS
 
@@ -153,7 +153,8 @@ def shipped():
 
 # The thinker.
 
-NOTICE = "notice"           # the source of a sentence about the system itself
+RETRIEVAL, LANGUAGE_MODEL = "retrieval", "language model"       # sources of sentences, and that
+NOTICE = "notice"                                               # of one about the system itself
 UNHEARD = "I heard you, but I could not make out the words. Please type your question."
 UNKNOWN = "I know no passage about that. Please ask me about avatars, diffusion or this course."
 SYSTEM = ("You are a helpful AI assistant. You are a talking avatar. Answer in one or two short "
@@ -167,9 +168,11 @@ def sentences(text):
 
 
 def stream(texts):
-    """Growing texts in; yields each sentence when the next has begun or all is said, and None, or
-    "" while nothing is written, for a text that completes none. A sentence that was cut off is
-    left out, but for the first, which gets a full stop."""
+    """Yield the sentences of growing texts, each when the next has begun or all is said.
+
+    A text that completes none gives None, or "" while nothing is written. A sentence that was cut
+    off is left out, but for the first, which gets a full stop.
+    """
     said, text = 0, ""
     for text in texts:
         done = sentences(text)[:-1]

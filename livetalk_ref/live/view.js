@@ -79,6 +79,7 @@ export class View {
     this.state("ready");
   }
 
+  // What is done, with a pointer or with keys.
   ask() {
     const text = this.text.value.trim();
     if (text) this.on.ask(text);
@@ -91,6 +92,7 @@ export class View {
     if (event.key === "Enter" && event.target === this.text && !event.isComposing) this.ask();
   }
 
+  // What is shown.
   state(name) {
     const on = name !== "ready" && name !== "error";
     this.root.dataset.state = this.status.textContent = name;

@@ -182,7 +182,7 @@ class Ablation(Study):
         """How different clips of one condition are that differ in their seed, on average."""
         count = min(self.varied, len(ground.bench))
         some = replace(ground.bench, data=ground.bench.data.select(range(count)))
-        films = (find_maker(model, seed=seed).films(some, BATCH, None)
+        films = (find_maker(model, seed=seed).films(some, BATCH)
                  for seed in range(self.again))
         read = [torch.stack([ground.judges.reader.read(film).features for film in made])
                 for made in films]                                      # (N, T, 32) of each seed
