@@ -51,7 +51,6 @@ CONVERGED = replace(CURATED, start="student_ode")
 AGGRESSIVE = replace(CONVERGED, lr=2e-4, critic_lr=4e-5)
 FINAL = replace(AGGRESSIVE, guidance=STRONG)
 QUICK = replace(FINAL, critic_lr=4e-4, warmup=100)      # the critic twice as fast as the student
-ANCHORED = replace(QUICK, anchor=1.0)
 TWO, ONE = (replace(QUICK, student_steps=steps, start=f"runs/ode-{steps}/ema.safetensors")
             for steps in (2, 1))
 MILD_4, MILD_2, MILD_1 = (replace(row, guidance=MILD) for row in (QUICK, TWO, ONE))
@@ -86,20 +85,19 @@ ROWS = {
     "quick-critic": Row("final with a quick critic", QUICK, "final", "critic"),
     "mild": Row("quick critic, mild guidance", MILD_4, "quick-critic", "guidance", updates=200),
     "mild-short": Row("mild, short start", replace(MILD_4, start=BASELINE.start), "mild", "start"),
-    "anchored": Row("+ an anchor", ANCHORED, "quick-critic", "anchor", 1),
-    "two-steps": Row("quick critic, 2 steps", TWO, "quick-critic", "steps"),
+    "two-steps": Row("quick critic, 2 steps", TWO, "quick-critic", "steps", 1),
     "two-steps-mild": Row("2 steps, mild guidance", MILD_2, "two-steps", "guidance", updates=200),
-    "one-step": Row("quick critic, 1 step", ONE, "quick-critic", "steps"),
+    "one-step": Row("quick critic, 1 step", ONE, "quick-critic", "steps", 1, 200),
     "one-step-mild": Row("1 step, mild guidance", MILD_1, "one-step", "guidance", updates=200),
     "one-step-anchored": Row("and an anchor", MILD_ANCHORED, "one-step-mild", "anchor", 1, 200),
-    "dark": Row("half of the references dark, a fast student", DARK, "final", "lag and dark"),
+    "dark": Row("half of the references dark, a fast student", DARK, "final", "lag and dark", 1),
     "dark-quick": Row("dark, with a quick critic", replace(DARK, critic_lr=2e-3, warmup=100),
-                      "dark", "critic"),
+                      "dark", "critic", 1),
     "dark-curated": Row("dark, curated", replace(DARK, conditions="curated dark"), "dark",
-                        "conditions"),
+                        "conditions", 1),
 }
 # `student`: the sampler's guidance for text, more for sound, which costs the face less.
-SHIPPED = replace(ANCHORED, guidance=Guidance(1.0, 8 / 3), batch=8, frames=WINDOW)
+SHIPPED = replace(QUICK, guidance=Guidance(1.0, 8 / 3), anchor=1.0, batch=8, frames=WINDOW)
 NAMES = (*ROWS, "student")
 
 

@@ -75,6 +75,8 @@ def of_ode(**options):
 def test_a_study_stops_and_continues(ode_done):
     folder, stopped, lines = ode_done
     assert stopped == ["stopped in straightness; call it again to continue"]
+    assert list(of_ode().run(only=("held-out", "straight"))) == [
+        "done  straightness", "done  held-out-trajectories"]
     assert list(of_ode().run()) == [f"done  {job.name}" for job in of_ode().jobs()]
     results = [str(folder / f"results/{name}.json") for name in (
         "straightness", "ode_training", "ode_benchmarks")]

@@ -27,6 +27,8 @@ def run_study(words=None):
     parser.add_argument("name", nargs="?", choices=STUDIES, metavar="NAME", help="see the list")
     parser.add_argument("--minutes", type=number(0, 10 ** 6, float), metavar="M",
                         help="stop after so long; call it again to continue")
+    parser.add_argument("--only", nargs="+", default=("",), metavar="JOB", help="those jobs alone "
+                        "whose names begin so: one call a core, or several on a GPU, share a study")
     parser.add_argument("--quick", action="store_true", help="the smallest size: a test, with "
                         "results beside the run and not in data/results")
     parser.add_argument("--compile", action="store_true",
@@ -37,7 +39,7 @@ def run_study(words=None):
         return
     module = import_module(f"livetalk_ref.studies.{options.name}").__name__
     study, = (one for one in Study.__subclasses__() if one.__module__ == module)
-    for line in study(options.quick, options.compile).run(options.minutes):
+    for line in study(options.quick, options.compile).run(options.minutes, options.only):
         print(line, flush=True)
 
 

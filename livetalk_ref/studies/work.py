@@ -82,11 +82,12 @@ class Study:
             yield str(write_result(result, f"python -m livetalk_ref.studies {self.name}", rows,
                                    self.seeds, cost, self.results, self.device))
 
-    def run(self, minutes=None):
-        """Work for so many minutes, yielding a line about every job and result."""
+    def run(self, minutes=None, only=("",)):
+        """Work for so many minutes on jobs whose names begin so, yielding a line about each and
+        about every result."""
         end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
         jobs = self.jobs()
-        for job in jobs:
+        for job in (job for job in jobs if job.name.startswith(tuple(only))):
             fresh = not self.is_done(job)
             for _ in self.do(job) if fresh else ():
                 if time.monotonic() >= end:
