@@ -190,6 +190,14 @@ def test_a_stream_passes_the_end_of_absolute_positions():
             assert live.state is before
 
 
+def test_what_nobody_said_is_no_speech():
+    """So `flush` has nothing to complete after silence."""
+    live = session()
+    live.push(LONG[:5_000])
+    live.idle()
+    assert (live.state.spoken, live.state.samples) == (5_000, samples_for(1, 1))
+
+
 def test_bad_samples_are_silence_and_loud_ones_are_cut():
     bad = LONG.clone()
     bad[3_000:3_010], bad[13_000], bad[22_000:22_100] = torch.nan, -torch.inf, 7.0
