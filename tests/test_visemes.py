@@ -53,13 +53,6 @@ def test_lips_meet_however_short_the_sound_and_wherever_the_frames_fall(delay):
     assert opening[round(middle) - 3] > 0.9 and opening[round(middle) + 3] > 0.9
 
 
-def test_range_is_well_used():
-    shapes = torch.cat([mouth(clip) for clip in CLIPS])
-    assert shapes[:, 0].std() >= 0.22 and shapes[:, 0].max() > 0.95
-    assert shapes[:, 1].min() < -0.7 and shapes[:, 1].max() > 0.8
-    assert shapes[:, 2].max() > 0.9 and shapes[:, 0].min() >= 0 and shapes[:, 2].min() >= 0
-
-
 def test_shapes_are_those_of_the_sounds():
     def held(symbol):
         return dict(zip(("open", "width", "round"), v.visemes([(symbol, 0, 1)], 16)[8].tolist()))

@@ -83,8 +83,7 @@ class Study:
                                    self.seeds, cost, self.results, self.device))
 
     def run(self, minutes=None, only=("",)):
-        """Work for so many minutes on jobs whose names begin so, yielding a line about each and
-        about every result."""
+        """Work for so many minutes on jobs that begin so, yielding a line about each and result."""
         end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
         jobs = self.jobs()
         for job in (job for job in jobs if job.name.startswith(tuple(only))):
