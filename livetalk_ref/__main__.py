@@ -214,8 +214,7 @@ def demo(options):
     judge, rows, films = load_module("faces"), [], {}
     for name, out in DEMO.items():
         avatar, shown = load(name), []
-        facts = g.make_video(avatar, portrait_of(7), spoken.samples, PROMPT, out,
-                             shown=shown)
+        facts = g.make_video(avatar, portrait_of(7), spoken.samples, PROMPT, out, shown=shown)
         films[name] = torch.cat(shown)                                   # (T, 3, 96, 96)
         whole, _ = whole_share(judge.broken(films[name]))
         rows.append(facts | {"whole_faces": whole})

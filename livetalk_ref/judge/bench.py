@@ -116,7 +116,7 @@ def time_throughput(avatar, picture, steps):
 
 @torch.no_grad()
 def time_many(avatar, cond, steps, clips=MANY):
-    """Frames a second of 16 clips of 81 frames in one batch, decoding included."""
+    """Frames a second of clips of 81 frames in one batch, decoding included."""
     known = torch.arange(WINDOW, device=cond.ref.device)[None] == 0
     cond = Cond.cat([heard_cond(avatar, replace(cond, known=known, text_keys=None))] * clips)
     began = wall_clock(known.device)

@@ -53,15 +53,14 @@ def count_bytes(work):
 
 
 @contextmanager
-def counted_passes(model, watch=None):
+def counted_passes(model, watch=lambda count: None):
     """`with counted_passes(model) as seen:`, after which sum(seen) is the model's evaluations;
     watch(n) is called after every n of them."""
     seen = []
 
     def count(_, inputs, __):
         seen.append(len(inputs[0]))
-        if watch:
-            watch(seen[-1])
+        watch(seen[-1])
 
     hook = model.register_forward_hook(count)
     try:

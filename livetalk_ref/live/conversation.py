@@ -155,7 +155,7 @@ class Conversation:
             self.emit(performer.said[-1])
             if number == self.wanted:
                 self.emit(State("thinking", max(now, performer.cut)))
-            return Dialogue(tuple(self.said[-20:]), turn)       # no longer than it must be
+            return Dialogue(tuple(self.said[-20:]), turn)       # what the thinker sees
 
     def answer(self, number, dialogue):
         """Think, and queue the answer's sound sentence by sentence, as it comes."""

@@ -262,11 +262,10 @@ def verdict(claim, rows):
         worst = [min(max(found.get((seed, number), 0.0) for number in numbers)
                      for numbers in claim["surely better"]) for seed in seeds]
         return {"superiority": worst, "holds": bool(worst) and min(worst) >= SURELY}
-    ours = judged(claim, claim["row"], rows)
-    theirs = judged(claim, claim["against"], rows) if "against" in claim else {None: {0: 1.0}}
-    values = []
+    ours = by_update(claim, claim["row"], rows)
+    theirs = by_update(claim, claim["against"], rows) if "against" in claim else {None: {0: 1.0}}
+    values, start = [], theirs.get(None, {}).get(0)     # which stays what it is at every update
     for seed, found in ours.items():
-        start = theirs.get(None, {}).get(0)         # stays what it is at every update
         other = theirs.get(seed, {}) if start is None else dict.fromkeys(found, start)
         both = [n for n in found.keys() & other.keys() if n == claim.get("update", n)]
         values += [round(found[n] / other[n], 4) for n in sorted(both)[-1:]]
@@ -275,7 +274,7 @@ def verdict(claim, rows):
     return {"values": values, "holds": bool(values) and holds}
 
 
-def judged(claim, name, rows):
+def by_update(claim, name, rows):
     """{seed: {update: a claim's number}} of a row; a start's seed is None, and its update 0."""
     found = {}
     for row in rows:

@@ -19,6 +19,7 @@ from torchaudio.functional import resample
 
 from livetalk_ref import DATA
 from livetalk_ref.errors import UserError, run_program
+from livetalk_ref.files import placed, write_text
 from livetalk_ref.world.engines import say_by_rules, say_naturally
 from livetalk_ref.world.state import SAMPLE_RATE
 
@@ -154,14 +155,15 @@ def spoken_clips():
 
 
 def write_clips(folder=CLIPS):
-    """Make data/speech anew. What is there stays until everything has been said."""
+    """Make data/speech anew, file by file; what is no longer spoken goes last."""
     clips = list(spoken_clips())
-    for old in folder.glob("*.flac"):
-        old.unlink()
     for entry, samples in clips:
-        soundfile.write(folder / entry["file"], samples.numpy(), SAMPLE_RATE)
+        with placed(folder / entry["file"]) as path:
+            soundfile.write(path, samples.numpy(), SAMPLE_RATE, format="FLAC")
     body = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry, _ in clips)
-    (folder / "index.json").write_text(f"[\n{body}\n]\n", encoding="utf-8")
+    write_text(folder / "index.json", f"[\n{body}\n]\n")
+    for old in set(folder.glob("*.flac")) - {folder / entry["file"] for entry, _ in clips}:
+        old.unlink()
 
 
 if __name__ == "__main__":

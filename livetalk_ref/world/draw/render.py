@@ -27,13 +27,13 @@ def render(identity, state, size=SIZE, without=()):
         raise UserError(f"The state must have shape (frames, {S}), not {tuple(state.shape)}.")
     if len(identity) not in (1, len(state)):
         raise UserError(f"{len(identity)} identities do not fit {len(state)} frames.")
-    faces, colours, chunks = identity, palette(identity), []
+    many, colours, chunks = len(identity) > 1, palette(identity), []
     for start in range(0, len(state), CHUNK):
         rows = slice(start, start + CHUNK)
-        if len(identity) > 1:
-            faces = identity[rows]
-            colours = palette(faces)
-        chunks.append(draw(Rig(faces, state[rows], size, colours), without))
+        faces, shades = identity, colours
+        if many:
+            faces, shades = identity[rows], {name: c[rows] for name, c in colours.items()}
+        chunks.append(draw(Rig(faces, state[rows], size, shades), without))
     return torch.cat(chunks)                                              # (N, 3, size, size)
 
 
