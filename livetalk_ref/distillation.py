@@ -23,7 +23,7 @@ from livetalk_ref.world.latents import LatentClips
 KEPT = (10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600, 700, 800)
 LEVELS = (0.5, 0.9)         # at which a probe shows what the two scores believe
 PROBES = 8                  # conditions of a probe
-PATHS = 1024                # of the teacher, for an anchor, rounded up to shards
+PATHS = 256                 # of the teacher, for the student's anchor
 SEED = 12_345               # of a probe's noise, the same in every run
 
 
@@ -54,12 +54,12 @@ def probed(out, update):
 def paths_of(recipe, count=PATHS, data=None, teacher="teacher"):
     """batch(generator) of a teacher's paths for a recipe with an anchor, else None.
 
-    count: training clips whose paths are used, at most PATHS; data: clips of one's own instead.
+    count: training clips whose paths are used, rounded up to shards; data: clips of one's own.
     """
     if not recipe.anchor:
         return None
     made = trajectories.from_clips(data, teacher) if data else \
-        trajectories.Trajectories.load(list(trajectories.from_shipped(min(PATHS, count))))
+        trajectories.Trajectories.load(list(trajectories.from_shipped(count)))
     return partial(made.batch, recipe.batch, steps=recipe.student_steps)
 
 
@@ -127,5 +127,5 @@ class Distillation:
         yield from run(r, partial(made.batch, r.batch, r.frames),
                        out or f"runs/dmd/{self.recipe}-seed{self.seed}", resume, start,
                        probe=made.probe(PROBES, r.frames), compiled=compiled,
-                       paths=paths_of(r, self.count, data, self.real or "teacher"),
+                       paths=paths_of(r, min(self.count, PATHS), data, self.real or "teacher"),
                        device=device, real=self.real)
