@@ -15,7 +15,7 @@ STUDIES = {
     "ode": "how a student of the teacher's paths converges: straightness, ode_*",
     "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",
     "streams": "ten minutes under every cache policy: policies",
-    "dialogues": "a hundred dialogues by three systems: multiturn",
+    "dialogues": "thirty dialogues by three systems: multiturn",
     "turns": "a turn's wait in a live conversation: turn_latency",
     "own_clips": "a teacher of mp4 files beside one of the world's latents: own_clips",
     "released": "the released layout with random weights: real_speed, on a GPU real_gpu"}

@@ -47,7 +47,7 @@ BORDER = 0.12                   # of the picture: the rim at the top and the sid
 class Streams(Study):
     """All streams of the shipped student, a job each."""
 
-    sizes = {"seconds": (600.0, 12.0), "seeds": ((0, 1, 2), (0,))}      # of a stream; people
+    sizes = {"seconds": (600.0, 12.0), "seeds": ((0, 1), (0,))}         # of a stream; people
 
     @cached_property
     def avatar(self):
