@@ -51,7 +51,7 @@ def probed(out, update):
     return Path(out) / f"probe-{update:06d}.safetensors"
 
 
-def paths_of(recipe, count=PATHS, data=None, teacher="teacher"):
+def paths_of(recipe, count, data=None, teacher="teacher"):
     """batch(generator) of a teacher's paths for a recipe with an anchor, else None.
 
     count: training clips whose paths are used, rounded up to shards; data: clips of one's own.
@@ -107,8 +107,8 @@ def run(recipe, batch, out, resume=False, start=None, keep=KEPT, probe=None, com
 class Distillation:
     """The stage `dmd`: a recipe of `recipes.NAMES` on cached conditions.
 
-    count: training clips whose conditions and paths are used; real: see `run`; data: clips of
-    one's own, whose conditions are used as they are. UserError for another name.
+    count: training clips whose conditions are used, and the paths of the first PATHS of them; real:
+    see `run`; data: clips of one's own, used as they are. UserError for another name.
     """
 
     recipe: str = "student"
