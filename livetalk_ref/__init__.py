@@ -17,7 +17,7 @@ MODULE_OF = {
     "Cond": "flow", "Guidance": "flow", "BLOCK": "cache", "KVCache": "cache", "Policy": "cache",
     "Config": "wan", "TINY": "wan", "LIVETALK_1P3B": "wan", "WanDiT": "wan", "Codec": "codec",
     "TrainConfig": "train", "Trajectories": "trajectories",
-    "AvatarSession": "stream", "Pipeline": "pipeline", "Avatar": "generate",
+    "AvatarSession": "stream", "Pipeline": "generate", "Avatar": "generate",
     "load": "loading", "load_module": "loading", "load_audio": "media",
     "portrait_of": "portrait", "load_spoken": "world.speech", "AudioFeatures": "world.ear",
     "sample_identities": "world.identity", "motion": "world.motion",

@@ -1,4 +1,4 @@
-"""Speech, a picture and a prompt to video: a model at work, window after window.
+"""Speech, a picture and a prompt to video: a model at work, window after window; `Pipeline`.
 
 A teacher's window is 21 latent frames. The first one starts from the reference picture, every
 later one from the last 4 latent frames of the window before, given clean. A student's window is
@@ -8,15 +8,17 @@ end as they were. Letters as in flow.py; A audio features.
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
+from queue import SimpleQueue
 
 import torch
 
 from livetalk_ref.cache import BLOCK, Policy
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance,
-                               euler, group_audio)
+from livetalk_ref.flow import (ROWS_PER_LATENT, STUDENT_STEPS, TEACHER_STEPS, Cond, Guidance, euler,
+                               group_audio)
 from livetalk_ref.media import SCALE, movie
 from livetalk_ref.stream import FRAMES, MISSING, AvatarSession, face, frames_of, sound
 from livetalk_ref.world import text
@@ -234,3 +236,65 @@ def make_video(avatar, picture, samples, prompt, path, seed=0, steps=None, guida
             "threads": torch.get_num_threads(), "seconds": seconds,
             "first_frame_seconds": first, "frames_per_second": frames / seconds,
             "real_time_factor": seconds * FPS / frames}
+
+
+class Pipeline:
+    """An `AvatarSession` in which a block is decoded while the next one is denoised: `push` sound
+    from any thread, `end` it, and iterate over the `Frames` of one block each.
+
+    Two threads; on CUDA the decoder also has a stream of its own. One block at most is made ahead
+    of who iterates, and the pictures are those of the plain session bit for bit. The session
+    belongs to the pipeline until it is closed: `with Pipeline(session) as live:`. What goes wrong
+    in a thread is raised to who iterates, behind what is made. LiveTalk section 4.
+    """
+
+    def __init__(self, session):
+        self.session, self.sounds = session, SimpleQueue()
+        cuda = session.device.type == "cuda"
+        self.stream = torch.cuda.Stream(session.device) if cuda else None
+
+    def push(self, samples):
+        """Hear (N,) samples, see `stream.sound`."""
+        self.sounds.put(sound(samples))
+
+    def end(self):
+        """Flush the session, and let the iteration end behind the last frame."""
+        self.sounds.put(None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.end()
+
+    def __iter__(self):
+        """Wait for block after block of `Frames`."""
+        blocks = self.blocks()
+        with ThreadPoolExecutor(2) as threads:
+            try:
+                coming = threads.submit(self.denoise, blocks)
+                while made := coming.result():
+                    coming = threads.submit(self.denoise, blocks)
+                    yield threads.submit(self.decode, *made).result()
+            finally:
+                self.end()                      # wakes a thread that waits for sound
+
+    def blocks(self):
+        """Yield the blocks of all that is pushed, and of the silence that completes the last."""
+        for samples in iter(self.sounds.get, None):
+            yield from self.session.hear(samples)
+        yield from self.session.remainder()
+
+    def denoise(self, blocks):
+        """The next block, on CUDA with the event of its latents; None behind the last."""
+        for block in blocks:
+            made = self.stream and torch.cuda.current_stream(self.stream.device).record_event()
+            return block, made
+
+    def decode(self, block, made):
+        """The frames of a block, once the event says that its latents are there."""
+        with torch.cuda.stream(self.stream):                # without one this does nothing
+            if made:
+                made.wait(self.stream)
+                block.x0.record_stream(self.stream)
+            return self.session.decode(block)

@@ -7,7 +7,7 @@ import threading
 from tiny import shake
 
 from livetalk_ref.codec import Codec, CodecConfig
-from livetalk_ref.live import server
+from livetalk_ref.live import page
 from livetalk_ref.live.conversation import Conversation
 from livetalk_ref.generate import Avatar
 from livetalk_ref.live.events import Sentence
@@ -55,11 +55,11 @@ class Served:
     """A server in a thread: `with Served(make) as served: served.url`."""
 
     def __init__(self, make, identity=7):
-        self.sock = server.bind(0)
+        self.sock = page.bind(0)
         self.port = self.sock.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
         self.loop, ready = asyncio.new_event_loop(), threading.Event()
-        serve = server.serve(make, drawn_faces(identity), self.sock, lambda address: ready.set())
+        serve = page.serve(make, drawn_faces(identity), self.sock, lambda address: ready.set())
         self.task = self.loop.create_task(serve)
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()

@@ -15,7 +15,7 @@ LEVEL = {"flow": 0, "cache": 0, "train": 0, "wan": 1, "codec": 1, "ode": 2, "rol
 BASE = {"device", "errors", "files", "runs", "muon", "options", "parallel"}
 RINGS = (                       # a file imports from its own ring and from those before it
     BASE, {*LEVEL}, {"nets", "world", "media"},
-    {"generate", "loading", "real", "portrait", "pipeline", "graphs", "toy", "sizing"},
+    {"generate", "loading", "real", "portrait", "graphs", "toy", "sizing"},
     {"stages", "trajectories", "recipes", "curation", "distillation", "own_clips", "judge", "live",
      "viz"}, {"studies", "train_commands"}, {"__main__"})
 CAPS = {"package": 15_797, "files": 103, "tests": 10_462, "page": 700}       # they only fall

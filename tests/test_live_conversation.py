@@ -10,9 +10,8 @@ from test_stream import AVATAR, PICTURE
 from livetalk_ref.cache import POLICIES
 from livetalk_ref.errors import UserError
 from livetalk_ref.generate import known_words
-from livetalk_ref.live.conversation import Conversation
+from livetalk_ref.live.conversation import Conversation, Played, hold
 from livetalk_ref.live.events import Meter, Onset, Picture, Said, Sentence, Sound, Turn
-from livetalk_ref.live.headless import Played, hold
 from livetalk_ref.live.performer import LEAD, MARGIN, Performer, to_bytes
 from livetalk_ref.live.think import LISTENING
 from livetalk_ref.stream import SAMPLES_PER_FRAME, AvatarSession, frames_of

@@ -17,7 +17,7 @@ from tornado import httpclient, websocket
 from livetalk_ref.errors import UserError
 from livetalk_ref.judge.cost import peak_memory, reset_peak_memory
 from livetalk_ref.live import page as wire
-from livetalk_ref.live import server, systems
+from livetalk_ref.live import systems
 from livetalk_ref.live.events import Picture, Sound
 from livetalk_ref.live.page import Session
 
@@ -199,7 +199,7 @@ def test_a_normal_conversation_after_anything_at_random(capsys):
 
 def test_a_page_that_does_not_read_is_let_go(monkeypatch):
     """Its clock runs, so pictures come and come."""
-    monkeypatch.setattr(server, "UNREAD", 20)
+    monkeypatch.setattr(wire, "UNREAD", 20)
     before = threading.active_count()
 
     def frame(message):

@@ -9,7 +9,7 @@ from test_stream import AVATAR, HAPPY, LONG, PICTURE, WHOLE, pictures, session
 from tiny import dice
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.pipeline import Pipeline
+from livetalk_ref.generate import Pipeline
 from livetalk_ref.stream import AvatarSession, frames_of, samples_for
 
 PATIENCE = 60       # seconds after which a thread that should have ended is stuck

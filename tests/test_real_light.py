@@ -12,7 +12,7 @@ from livetalk_ref.live import systems
 from livetalk_ref.loading import load
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.real import standin
-from livetalk_ref.real.light import LightCodec, load_light
+from livetalk_ref.real.vae import LightCodec, load_light
 from livetalk_ref.stream import AvatarSession, samples_for
 
 LIGHT = standin.shaken(LightCodec(None), 3)

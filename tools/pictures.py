@@ -122,7 +122,7 @@ def compare(columns=6, side=96):
 
 def served():
     """The address of a page served by a thread that ends with the program."""
-    from livetalk_ref.live.server import bind, serve
+    from livetalk_ref.live.page import bind, serve
     from livetalk_ref.live.systems import Maker, best_student
 
     maker, address = Maker(best_student()), Queue()

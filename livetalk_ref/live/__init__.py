@@ -36,7 +36,7 @@ def add_live(c):
 def live(options):
     """Talk with the avatar in a browser: a page on this machine alone, until Ctrl-C."""
     from livetalk_ref.device import best_device, check_device
-    from livetalk_ref.live.server import bind, serve
+    from livetalk_ref.live.page import bind, serve
     from livetalk_ref.live.systems import Maker, best_student
     from livetalk_ref.loading import sampler
     from livetalk_ref.real import REAL

@@ -1,19 +1,25 @@
-"""The page's other end: messages, the session behind a page, and the page as a notebook's widget.
+"""The page's other end: messages, the session behind a page, its widget for notebooks, its server.
 
 A message is a small JSON object and, with sound or a picture, bytes. The same ones travel over a
-WebSocket and over a notebook's channel.
+WebSocket and over a notebook's channel. The server listens on 127.0.0.1, for one person, and
+answers only requests whose Host is its own address: a foreign page whose name was pointed here gets
+nothing, and a socket needs the page's own Origin as well.
 """
 
+import asyncio
 import io
 import json
 import re
+import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from tornado import httpserver, ioloop, netutil, web, websocket
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.live.conversation import told
@@ -185,3 +191,112 @@ def live_avatar(make, identity=7):
     widget.on_msg(lambda _, message, buffers:
                   widget.session.take(message, bytes(buffers[0]) if buffers else b""))
     return widget
+
+
+# The stand-alone page.
+
+ADDRESS = "127.0.0.1"
+LARGEST = 65_536                # bytes of one message from a page
+UNREAD = 1_000                  # messages that may wait for it
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self' blob:; style-src 'self'; "
+                               "img-src 'self' blob: data:; connect-src 'self' ws://{host}; "
+                               "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store", "Server": "livetalk_ref"}
+FILES = {"/": ("html", (HERE / "page.html").read_text),
+         "/page.css": ("css", (HERE / "page.css").read_text),
+         "/page.js": ("javascript", module)}
+
+
+class Guarded(web.RequestHandler):
+    """One of the page's files, for requests to its own address only."""
+
+    def prepare(self):
+        if self.request.host not in self.settings["hosts"]:
+            raise web.HTTPError(403, reason="Open this page by the address that was printed.")
+
+    def get(self):
+        if self.request.path not in FILES:
+            raise web.HTTPError(404)
+        kind, text = FILES[self.request.path]
+        self.set_header("Content-Type", f"text/{kind}; charset=utf-8")
+        self.finish(text())
+
+    def set_default_headers(self):
+        host = self.request.host if self.request.host in self.settings["hosts"] else ADDRESS
+        for name, value in HEADERS.items():
+            self.set_header(name, value.format(host=host))
+
+    def write_error(self, status, **_):
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"{status}: {self._reason}\n")
+
+
+class Stream(websocket.WebSocketHandler, Guarded):
+    """A page's socket, and the session behind it."""
+
+    def prepare(self):
+        super().prepare()
+        allowed = {f"http://{host}" for host in self.settings["hosts"]}
+        if self.request.headers.get("Origin") not in allowed:   # every browser sends one
+            raise web.HTTPError(403, reason="This socket is for the page alone.")
+
+    def check_origin(self, origin):
+        return True             # `prepare` has looked at it
+
+    def open(self):
+        self.set_nodelay(True)
+        self.unread = 0
+        self.settings["open"].add(self)
+        loop = ioloop.IOLoop.current()
+        self.session = Session(
+            self.settings["make"], lambda *message: loop.add_callback(self.emit, *message),
+            self.settings["offer"])
+
+    def on_message(self, block):
+        self.session.take(*unpack(block))
+
+    def on_close(self):
+        self.settings["open"].discard(self)
+        self.session.stop()
+
+    async def emit(self, message, data):
+        self.unread += 1
+        if self.unread > UNREAD:                            # nobody reads: memory must not grow
+            self.close()
+        with suppress(websocket.WebSocketClosedError):      # the page has left
+            await self.write_message(pack(message, data), binary=True)
+        self.unread -= 1
+
+
+def bind(port):
+    """A listening socket on this machine's own address; port 0 is any free one. UserError."""
+    try:
+        (sock,) = netutil.bind_sockets(port, ADDRESS, family=socket.AF_INET)
+    except OSError as error:
+        raise UserError(f"Port {port} cannot be used ({error.strerror}); choose another one "
+                        f"with --port.") from error
+    return sock
+
+
+async def serve(make, offer, sock, ready):
+    """Serve until cancelled. make(identity, show) -> a new `Conversation`; offer: an `Offer`;
+    `ready` hears the page's address once it answers."""
+    port = sock.getsockname()[1]
+    app = web.Application(
+        [("/stream", Stream)], default_handler_class=Guarded, make=make, offer=offer,
+        hosts={f"{name}:{port}" for name in (ADDRESS, "localhost")}, open=set(),
+        websocket_max_message_size=LARGEST, log_function=lambda handler: None)
+    server = httpserver.HTTPServer(app, max_body_size=LARGEST)
+    server.add_socket(sock)
+    ready(f"http://{ADDRESS}:{port}/")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        server.stop()
+        for stream in list(app.settings["open"]):
+            stream.session.stop()
+            stream.close()

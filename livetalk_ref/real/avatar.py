@@ -19,9 +19,8 @@ from livetalk_ref.flow import Guidance
 from livetalk_ref.graphs import compile_parts
 from livetalk_ref.portrait import read_image
 from livetalk_ref.real import REAL
-from livetalk_ref.real.light import load_light
+from livetalk_ref.real.vae import load_light, load_vae
 from livetalk_ref.real.text import SavedText, load_text
-from livetalk_ref.real.vae import load_vae
 from livetalk_ref.real.wav2vec import AHEAD, LONGEST, SpeechClip, SpeechStream, load_speech
 from livetalk_ref.real.weights import ALPHA, load_dit, to_int8
 from livetalk_ref.world.state import FPS
@@ -84,7 +83,7 @@ def assemble(name, path, device="cpu", dtype=None, lora=None, alpha=ALPHA, ahead
     dtype None is the device's best; lora an adapter merged on loading; ahead the video frames of
     look-ahead of a stream. policy: "released" keeps 3 + 1 blocks at absolute positions, as the
     authors' code does, for 256 s; "ahis" 3 + 2 at relative ones, as their paper does, without end.
-    decoder: the file of a light one, see real/light.py; int8: smaller weights, see `to_int8`;
+    decoder: the file of a light one, see real/vae.py; int8: smaller weights, see `to_int8`;
     compiled: on a GPU, see `compile_parts`. UserError says what is missing or misfit.
     """
     if path is None:

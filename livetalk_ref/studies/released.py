@@ -19,17 +19,15 @@ from livetalk_ref.device import best_device
 from livetalk_ref.files import hardware
 from livetalk_ref.flow import TEACHER_STEPS, Guidance, add_noise, exact, guided
 from livetalk_ref.graphs import Graphed, compile_parts
-from livetalk_ref.generate import settle
+from livetalk_ref.generate import Pipeline, settle
 from livetalk_ref.judge.bench import MANY, time_many, unheard_cond
 from livetalk_ref.judge.cost import (count_bytes, count_flops, peak_memory, reset_peak_memory,
                                      wall_clock)
 from livetalk_ref.loading import load, load_module
 from livetalk_ref.media import to_bytes
-from livetalk_ref.pipeline import Pipeline
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.real import standin
-from livetalk_ref.real.light import LightCodec
-from livetalk_ref.real.vae import WanCodec
+from livetalk_ref.real.vae import LightCodec, WanCodec
 from livetalk_ref.real.wav2vec import WINDOW as HEARD
 from livetalk_ref.real.wav2vec import Speech, SpeechStream
 from livetalk_ref.real.weights import to_int8

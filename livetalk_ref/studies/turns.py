@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from livetalk_ref import loading
 from livetalk_ref.live import language
-from livetalk_ref.live.headless import hold
+from livetalk_ref.live.conversation import hold
 from livetalk_ref.live.systems import Maker, best_student
 from livetalk_ref.live.think import shipped
 from livetalk_ref.studies.work import Job, Study
