@@ -18,6 +18,7 @@ from statistics import median
 import av
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_safetensors
 
@@ -120,7 +121,8 @@ def segments_of(video, avatar, whole=False):
         squares = [torch.from_numpy(p[top:top + side, left:left + side]) for p in pictures]
         frames = torch.stack([fit(square, avatar.size) for square in squares])  # (105, 3, H, W)
         features = avatar.audio(heard, LONG_FRAMES)
-        rows = torch.cat([features.push(heard), features.finish()])[:LONG_FRAMES]
+        beyond = (features.ahead - 1) * SAMPLES_PER_FRAME       # silence, for the last rows
+        rows = features.push(F.pad(heard, (0, beyond)))[:LONG_FRAMES]
         tensors = {"latents": avatar.codec.encode(frames[None])[0].half().contiguous(),
                    "audio": rows.half()}
         made += 1

@@ -20,7 +20,7 @@ from livetalk_ref.loading import load, load_start
 from livetalk_ref.media import movie, to_bytes
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.real import avatar as real_avatar
-from livetalk_ref.real.standin import PROMPTS, SMALL, random_text, write_random
+from livetalk_ref.real.standin import PROMPTS, RANDOM, SMALL, random_text, write_random
 from livetalk_ref.real.text import save_text
 from livetalk_ref.runs import read
 from livetalk_ref.studies.own_clips import RUNS, OwnClips
@@ -129,8 +129,7 @@ def test_sound_stays_beside_its_picture(made):
     out, _ = made
     rows = own_clips.read_clips(out).audio.float()
     features = load("teacher").audio()
-    heard = spoken(SECONDS)[:105_000]
-    true = torch.cat([features.push(heard), features.finish()])[:105]
+    true = features.rows(spoken(SECONDS)[:105_000])
     for row in rows:            # codecs add some milliseconds; a frame is 62.5
         same, late = ((row[3:90] - true[3 + k:90 + k]).square().mean() for k in (0, 2))
         assert same < late
@@ -211,6 +210,15 @@ def test_reading_is_timed_of_shards_and_of_the_world(made, tmp_path, monkeypatch
         each = facts["latent_frames_per_second"] / facts["clips_per_second"]
         assert facts["clips"] == count and 9 <= each <= 21
     assert facts["clips_made_per_second"] > 0 and facts["seconds_to_open"] > 0
+
+
+def test_a_video_becomes_a_clip_of_the_released_layout(tmp_path):
+    write(tmp_path / "1.mp4", "libx264", 16, (96, 96))
+    big = load("livetalk-1.3b", path=RANDOM)
+    (_, tensors, _), = own_clips.segments_of(tmp_path / "1.mp4", big, whole=True)
+    side = big.size // 8
+    assert tensors["latents"].shape == (27, 16, side, side)
+    assert tensors["audio"].shape == (105, SMALL.audio_dim) and tensors["audio"].any(1).all()
 
 
 @pytest.fixture

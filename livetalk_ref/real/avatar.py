@@ -19,8 +19,8 @@ from livetalk_ref.flow import Guidance
 from livetalk_ref.graphs import compile_parts
 from livetalk_ref.portrait import read_image
 from livetalk_ref.real import REAL
-from livetalk_ref.real.vae import load_light, load_vae
 from livetalk_ref.real.text import SavedText, load_text
+from livetalk_ref.real.vae import load_light, load_vae
 from livetalk_ref.real.wav2vec import AHEAD, LONGEST, SpeechClip, SpeechStream, load_speech
 from livetalk_ref.real.weights import ALPHA, load_dit, to_int8
 from livetalk_ref.world.state import FPS
