@@ -6,7 +6,6 @@ changes nothing, 1 is the worst, and with one seed the stronger damage is more o
 is the given reference and is never touched.
 """
 
-import itertools
 import json
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,6 @@ import torch.nn.functional as F
 from PIL import Image
 
 from livetalk_ref import DATA, loading
-from livetalk_ref.judge import metrics
 from livetalk_ref.judge.metrics import expression_right
 from livetalk_ref.media import floats_of
 from livetalk_ref.nets.reader import COLUMNS, READ
@@ -51,7 +49,6 @@ class JudgesTried(Study):
     def jobs(self):
         judges, count = self.judges, self.count
         works = {"reader": partial(reader_rows, judges.reader, count),
-                 "damage": partial(damage_rows, judges, max(2, count // 4)),
                  "syncnet": partial(sync_rows, judges.syncnet, count),
                  "whole faces": partial(faces_rows, judges.wholeness, count)}
         return [Job(name, "judges", work) for name, work in works.items()]
@@ -97,26 +94,6 @@ def reader_rows(reader, count):
 
 
 @torch.inference_mode()
-def damage_rows(judges, count):
-    """Every number of the table for truth after each corruption, at growing strength, on
-    average over `count` clips in which somebody speaks."""
-    found, codec = {}, loading.load_module("codec")
-    views = ((number + 1, *spoilt_views(number, codec)) for number in itertools.count())
-    spoken = ((seed, clip, shown) for seed, clip, shown in views
-              if sync(judges.syncnet, shown["rendered"], clip.samples).offset is not None)
-    for seed, clip, shown in itertools.islice(spoken, count):
-        frames = shown["rendered"]
-        truth = metrics.Truth.of(clip.state, frames, shown["through the codec"])
-        other = another_face(clip, torch.Generator().manual_seed(seed))
-        for (name, damage), strength in itertools.product(corruptions(other).items(), STRENGTHS):
-            some = damage(frames, clip.samples, strength, torch.Generator().manual_seed(seed))
-            row, _ = judges.numbers(*some, truth)
-            found.setdefault((name, strength), []).append(row)
-    return [{"judge": "damage", "corruption": name, "strength": strength, "clips": count} |
-            mean_row(rows) for (name, strength), rows in found.items()]
-
-
-@torch.inference_mode()
 def sync_rows(net, count, frames=80):
     """What the SyncNet gets right on the first `count` clips, of those that speak: shares whose
     true offset is found, exactly and to one frame, and in which truth shifted by -10 .. 10 frames
@@ -148,12 +125,10 @@ def faces_rows(net, count):
     broken = (labels == BROKEN).any(1)
     odds = torch.cat([suspicion(net(x).softmax(-1)[..., BROKEN]) for x in pictures.split(64)])
     found["spoiled truth"] = odds, broken, broken | (labels >= 0).all(1)
-    for path in sorted((DATA / "judges").glob("*.json")):
-        said = [row["labels"] for row in json.loads(path.read_text())["rows"]]
-        odds = torch.cat([suspicion(net.broken(frames)) for frames in labelled_frames(path, said)])
-        letters = "".join(said)
-        broken, clear = (torch.tensor([a in some for a in letters]) for some in ("b", "bw"))
-        found[f"{path.stem}, labelled by looking"] = odds, broken, clear
+    frames, letters = zip(*labelled_clips())
+    broken, clear = (torch.tensor([a in some for a in "".join(letters)]) for some in ("b", "bw"))
+    odds = torch.cat([suspicion(net.broken(clip)) for clip in frames])
+    found["melting, labelled by looking"] = odds, broken, clear
     rows = [{"judge": "whole faces", "truth": name, "frames": int(clear.sum()),
              "broken": int(broken.sum())} | agreement(odds[clear], broken[clear])
             for name, (odds, broken, clear) in found.items()]
@@ -166,12 +141,15 @@ def faces_rows(net, count):
                    for name, some in shares.items() if name != "spoilt"]
 
 
-def labelled_frames(path, said):
-    """Clip after clip of labelled frames (T, 3, 96, 96): a row of the picture beside the labels."""
-    sheet = torch.from_numpy(np.array(Image.open(path.with_suffix(".jpg")).convert("RGB")))
-    for row, letters in zip(sheet.split(SIZE), said):
-        frames = torch.stack(row.split(SIZE, 1)[:len(letters)])          # (T, 96, 96, 3)
-        yield floats_of(frames.movedim(-1, 1))
+def labelled_clips(name="melting"):
+    """Yield frames (T, 3, 96, 96) that a person labelled by looking, clip after clip, and a letter
+    for each: w whole, b broken, ? unclear. A row of data/judges/NAME.jpg is a clip."""
+    path = DATA / "judges" / f"{name}.jpg"
+    sheet = torch.from_numpy(np.array(Image.open(path).convert("RGB")))
+    rows = json.loads(path.with_suffix(".json").read_text())["rows"]
+    for line, letters in zip(sheet.split(SIZE), (row["labels"] for row in rows)):
+        frames = torch.stack(line.split(SIZE, 1)[:len(letters)])         # (T, 96, 96, 3)
+        yield floats_of(frames.movedim(-1, 1)), letters
 
 
 def agreement(odds, broken):
