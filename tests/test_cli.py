@@ -1,5 +1,4 @@
-"""The command line on tiny weights: what people really hand over, odd names, natural prompts, blank
-pictures, signals; bad input is one sentence, status 2 and no file."""
+"""The command line on tiny weights: what people hand over; bad input is one sentence, no file."""
 
 import json
 import os
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -18,7 +16,7 @@ import soundfile
 import torch
 from PIL import Image
 from repo import ROOT
-from tiny import write_checkpoints, write_huge_image, write_student
+from tiny import write_checkpoints, write_student
 
 from livetalk_ref import __main__ as cli
 from livetalk_ref import (curation, distillation, loading, portrait, recipes, stages,
@@ -85,7 +83,7 @@ def go(monkeypatch, capsys):
     return lambda *words: run(monkeypatch, capsys, *words)
 
 
-def test_generate(go, place):
+def test_generate(go, checkpoints, monkeypatch):
     status, out, err = go(*generation(), "--json")
     facts = json.loads(out)
     assert status == 0 and out.count("\n") == 1
@@ -94,17 +92,11 @@ def test_generate(go, place):
         assert file.metadata["comment"] == NOTE
         assert len(list(file.decode(video=0))) == 5
     assert sorted(os.listdir()) == ["o.mp4", "speech.wav"]
-    status, out, err = go(*generation(out="new/o.mp4"))
-    assert status == 0 and out.startswith("new/o.mp4: 5 frames, 0.3 s") and "warning" not in err
-
-
-def test_an_image_and_a_checkpoint_file(go, checkpoints, monkeypatch):
     assert go("portrait", "--identity", 3, "--out", "face.png")[:2] == (0, "face.png\n")
     monkeypatch.setattr(portrait, "DRAWN", -100.0)
     model = checkpoints / "teacher.safetensors"
-    status, out, err = go(*generation(image="face.png", model=model), "--json")
-    assert status == 0 and json.loads(out)["model"] == str(model)
-    assert "warning" not in err
+    status, out, err = go(*generation(image="face.png", model=model, out="new/o.mp4"))
+    assert status == 0 and out.startswith("new/o.mp4: 5 frames, 0.3 s") and "warning" not in err
 
 
 def test_what_is_odd_about_sound_and_picture_is_said(go):
@@ -127,8 +119,6 @@ def test_a_prompt_in_free_words_is_read_as_far_as_it_is_known(go):
     assert status == 0 and '"prompt": "a of a person speaking to the camera with"' in out
     (warning,) = [line for line in err.splitlines() if "warning" in line]
     assert "without 'realistic', 'video', 'directly'" in warning and "'generate -h'" in warning
-    assert "without 'hapy' (did you mean happy" in go(*generation(prompt="a hapy person"))[2]
-    assert "warning" not in go(*generation(prompt="A happy person, nods!"))[2]
     assert "expressions: neutral, serious" in " ".join(go("generate", "-h")[1].split())
 
 
@@ -158,11 +148,9 @@ def refused(result, words):
 
 
 def test_bad_options(go, place):
-    write_huge_image(Path("huge.png"))
     pointer = place / "student.safetensors"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 31102\n")
-    for options, words in (({"image": "huge.png"}, "'huge.png' is too large"),
-                           ({"model": "nobody"}, "There is no model 'nobody'"),
+    for options, words in (({"model": "nobody"}, "There is no model 'nobody'"),
                            ({"model": "codec"}, "The codec makes no videos"),
                            ({"model": pointer}, "fetch the file itself"),
                            ({"device": "tpu"}, "PyTorch cannot use the device 'tpu' here"),
@@ -217,9 +205,8 @@ def test_weights_trains_and_exports_every_stage_in_order(go, monkeypatch):
 
     def run_stage(name, out=None, steps=None, resume=False, **options):
         asked.append((name, str(out), steps, resume, *options.values()))
-        os.makedirs(out, exist_ok=True)
-        with open(os.path.join(out, "metrics.jsonl"), "w") as file:
-            file.write('{"seconds": 1800}\n' * 3)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "metrics.jsonl").write_text('{"seconds": 1800}\n' * 3)
         yield STATE
 
     monkeypatch.setattr(stages, "run_stage", run_stage)
@@ -236,7 +223,6 @@ def test_weights_trains_and_exports_every_stage_in_order(go, monkeypatch):
     assert [line.split() for line in hours] == [[name, "1.50", "h", "of", "updates"]
                                                 for name in names]
     assert hint == "To see it: LIVETALK_SIZE=64 LIVETALK_WEIGHTS=runs/quick/checkpoints make demo"
-    assert sum(train_commands.SHARES.values()) == 100 and set(train_commands.SHARES) == set(names)
     asked.clear()
     monkeypatch.setattr(train_commands, "updates_within",
                         lambda seconds, *_, **__: round(10 * seconds))
@@ -276,7 +262,6 @@ def test_options_reach_their_stage_and_no_other(go, monkeypatch):
     for words in (("teacher", "--recipe", "short"), ("codec", "--seed", "1"),
                   ("dmd", "--rate", "2")):
         refused(go("train", *words), f"{words[1]} is no option of the stage {words[0]}")
-    refused(go("train", "nothing"), "invalid choice: 'nothing'")
 
 
 def test_a_distillation_follows_its_recipe_and_trajectories_are_of_the_asked_clips(go, monkeypatch):
@@ -310,7 +295,6 @@ def test_a_distillation_follows_its_recipe_and_trajectories_are_of_the_asked_cli
 
 
 def test_generate_with_a_student(go):
-    """Block after block, and what only a teacher takes is refused."""
     words = generation(model="student_ode")[:-len(FAST)]
     facts = json.loads(go(*words, "--json")[1])
     assert (facts["frames"], facts["windows"], facts["steps"]) == (5, 1, 4)

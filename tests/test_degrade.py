@@ -20,9 +20,8 @@ def pictures(count=4, size=96):
     return torch.stack(frames).clamp(-1, 1)
 
 
-def spoil(kind, strength, frames=None, seed=3):
-    frames = pictures() if frames is None else frames
-    return degrade(frames, Degradation(((kind, strength),), seed), torch.Generator())
+def spoil(kind, strength, frames):
+    return degrade(frames, Degradation(((kind, strength),), 3), torch.Generator())
 
 
 def sharpness(frames):
@@ -44,17 +43,8 @@ def wrong(frames):
 ])
 def test_damage_grows_with_strength(kind, measure, sign):
     clean = measure(pictures())
-    values = torch.stack([clean] + [measure(spoil(kind, s)) for s in STRENGTHS])
+    values = torch.stack([clean] + [measure(spoil(kind, s, pictures())) for s in STRENGTHS])
     assert (values.diff() * sign > 0).all(), values
-
-
-def test_strong_damage_is_strong():
-    assert 0.05 < brightness(spoil("dark", 1.0)) < 0.14 < brightness(spoil("dark", 0.3)) < 0.25
-    assert brightness(spoil("bright", 1.0)) > 0.7
-    teeth = torch.full((1, 3, 96, 96), -0.5)
-    teeth[..., 60:63, 40:56] = 1.0                      # three pixels high, as in a mouth
-    contrast = [spoil("blur", s, teeth).amax() + 0.5 for s in (0.0, 0.6)]
-    assert contrast[1] < 0.6 * contrast[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,14 +58,6 @@ def test_a_clip_is_spoilt_alike_from_its_first_frame_to_its_last(kind):
     alone = spoil(kind, 0.8, still[:1])                 # the reference spoilt on its own
     assert (alone[0] - out[0]).abs().mean() < 0.35 * change
     assert torch.isfinite(spoil(kind, 0.8, pictures(2, 50))).all()
-
-
-def test_occlusions_differ_and_leave_most_of_the_picture():
-    changed = [(spoil("occlusion", s, seed=seed) - pictures()).abs().amax(1) > 0.1
-               for seed in range(30) for s in (0.3, 1.0)]
-    covered = [change.float().mean((1, 2)) for change in changed]       # (T,) each
-    assert 0.05 < torch.stack(covered).mean() < 0.5
-    assert max(covered, key=torch.max).max() < 0.8
 
 
 def test_samples_are_varied_and_repeatable():

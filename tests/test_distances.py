@@ -10,8 +10,6 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.judge import distances
 
 
-# --- sets of clips
-
 def test_frechet_of_gaussians_is_the_closed_form():
     g = torch.Generator().manual_seed(0)
     a = torch.randn(200_000, 2, generator=g) * torch.tensor([1.0, 2.0])
@@ -88,8 +86,6 @@ def test_diversity_is_the_mean_pairwise_distance():
     still[2, :, 1] += 4
     assert distances.diversity(still) == pytest.approx((3 + 4 + 5) / 3, rel=1e-5)
 
-
-# --- how sure
 
 def test_intervals_cover_the_mean_and_leave_out_what_does_not_apply():
     row = distances.with_interval("x", [0.0, 1.0] * 50 + [None])

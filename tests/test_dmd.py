@@ -134,17 +134,6 @@ def test_the_real_score_is_guided_as_the_recipe_says():
     assert sizes[0] == 0 < sizes[1] < sizes[2]
 
 
-def test_student_learns_through_its_rollout(monkeypatch):
-    """Whatever the exit step, the loss reaches the student and neither teacher nor critic."""
-    for exit in range(4):
-        monkeypatch.setattr("livetalk_ref.dmd.draw_exit", lambda g, steps, exit=exit: exit)
-        student, *others = models()
-        loss, seen = student_loss(student, *others, condition(), Recipe(), step_generator(0, 0))
-        loss.backward()
-        assert seen["exit"] == exit and student.head.head.weight.grad.abs().sum() > 0
-        assert all(p.grad is None for m in others for p in m.parameters())
-
-
 def test_the_critics_loss_reaches_the_critic_alone():
     student, _, critic = models()
     critic_loss(student, critic, condition(), step_generator(0, 0)).backward()

@@ -1,5 +1,4 @@
-"""Sound to rows: the same bits from file and stream, ours against torchaudio's mel, and the audio
-encoder hears what the mouth does."""
+"""Sound to rows: alike from file and stream, against torchaudio; and the ear hears the mouth."""
 
 import pytest
 import torch
@@ -45,25 +44,13 @@ def test_rows_are_stacked_log_mel_of_torchaudio(monkeypatch):
     torch.testing.assert_close(MelRows().rows(samples), expected, atol=2e-4, rtol=1e-3)
 
 
-def test_a_row_sees_its_look_ahead_and_not_one_sample_more():
-    samples = 0.1 * torch.randn(20_000, generator=torch.Generator().manual_seed(0))
-    rows, end = MelRows().rows(samples), (10 + audio.AHEAD) * 1000
-    later, inside = samples.clone(), samples.clone()
-    later[end:] = 0
-    inside[end - 200:end] += 0.5
-    assert torch.equal(MelRows().rows(later)[:11], rows[:11])
-    assert not torch.equal(MelRows().rows(inside)[10], rows[10])
-
-
 def test_loudness_is_normalised_from_the_past_and_silence_stays_silence():
-    """And is not the zeros that stand for no audio; speech has about unit variance."""
+    """And is not the zeros that stand for no audio."""
     speech = torch.nn.functional.pad(load_spoken(5).samples, (0, 16_000))
     normal, quiet = MelRows().rows(0.5 * speech), MelRows().rows(0.05 * speech)
     assert (normal - quiet)[4:-20].abs().mean() < 0.1       # a factor of 10 is 1.5 without it
     silence = MelRows().rows(torch.zeros(5000))
     assert torch.equal(quiet[-5:], silence) and silence[0].abs().mean() > 0.5
-    rows = torch.cat([MelRows().rows(load_spoken(i).samples) for i in range(5, 15)])
-    assert rows.mean().abs() < 0.3 and 0.7 < rows.std() < 1.3
 
 
 def test_augmentation_half_the_time_and_never_late():
@@ -77,13 +64,6 @@ def test_augmentation_half_the_time_and_never_late():
         assert lag == 0
     noisy_silence = [audio.augment(torch.zeros(4000), generator) for _ in range(10)]
     assert any(x.abs().max() > 0 for x in noisy_silence)
-
-
-def test_a_row_is_the_ear_on_its_mel_frames_and_a_constant():
-    samples = load_spoken(3).samples[:30_000]
-    rows = AudioFeatures().rows(samples)
-    assert rows[:, -1].eq(1).all()
-    torch.testing.assert_close(rows[:, :-1], ear.shipped()(MelRows().rows(samples)))
 
 
 def test_phones_at_the_times_of_frames():

@@ -1,5 +1,4 @@
-"""One road for all makers, on three fabricated clips and random weights: the same seed, the same
-rows; truth and codec are what was measured of them; clips do not depend on those beside them."""
+"""One road for all makers, on three fabricated clips and random weights."""
 
 import json
 
@@ -8,7 +7,6 @@ import torch
 from tiny import SMALL, dice, random_reader, shake, shipped_in, small_benchmark, write_student
 
 from livetalk_ref import generate, loading, rollout
-from livetalk_ref.errors import UserError
 from livetalk_ref.flow import Guidance
 from livetalk_ref.judge import distances, evaluate, metrics
 from livetalk_ref.nets.syncnet import SyncConfig, SyncNet
@@ -47,8 +45,6 @@ def long(folder):
     return small_benchmark(folder / "cache", 2, LENGTH)
 
 
-# --- makers
-
 @torch.no_grad()
 def test_a_clip_does_not_depend_on_those_beside_it(bench):
     """In a batch and alone: a teacher's noise, a student's whole rollout."""
@@ -81,17 +77,9 @@ def test_long_windows_are_those_of_generate(long):
         assert (latents[i] - whole[0]).abs().max() < 0.05 * whole.abs().max()    # fp16 cache
     first = next(evaluate.make_teacher_latents(model, long, 2, seed=3))
     assert torch.allclose(latents[:, :21], first, atol=1e-5)
+    cut = long.cut(6)
+    assert cut.data.state.shape[1] == 21 and cut.samples.shape[1] == cut.heard.shape[1] == 21_000
 
-
-def test_bad_input_is_refused_before_any_work():
-    for words, options, said in ((["truth"], {"steps": 4}, "The maker 'truth' takes no steps"),
-                                 (["nobody"], {}, "There is no model 'nobody'"),
-                                 (["student_ode"], {"steps": 48}, "leave steps and weights out")):
-        with pytest.raises(UserError, match=said):
-            evaluate.find_maker(*words, **options)
-
-
-# --- judging
 
 def test_the_same_seed_gives_the_same_rows_and_each_maker_and_judge_judges_once(
         ground, monkeypatch):
@@ -109,6 +97,8 @@ def test_the_same_seed_gives_the_same_rows_and_each_maker_and_judge_judges_once(
 
     found, judged = once(5)
     assert json.dumps(found["rows"]) == json.dumps(one["rows"])
+    names = judged.rows[0].keys()
+    assert {"Sync-C", "Sync-D", "Sync offset"} <= names <= metrics.DEFINITIONS.keys()
     calls, true = [], evaluate.evaluate_maker
     monkeypatch.setattr(evaluate, "evaluate_maker", lambda *given, **more: calls.append(1)
                         or true(*given, **more))
@@ -147,22 +137,3 @@ def test_truth_and_codec_are_what_was_measured_of_them(ground):
     judged, _ = evaluate.judge_clips(evaluate.find_maker("rule"), ground)   # it moves the mouth
     for row, true in zip(judged.rows, truth.rows):
         assert row["motion"] < true["motion"] and row["freeze rate"] > true["freeze rate"]
-
-
-def test_judges_add_their_columns(ground):
-    """Without a SyncNet there are none of its own."""
-    frames = [torch.zeros(81, 3, 96, 96)]
-    with_it, without = (judges.judge(frames, ground.bench, ground.truth.truths).rows[0] for judges
-                        in (ground.judges, evaluate.Judges(ground.judges.reader, None)))
-    assert with_it.keys() - without.keys() == {"Sync-C", "Sync-D", "Sync offset"}
-    assert with_it.keys() <= metrics.DEFINITIONS.keys()
-
-
-def test_clips_that_are_too_long_are_judged_as_far_as_the_truth(ground):
-    """A teacher's last window ends behind what is judged."""
-    longer = evaluate.ClipMaker("x", lambda bench, batch: (
-        torch.cat([frames, frames]) for frames in bench.film()))
-    judged, _ = evaluate.judge_clips(longer, ground)
-    assert judged.rows == ground.truth.rendered.rows
-    cut = ground.bench.cut(6)
-    assert cut.data.state.shape[1] == 21 and cut.samples.shape[1] == cut.heard.shape[1] == 21_000

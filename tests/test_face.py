@@ -1,4 +1,4 @@
-"""The renderer: deterministic, complete (every number shows), differentiable, honest about size."""
+"""The renderer: complete (every number shows), alike at all sizes, and where the mouth is."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.world.draw import mouth_box, render, render_clip
-from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, Identity, sample_identities
+from livetalk_ref.world.identity import CATEGORICAL, CONTINUOUS, sample_identities
 from livetalk_ref.world.snippets import box_mask
 from livetalk_ref.world.state import COL, COLUMNS, STATE, S
 
@@ -43,29 +43,20 @@ def with_column(state, name, value):
     return changed
 
 
-def test_range_shape_and_determinism():
-    who, state = someone(1, 3), torch.rand(3, S, generator=torch.Generator().manual_seed(2))
-    for size in (32, 96):
-        frames = render(who, state, size)
-        assert frames.shape == (3, 3, size, size) and frames.dtype == torch.float32
-        assert frames.min() >= -1 and frames.max() <= 1 and frames.std() > 0.1
-        assert torch.equal(frames, render(who, state, size))
-
-
 def test_clip_is_the_same_face_frame_by_frame():
     who, state = someone(3), torch.rand(18, S, generator=torch.Generator().manual_seed(1))
     clip = render_clip(who, state, 48)
+    assert clip.shape == (18, 3, 48, 48) and clip.abs().max() <= 1
     assert torch.allclose(clip, render(times(who, 18), state, 48), atol=1e-4)
     assert torch.allclose(clip[17:], render(who, state[17:], 48), atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [64, 96])
-def test_sizes_agree(size):
-    """A picture drawn at twice the size and averaged down is the picture drawn small."""
+def test_a_picture_of_twice_the_size_averaged_down_is_the_small_one():
     who, state = someone(5, 3), lively().expand(3, S)
-    fine = F.avg_pool2d(render(who, state, 2 * size), 2)
-    error = (fine - render(who, state, size)).abs().mean()
-    assert error < 0.022         # of a range of 2; edges are softened in pixels
+    for size in (64, 96):
+        fine = F.avg_pool2d(render(who, state, 2 * size), 2)
+        error = (fine - render(who, state, size)).abs().mean()
+        assert error < 0.022         # of a range of 2; edges are softened in pixels
 
 
 def test_every_state_column_changes_pixels():
@@ -75,22 +66,6 @@ def test_every_state_column_changes_pixels():
     change = (render_clip(who, torch.cat(other)) - render_clip(who, state)).abs().amax(1)
     pixels = (change > 0.1).sum((1, 2))                                   # (S,)
     assert not [(name, int(n)) for name, n in zip(STATE, pixels, strict=True) if n < 12]
-
-
-def test_gradient_is_the_slope_of_the_picture():
-    """Autograd agrees with finite differences where nothing clips."""
-    who, state = long_haired(), (lively() + 0.03).double()
-    who = Identity(who.continuous.double(), who.categorical)
-    weight = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0)).double()
-
-    def score(value):
-        return (render(who, with_column(state, "turn", value), 48) * weight).sum()
-
-    turn = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
-    score(turn).backward()
-    step = 1e-5
-    slope = (score(turn.detach() + step) - score(turn.detach() - step)) / (2 * step)
-    assert abs(turn.grad - slope) < 0.02 * slope.abs() + 0.05
 
 
 def test_every_identity_factor_changes_pixels():
@@ -112,28 +87,6 @@ def test_every_option_looks_different(name):
     pictures = render(who, lively().expand(len(options), S), 48)
     distance = (pictures[:, None] - pictures[None]).abs().amax((2, 3, 4))  # (options, options)
     assert (distance + torch.eye(len(options)) > 0.1).all()
-
-
-def dark_area(frames):
-    """Pixels as dark and reddish as the inside of a mouth, in the mouth's neighbourhood."""
-    dark = torch.tensor([0.27, 0.06, 0.06])[:, None, None] * 2 - 1
-    near = (frames - dark).abs().amax(1) < 0.25
-    return near[:, 52:80, 30:66].sum((1, 2))
-
-
-def test_mouth_opening_grows_monotonically():
-    who = someone(8)
-    who.continuous[0, list(CONTINUOUS).index("skin_tone")] = 1.0
-    for name in ("hair", "glasses", "facial_hair"):
-        who.categorical[0, list(CATEGORICAL).index(name)] = 0
-    opens = torch.linspace(0.1, 1, 7)
-    state = torch.zeros(7, S)
-    state[:, COL["mouth_open"]] = opens
-    closed = render_clip(who, torch.zeros(1, S))
-    changed = (render_clip(who, state) - closed).abs().amax(1).gt(0.2).sum((1, 2))
-    assert (changed.diff() > 0).all()
-    state[:, COL["mouth_width"]] = 1.0
-    assert (dark_area(render_clip(who, state)).diff() > 0).float().mean() > 0.6
 
 
 @pytest.mark.parametrize("pose", [{}, {"turn": 1.0, "tilt": -1.0}, {"sway_x": -1.0, "nod": 1.0}])
