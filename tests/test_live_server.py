@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 import torch
-from recital import Served, maker, small
+from recital import maker, serving, small
 from tornado import httpclient, websocket
 
 from livetalk_ref.errors import UserError
@@ -27,11 +27,8 @@ PATIENCE = 120                  # seconds until something that should come is mi
 
 
 def get(served, path="/", **headers):
-    """The answer to a request."""
-    async def fetch():
-        return await httpclient.AsyncHTTPClient().fetch(served.url[:-1] + path, headers=headers,
-                                                        raise_error=False)
-    return asyncio.run(fetch())
+    client = httpclient.HTTPClient()
+    return client.fetch(served.url[:-1] + path, headers=headers, raise_error=False)
 
 
 class Page:
@@ -61,7 +58,6 @@ class Page:
 
 
 def ended(count):
-    """Wait until no more threads than these run."""
     end = time.monotonic() + PATIENCE
     while threading.active_count() > count:
         assert time.monotonic() < end
@@ -70,7 +66,7 @@ def ended(count):
 
 @pytest.fixture(scope="module")
 def served():
-    with Served(MAKE, IDENTITY) as made:
+    with serving(MAKE, IDENTITY) as made:
         yield made
 
 
@@ -181,7 +177,7 @@ async def send_odd(served, dice, seconds):
 def test_a_normal_conversation_after_anything_at_random(capsys):
     """In constant memory. LONGER=100 makes it ten minutes."""
     before, dice, longer = threading.active_count(), random.Random(0), os.environ.get("LONGER", 1)
-    with Served(MAKE, IDENTITY) as served:
+    with serving(MAKE, IDENTITY) as served:
         asyncio.run(send_odd(served, dice, 3))
         reset_peak_memory()
         early = peak_memory()                                   # MiB
@@ -205,7 +201,7 @@ def test_a_page_that_does_not_read_is_let_go(monkeypatch):
                 await page.send({"type": "heard", "sample": 2 ** 40})
                 await asyncio.sleep(0.01)
 
-    with Served(MAKE, IDENTITY) as served:
+    with serving(MAKE, IDENTITY) as served:
         asyncio.run(stay(served))
         ended(before + 1)
 

@@ -185,7 +185,6 @@ def test_what_is_no_image(tmp_path, monkeypatch):
 
 
 def test_the_codec_tells_drawn_portraits_from_others():
-    """From noise, patches of noise, stripes."""
     codec, g = loading.load_module("codec"), dice()
     others = [torch.nn.functional.interpolate(torch.rand(1, 3, cells, cells, generator=g) * 2 - 1,
                                               (96, 96), mode="bicubic")[0].clamp(-1, 1)

@@ -151,9 +151,6 @@ def test_every_number_that_is_computed_is_defined_in_the_table(clip):
     row = metrics.face_numbers(reading, truth.state) | metrics.picture_numbers(clip, truth)
     found = distances.distances(noise(3, 40, 32), noise(3, 40, 32, seed=1), draws=2)
     assert set(row) | set(found) <= set(metrics.DEFINITIONS)
-    elsewhere = {"Sync-C", "Sync-D", "Sync offset", "expression right", "diversity",
-                 "whole faces", "longest break"}
-    assert set(metrics.DEFINITIONS) - set(row) - set(found) == elsewhere
     for name in ("teacher", "guidance", "gate"):            # what ships, too
         for shipped in read_result(name)["rows"]:
             judged = {key.removesuffix(" 95%") for key in shipped if key.endswith(" 95%")}
