@@ -3,6 +3,9 @@ sentences; and the live page's server in a thread. For tests of what lies around
 
 import asyncio
 import threading
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 from tiny import shake
 
@@ -51,29 +54,21 @@ def maker(avatar):
                                                     speak, show)
 
 
-class Served:
-    """A server in a thread: `with Served(make) as served: served.url`."""
+@contextmanager
+def serving(make, identity=7):
+    """A server in a thread: `with serving(make) as served: served.url`."""
+    sock, loop, told = page.bind(0), asyncio.new_event_loop(), SimpleQueue()
+    task = loop.create_task(page.serve(make, drawn_faces(identity), sock, told.put))
 
-    def __init__(self, make, identity=7):
-        self.sock = page.bind(0)
-        self.port = self.sock.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        self.loop, ready = asyncio.new_event_loop(), threading.Event()
-        serve = page.serve(make, drawn_faces(identity), self.sock, lambda address: ready.set())
-        self.task = self.loop.create_task(serve)
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-        assert ready.wait(10)
+    def run():
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        loop.run_until_complete(asyncio.sleep(0.1))
 
-    def run(self):
-        try:
-            self.loop.run_until_complete(self.task)
-        except asyncio.CancelledError:
-            self.loop.run_until_complete(asyncio.sleep(0.1))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.loop.call_soon_threadsafe(self.task.cancel)
-        self.thread.join()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield SimpleNamespace(url=told.get(timeout=10), sock=sock, port=sock.getsockname()[1])
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()

@@ -42,13 +42,11 @@ def talk(think=think, speak=speak, listen=None):
 
 
 def where(played, text):
-    """The sample of a line."""
     return next(line.first_sample for line in played.lines if line.text == text)
 
 
 @pytest.fixture(scope="module")
 def played():
-    """A dialogue of two turns, held once."""
     return hold(talk(), ["first", "second"])
 
 
@@ -70,11 +68,11 @@ def test_sound_and_pictures_share_one_clock_without_gaps(played):
 def test_the_whole_dialogue_is_one_stream_bit_for_bit(played):
     """What was shown is what one plain session shows of the same sound: one cache throughout."""
     plain = AvatarSession(AVATAR, PICTURE, LISTENING, policy=AVATAR.policy)
-    marks = [(line.first_sample, HAPPY) for line in played.lines if line.role == "avatar"]
+    spoken = [line.first_sample for line in played.lines if line.role == "avatar"]
     samples, made, block = played.samples(), [], 0
     while frames_of(block) < len(played.pictures):
         start, end = (frames_of(b) * SAMPLES_PER_FRAME for b in (block, block + 1))
-        speech = any(at < end and at + 12_800 > start for at, _ in marks)
+        speech = any(at < end and at + 12_800 > start for at in spoken)
         plain.change_prompt(HAPPY if speech else LISTENING)
         made.append(plain.push(samples[start:end]).pictures)
         block += 1
@@ -155,7 +153,6 @@ def test_a_question_over_an_answer_is_thought_about_and_answered_soon():
 
 
 def test_a_voice_interrupts_at_once_and_its_turn_is_answered():
-    """The listener yields an onset while the avatar speaks, then a turn."""
     def listen(sounds):
         for number, part in enumerate(sounds):
             yield Onset() if number == 0 else Turn("spoken", 0.0, 0.0, part)
@@ -196,14 +193,13 @@ def test_sound_that_waits_at_the_end_is_not_heard():
 
 def test_who_does_not_tell_the_clock_gets_no_more_than_the_lead():
     asked = talk()
-    made, events = [], asked.events()
+    made, events = Played(), asked.events()
     for event in events:
-        made += [event] if isinstance(event, Picture) else []
+        made.add(event)
         if isinstance(event, Meter) and event.buffer_ms >= LEAD / 16:
             break
     time.sleep(1)
-    assert asked.queue.empty()                  # nothing else comes
-    assert len(made) * SAMPLES_PER_FRAME <= LEAD + 12_000
+    assert asked.queue.empty() and made.end() <= LEAD + 12_000      # nothing else comes
     asked.played(12_000)
     assert isinstance(next(events), Sound)      # and now it does
     asked.close()

@@ -2,7 +2,6 @@
 bad; the portrait of a seed; what is not of the drawn world."""
 
 import errno
-import math
 import os
 
 import av
@@ -19,13 +18,11 @@ from livetalk_ref.portrait import (DRAWN, blank, is_drawn, load_portrait, portra
                                    restored, save_portrait)
 
 
-def smooth(frames, size=96):
-    """A picture that moves slowly: (T, 3, size, size)."""
-    t = torch.arange(frames).view(-1, 1, 1, 1) / 16
-    x = torch.linspace(-1, 1, size).view(1, 1, 1, -1)
-    y = torch.linspace(-1, 1, size).view(1, 1, -1, 1)
-    phase = torch.arange(3).view(1, 3, 1, 1)
-    return 0.8 * torch.sin(2 * x + 1.5 * y + phase + t)
+def smooth(frames):
+    """A picture that moves slowly: (T, 3, 96, 96)."""
+    t, colour = torch.arange(frames).view(-1, 1, 1, 1) / 16, torch.arange(3).view(3, 1, 1)
+    x = torch.linspace(-1, 1, 96)
+    return 0.8 * torch.sin(2 * x + 1.5 * x[:, None] + colour + t)
 
 
 def write(path, frames, samples, scale=4):
@@ -105,24 +102,20 @@ def test_fit_takes_the_central_square():
     pixels = torch.zeros(64, 200, 3, dtype=torch.uint8)
     pixels[:, 68:132] = 255
     assert torch.equal(fit(pixels, 64), torch.ones(3, 64, 64))
-    assert fit(pixels, 96).shape == fit(pixels.transpose(0, 1), 96).shape == (3, 96, 96)
-    ramp = torch.arange(256).repeat(256, 1)[..., None].repeat(1, 1, 3).byte()
-    slope = fit(ramp, 32)[0, 16].diff()
-    assert math.isclose(slope[8:24].mean().item(), 8 / 127.5, rel_tol=0.01)
+    assert torch.equal(fit(pixels.transpose(0, 1), 64), torch.ones(3, 64, 64))
+    assert fit(pixels, 96).shape == (3, 96, 96)
 
 
 # --- pictures in
 
 def test_a_seed_is_one_person_and_saved_and_loaded_it_is_the_same(tmp_path):
-    a, b = portrait_of(7), portrait_of(7)
-    assert a.shape == (3, 96, 96) and torch.equal(a, b)
-    assert (a - portrait_of(8)).abs().mean() > 0.1
-    path = tmp_path / "new" / "face.png"
-    save_portrait(portrait_of(7), path)
-    assert (load_portrait(path) - portrait_of(7)).abs().max() <= 1 / 255 + 1e-6
+    face, path = portrait_of(7), tmp_path / "new" / "face.png"
+    assert torch.equal(face, portrait_of(7)) and (face - portrait_of(8)).abs().mean() > 0.1
+    save_portrait(face, path)
+    assert (load_portrait(path) - face).abs().max() <= 1 / 255 + 1e-6
     assert os.listdir(path.parent) == ["face.png"]
     save_portrait(portrait_of(7, 384), path)
-    assert (load_portrait(path) - portrait_of(7)).abs().mean() < 0.02
+    assert (load_portrait(path) - face).abs().mean() < 0.02
 
 
 def test_a_camera_turned_by_a_quarter(tmp_path):
@@ -192,7 +185,6 @@ def test_what_is_no_image(tmp_path, monkeypatch):
 
 
 def test_the_codec_tells_drawn_portraits_from_others():
-    """From noise, patches of noise, stripes."""
     codec, g = loading.load_module("codec"), dice()
     others = [torch.nn.functional.interpolate(torch.rand(1, 3, cells, cells, generator=g) * 2 - 1,
                                               (96, 96), mode="bicubic")[0].clamp(-1, 1)

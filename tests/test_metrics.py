@@ -35,7 +35,6 @@ def test_correlation_and_identity_equal_their_definitions():
     b = a + noise(50, seed=1)
     want = torch.corrcoef(torch.stack([a, b]))[0, 1].item()
     assert metrics.correlation(a, b) == pytest.approx(want, abs=1e-6)
-    assert metrics.mouth_correlation(a, a * 0) is None
     angle = torch.arange(81) / 80 * 0.6                     # an embedding that turns
     identity = torch.stack([angle.cos(), angle.sin()], 1)
     reading = Reading(torch.zeros(81, len(READ)), identity, torch.zeros(81, 32))
@@ -152,9 +151,6 @@ def test_every_number_that_is_computed_is_defined_in_the_table(clip):
     row = metrics.face_numbers(reading, truth.state) | metrics.picture_numbers(clip, truth)
     found = distances.distances(noise(3, 40, 32), noise(3, 40, 32, seed=1), draws=2)
     assert set(row) | set(found) <= set(metrics.DEFINITIONS)
-    elsewhere = {"Sync-C", "Sync-D", "Sync offset", "expression right", "diversity",
-                 "whole faces", "longest break"}
-    assert set(metrics.DEFINITIONS) - set(row) - set(found) == elsewhere
     for name in ("teacher", "guidance", "gate"):            # what ships, too
         for shipped in read_result(name)["rows"]:
             judged = {key.removesuffix(" 95%") for key in shipped if key.endswith(" 95%")}

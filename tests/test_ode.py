@@ -72,31 +72,13 @@ def radius(sigma, s):
     return ((1 - sigma) ** 2 * s ** 2 + sigma ** 2).sqrt()
 
 
-def test_trajectory_follows_the_closed_form_of_gaussian_data():
-    s = 0.25
-
-    def velocity(x, sigma, cond):
-        sigma = per_frame(sigma, x)
-        return x * (sigma - (1 - sigma) * s ** 2) / radius(sigma, s) ** 2
-
-    noise = latents(1).double()
-    states = ode.trajectory(velocity, noise, noise[:, :0], None, PLAIN)
-    for state, sigma, tolerance in zip(states.unbind(1), sigma_grid(4), [0, 1e-3, 1e-3, 1e-3, 0.2]):
-        assert worst(state, noise * radius(sigma, s)) <= tolerance      # of 48 Euler steps
-    ends = [sample(velocity, noise, noise[:, :0], None, steps=n) for n in (4, 48)]
-    assert worst(ends[0], noise * s) > 5 * worst(ends[1], noise * s)
-
-
 def test_straightness_of_a_known_curve():
     s, grid = 0.25, sigma_grid(48)
     states = latents(1).double()[:, None] * radius(grid, s)[:, None, None, None, None]
-    deviation, curvature = trajectories.straightness(states)
+    deviation, _ = trajectories.straightness(states)       # the curvature: see test_studies.py
     middle = (grid[1:] + grid[:-1]) / 2
     slope = (middle - (1 - middle) * s ** 2) / radius(middle, s)          # radius'
-    bend = s ** 2 / radius(grid[1:-1], s) ** 3                            # radius''
-    assert torch.allclose(deviation[0], (slope / (1 - s) - 1).square(), atol=0.02)
-    assert torch.allclose(curvature[0], bend / (1 - s), rtol=0.1)
-    assert torch.allclose(deviation[0], deviation[1])
+    assert torch.allclose(deviation, (slope / (1 - s) - 1).square().expand(2, -1), atol=0.02)
     assert deviation[:, -1].min() > 0.5             # straight in noise, bent near the data
 
 
@@ -126,14 +108,6 @@ def test_every_block_draws_its_own_noise_level(variant, levels):
     share = torch.bincount(blocks[:, :, 0].flatten(), minlength=5) / (64 * 7)
     assert (share[:levels] - 1 / levels).abs().max() < 0.07 and share[levels:].sum() == 0
     assert (blocks[:, 0, 0] != blocks[:, 1, 0]).any()
-
-
-def test_a_batch_of_clean_blocks_alone_counts_nothing():
-    x0, noise = latents(1, frames=3, batch=1), latents(2, frames=3, batch=1)
-    student = Student(lambda x, sigma: x0 - noise)
-    losses = [ode.ode_loss(student, (straight_states(x0, noise), None), dice(seed),
-                           "self_forcing").item() for seed in range(30)]
-    assert 0 < sum(loss == 0 for loss in losses) < 15 and all(loss >= 0 for loss in losses)
 
 
 def test_loss_is_the_mean_over_all_frames_of_the_x0_error():

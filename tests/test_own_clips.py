@@ -1,15 +1,17 @@
 """Videos of one's own become training clips; what cannot be used is named with its reason."""
 
 import json
+import subprocess
 import tarfile
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
-import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
+import soundfile
 import torch
+from PIL import Image
 from safetensors.torch import save as to_safetensors
 from tiny import script_clips, scripted
 
@@ -43,27 +45,16 @@ def write(path, codec, rate, size, seconds=SECONDS, sound=True, picture=None):
     """A face that stands in the middle of a video, and speech."""
     face = to_bytes(portrait_of(3) if picture is None else picture).permute(1, 2, 0).numpy()
     (width, height), side = size, min(size)
-    still = np.full((height, width, 3), 90, np.uint8)
-    small = av.VideoFrame.from_ndarray(face, "rgb24").reformat(side, side).to_ndarray()
-    top, left = (height - side) // 2, (width - side) // 2
-    still[top:top + side, left:left + side] = small
-    with av.open(str(path), "w") as file:
-        video = file.add_stream(codec, rate=rate)
-        video.width, video.height = width, height
-        video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        voice = file.add_stream("libopus" if path.suffix == ".webm" else "aac", rate=48_000) \
-            if sound else None
-        for i in range(seconds * rate):
-            frame = av.VideoFrame.from_ndarray(still, "rgb24")
-            frame.pts, frame.time_base = i, Fraction(1, rate)
-            file.mux(video.encode(frame))
-        file.mux(video.encode())
-        if voice:
-            x = (spoken(seconds).repeat_interleave(3) * 32767).short().numpy()[None]
-            sound = av.AudioFrame.from_ndarray(x, "s16", "mono")
-            sound.sample_rate, sound.pts = 48_000, 0
-            file.mux(voice.encode(sound))
-            file.mux(voice.encode())
+    still = Image.new("RGB", size, (90, 90, 90))
+    still.paste(Image.fromarray(face).resize((side, side)), ((width - side) // 2,
+                                                             (height - side) // 2))
+    still.save(path.with_suffix(".png"))
+    soundfile.write(path.with_suffix(".wav"), spoken(seconds).numpy(), 16_000)
+    heard = ["-i", path.with_suffix(".wav"), "-ar", "48000"] if sound else []
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-loop", "1", "-framerate",
+                    str(rate), "-i", path.with_suffix(".png"), *heard, "-t", str(seconds), "-c:v",
+                    codec, "-pix_fmt", "yuvj420p" if codec == "mjpeg" else "yuv420p", path],
+                   check=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +70,7 @@ def videos(tmp_path_factory):
     (folder / "cut.mp4").write_bytes(whole[:len(whole) // 3])
     write(folder / "mute; 1.mp4", "libx264", 25, (192, 192), sound=False)
     write(folder / "short.mp4", "libx264", 25, (192, 192), seconds=3)
-    with av.open(str(folder / "blind.mp4"), "w") as file:
-        stream = file.add_stream("aac", rate=16_000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16_000 * SECONDS), np.int16), "s16", "mono")
-        frame.sample_rate = 16_000
-        file.mux(stream.encode(frame))
-        file.mux(stream.encode())
+    soundfile.write(folder / "blind.mp4", spoken(SECONDS).numpy(), 16_000, format="WAV")
     return folder
 
 
@@ -123,14 +109,8 @@ def test_segments_are_what_a_model_of_the_world_would_read(made):
     assert clips.prompts[order.index("vp9.webm")] == ["a person speaks calmly"]
     x0, cond = latents.Batches(clips).draw(9, torch.Generator().manual_seed(0))
     assert len(x0) == 8 and x0.shape[1] in latents.WINDOWS and cond.text.isfinite().all()
-
-
-def test_sound_stays_beside_its_picture(made):
-    out, _ = made
-    rows = own_clips.read_clips(out).audio.float()
-    features = load("teacher").audio()
-    true = features.rows(spoken(SECONDS)[:105_000])
-    for row in rows:            # codecs add some milliseconds; a frame is 62.5
+    true = load("teacher").audio().rows(spoken(SECONDS)[:105_000], 105)
+    for row in clips.audio.float():     # codecs add some milliseconds; a frame is 62.5
         same, late = ((row[3:90] - true[3 + k:90 + k]).square().mean() for k in (0, 2))
         assert same < late
 
