@@ -42,9 +42,12 @@ def test_every_tensor_is_the_files(path):
 
 
 def test_a_file_without_metadata_must_have_the_released_layout(path):
-    save_file(load_file(path), path)
+    """Alone it is sent to its folder: its encoders would be missing."""
+    save_file(load_file(path), path, {"format": "pt"})
     with pytest.raises(UserError, match=r"missing: .*misshapen: .* is 64x64, not 1536x1536"):
         load_dit(path)
+    with pytest.raises(UserError, match="--model livetalk-1.3b or omniavatar-1.3b, and --weights"):
+        load(str(path))
     assert same(load_dit(path, SMALL), load_file(path))
 
 
@@ -106,13 +109,6 @@ def test_a_pickle_is_refused_and_runs_nothing(path, tmp_path):
         load_dit(path)
     with pytest.raises(UserError, match="There is no file"):
         load_dit(tmp_path / "other.safetensors")
-
-
-def test_a_released_file_alone_is_sent_to_its_folder(path):
-    """It does not say its size, and its encoders would be missing."""
-    save_file(load_file(path), path, {"format": "pt"})
-    with pytest.raises(UserError, match="--model livetalk-1.3b or omniavatar-1.3b, and --weights"):
-        load(str(path))
 
 
 @pytest.mark.parametrize("style", ["base_model.model.{}.lora_{}.default.weight",
@@ -178,12 +174,3 @@ def test_loading_holds_no_second_copy(tmp_path, how):
                           capture_output=True, text=True, check=True)
     peak, size = map(float, done.stdout.split())
     assert size > 90 and peak < 1.2 * size
-
-
-def test_what_is_missing_in_a_folder_is_one_sentence(path, tmp_path):
-    with pytest.raises(UserError, match="do not ship"):
-        load("livetalk-1.3b")
-    with pytest.raises(UserError, match="There is no folder"):
-        load("livetalk-1.3b", path=tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"lacks vae, wav2vec2, text.safetensors \(or text_enc"):
-        load("livetalk-1.3b", path=tmp_path)
