@@ -21,7 +21,7 @@ SOUND = 0.1 * torch.randn(112_000, generator=G) * torch.rand(112, generator=G).r
 def theirs(features):
     """transformers' forward behind its convolutions: [last state, then every hidden state]."""
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(MODEL, "feature_extractor", torch.nn.Identity())
+        patch.setitem(MODEL._modules, "feature_extractor", torch.nn.Identity())
         out = MODEL(features, output_hidden_states=True)
     return torch.cat([out.last_hidden_state, *out.hidden_states], dim=-1)[0]
 

@@ -38,7 +38,6 @@ def test_phone_times_fit_the_sound(number):
         there = sum(crossings(spoken, a, b) for a, b in hiss) / len(hiss)
         vowel = sum(crossings(spoken, a, b) for a, b in vowels) / len(vowels)
         assert there > 0.3 and there > 2 * vowel
-    assert spoken.samples.dtype == torch.float32 and spoken.samples.abs().max() <= 1
     for (_, start, end), (_, following, _) in zip(spoken.phones, spoken.phones[1:]):
         assert start < end == following
     assert abs(spoken.phones[-1][2] - spoken.seconds) < 0.01

@@ -26,16 +26,14 @@ def worst(a, b):
     return ((a - b).abs().max() / b.abs().max()).item()
 
 
-@pytest.mark.parametrize("config, table, tensors, parameters", [
-    (LIVETALK_1P3B, "livetalk_1p3b.tsv", 857, 1_421_187_232),
-    (OMNIAVATAR_14B, "omniavatar_14b.tsv", 1137, 14_293_426_336)])
-def test_layout_is_that_of_the_released_checkpoint(config, table, tensors, parameters):
+@pytest.mark.parametrize("config, table", [(LIVETALK_1P3B, "livetalk_1p3b.tsv"),
+                                           (OMNIAVATAR_14B, "omniavatar_14b.tsv")])
+def test_layout_is_that_of_the_released_checkpoint(config, table):
     with torch.device("meta"):
         state = WanDiT(config).state_dict()
     with open(Path(__file__).parent / "data" / table) as file:
         want = {key: shape for key, shape in csv.reader(file, delimiter="\t")}
     assert {k: "x".join(map(str, v.shape)) for k, v in state.items()} == want
-    assert len(state) == tensors and sum(v.numel() for v in state.values()) == parameters
 
 
 def test_text_path_equals_diffusers():
