@@ -49,15 +49,12 @@ def test_encoding_is_the_normalised_mean_of_the_posterior():
 
 
 def test_what_does_not_fit_is_one_sentence(tmp_path):
+    """So is a file that does not hold all of it: the library would draw the rest at random."""
     for shape in ((1, 1, 3, 24, 32), (1, 1, 3, 32, 40), (1, 4, 3, 32, 32)):
         with pytest.raises(UserError, match="multiples of 16"):
             CODEC.encode(torch.zeros(shape))
     with pytest.raises(UserError, match="holds no autoencoder"):
         load_vae(tmp_path)
-
-
-def test_a_file_that_does_not_hold_all_of_it_is_told(tmp_path):
-    """The library would draw the rest at random."""
     CODEC.vae.save_pretrained(tmp_path)
     file, key = tmp_path / "diffusion_pytorch_model.safetensors", "decoder.conv_out.weight"
     tensors = load_file(file)

@@ -106,7 +106,6 @@ def test_what_no_compiler_takes_runs_as_it_is():
 
 
 def test_the_page_says_what_was_measured_and_computed():
-    """A line for every mode of the GPU, and for every card."""
     text = (ROOT / "docs/real_weights.md").read_text()
     stages = {(row["stage"], row.get("mode")): row
               for row in read_result("real_gpu")["cost"]["stages"] if "attention" not in row}

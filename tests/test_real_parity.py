@@ -11,6 +11,7 @@ import pytest
 import torch
 from straight import Straight
 from test_wan import SMALL, example, shake, worst
+from tiny import dice, noise
 
 from livetalk_ref.cache import BLOCK, EMPTY, block_causal_mask
 from livetalk_ref.flow import euler, group_audio
@@ -24,28 +25,16 @@ BOUNDS = {MORE: 1e-5, HEARING: 1e-4}
 
 @functools.cache
 def made(config):
-    """A model of random weights by its config."""
     with torch.device("meta"):
         model = WanDiT(config)
     return shake(model.to_empty(device="cpu")).requires_grad_(False)
 
 
-def clip(config, frames=6, size=4, seed=1):
+def clip(config):
     """One clip: noisy latents, a noise level a frame, audio rows, and all as a condition."""
-    x, sigma, cond = example(config, 1, frames, size, seed)
-    rows = torch.randn(1, 4 * frames - 3, config.audio_dim,
-                       generator=torch.Generator().manual_seed(seed))
+    x, sigma, cond = example(config, 1, 6)
+    rows = noise(1, 21, config.audio_dim, seed=1)
     return x, sigma, rows, replace(cond, audio=group_audio(rows))
-
-
-def precision(config):
-    """The straight line's own: at full width float64 would take twice the memory."""
-    return torch.float64 if config.dim < 1000 else torch.float32
-
-
-def embedded(sigma, config):
-    """The noise levels that a model embeds: of the released ones those of timesteps in bf16."""
-    return (1000 * sigma).bfloat16().double() / 1000 if config.bf16_time else sigma
 
 
 def straight(model, x, sigma, rows, cond, block):
@@ -53,8 +42,11 @@ def straight(model, x, sigma, rows, cond, block):
     frames, _, h, w = x.shape[1:]
     unknown = (~cond.known[0]).double().view(1, frames, 1, 1).expand(1, frames, h, w)
     y = torch.cat([cond.ref[0][:, None].expand(-1, frames, h, w).double(), unknown])
-    road = Straight(model.state_dict(), model.config.heads, precision(model.config))
-    read = embedded(sigma[0], model.config)
+    # At full width float64 would take twice the memory.
+    precision = torch.float64 if model.config.dim < 1000 else torch.float32
+    road = Straight(model.state_dict(), model.config.heads, precision)
+    # The released weights embed timesteps as bf16 holds them.
+    read = (1000 * sigma[0]).bfloat16().double() / 1000 if model.config.bf16_time else sigma[0]
     return road(x[0].transpose(0, 1), y, read, rows[0], cond.text[0], block).transpose(0, 1)[None]
 
 
@@ -63,7 +55,6 @@ def straight(model, x, sigma, rows, cond, block):
     pytest.param(MORE, 6, id="small, bidirectional"),
     pytest.param(HEARING, BLOCK, id="full width, block-causal")])
 def test_sound_levels_and_mask_equal_the_straight_line(config, block):
-    """Audio path, a noise level for every frame, and who may read whom."""
     model, (x, sigma, rows, cond) = made(config), clip(config)
     mask = block_causal_mask(6, 1, block)
     want = straight(model, x, sigma, rows, cond, block)
@@ -88,10 +79,10 @@ def test_weights_see_timesteps_in_bf16_and_samplers_exact_levels(dtype):
         levels.append(sigma[0, 0].item())
         return model(x, sigma, cond, **cache)
 
-    noise = draw(cond, torch.Generator().manual_seed(0))
+    drawn = draw(cond, dice())
     with torch.no_grad():
-        denoise(watched, noise, cond, EMPTY)
-        *_, last = euler(watched, noise[0], noise[0][:, :0], cond, steps=4)
+        denoise(watched, drawn, cond, EMPTY)
+        *_, last = euler(watched, drawn[0], drawn[0][:, :0], cond, steps=4)
     want = [sinusoid(torch.tensor(t), config.freq_dim).to(dtype) for t in (1000, 936, 832, 624)]
     assert torch.equal(torch.stack(seen), torch.stack(want * 2)) and last.x.dtype == dtype
     assert levels == pytest.approx(SIGMAS.tolist() * 2, abs=1e-7)

@@ -45,21 +45,15 @@ def test_rows_behind_the_prompt_are_zero_and_the_rest_is_the_models(encoder):
         assert made[len(want):].abs().max() == 0
 
 
-def test_saved_and_read_it_is_the_same(encoder, tmp_path):
-    path = tmp_path / "text.safetensors"
-    save_text(path, encoder, PROMPTS[:2])
+def test_saved_and_read_it_is_the_same_and_an_unknown_prompt_has_a_nearest_one(encoder, tmp_path):
+    """Which shares most words, whatever their case; of several it is the first."""
+    path, prompts = tmp_path / "text.safetensors", ["A person talks.", "a person nods", "nods"]
+    save_text(path, encoder, prompts)
     saved = SavedText(path)
-    assert torch.equal(saved([*PROMPTS[:2], ""]), encoder([*PROMPTS[:2], ""]))
+    assert torch.equal(saved([*prompts, ""]), encoder([*prompts, ""]))
     assert path.stat().st_size < 5_000                                  # the used rows alone
     with pytest.raises(UserError, match="prompt 'no' is not among the saved ones .*'prepare'"):
         saved(["no"])
-
-
-def test_an_unknown_prompt_has_a_nearest_saved_one(encoder, tmp_path):
-    """It shares most words, whatever their case; of several it is the first."""
-    path = tmp_path / "text.safetensors"
-    save_text(path, encoder, ["A person talks.", "a person nods", "nods"])
-    saved = SavedText(path)
     assert [saved.known(prompt) for prompt in ("nods", "a Person, nods", "person", "", "no")] == [
         "nods", "a person nods", "A person talks.", "", "A person talks."]
     assert saved.words() == "A person talks.; a person nods; nods"

@@ -40,12 +40,11 @@ def truth():
 
 
 @torch.inference_mode()
-def test_codec_restores_a_new_face_and_streams(avatar, truth):
+def test_codec_restores_a_new_face(avatar, truth):
     x = truth[1][None]
     z = avatar.codec.encode(x)
     assert z.shape == (1, 9, 40, 6, 6) and 0.7 < z.std() < 1.3
     assert psnr(avatar.codec.decode(z), x) > 23
-    assert torch.allclose(avatar.codec.encode(x[:, :1])[:, 0], z[:, 0], atol=1e-5)
 
 
 def test_reader_reads_a_new_face(reader, truth):

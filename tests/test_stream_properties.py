@@ -52,7 +52,6 @@ class Told:
         self.order = self.order[0] + 1, prompt, recache
 
     def interrupt(self, shown):
-        """Returns the frames that stay."""
         count = next(b for b in range(len(self.blocks) + 1) if frames_of(b) >= shown)
         self.blocks, self.sound = self.blocks[:count], self.sound[:self.border(count)]
         self.spoken = min(self.spoken, len(self.sound))

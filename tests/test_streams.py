@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from tiny import SMALL, random_reader, shipped_in, write_student
+from tiny import SMALL, noise, random_reader, write_checkpoints, write_student
 
-from livetalk_ref import cache
+from livetalk_ref import cache, loading
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.evaluate import Judges
 from livetalk_ref.portrait import portrait_of
@@ -14,14 +14,6 @@ from livetalk_ref.studies import streams
 from livetalk_ref.runs import read
 from livetalk_ref.world.speech import load_spoken
 from livetalk_ref.world.visemes import visemes
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A student of a small size and random weights."""
-    with shipped_in(tmp_path_factory.mktemp("checkpoints")) as folder:
-        write_student(folder, "student", SMALL)
-        yield folder
 
 
 def judges():
@@ -44,8 +36,7 @@ def test_talk_knows_the_mouth_of_every_moment():
 
 def test_numbers_of_a_stream_see_what_they_are_named_for():
     picture, talk = portrait_of(1), streams.long_talk(30, 0)
-    g = torch.Generator().manual_seed(0)
-    moving = (picture + 0.1 * torch.randn(160, *picture.shape, generator=g)).clamp(-1, 1)
+    moving = (picture + 0.1 * noise(160, *picture.shape)).clamp(-1, 1)
     pace = metrics.movement(moving).median()
     usual, still = (streams.part_row(judges(), picture, talk, frames, first, pace) for frames, first
                     in ((moving, 0), (picture.repeat(160, 1, 1, 1), 160)))
@@ -56,8 +47,11 @@ def test_numbers_of_a_stream_see_what_they_are_named_for():
     assert still["identity"] == pytest.approx(1, abs=1e-4) and usual["identity"] < 0.9999
 
 
-def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(folder, tmp_path, monkeypatch):
+def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(tmp_path, monkeypatch):
     """Absolute positions end after 20 s here."""
+    write_checkpoints(tmp_path / "models")
+    write_student(tmp_path / "models", "student", SMALL)
+    monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path / "models")
     monkeypatch.setattr(Judges, "load", staticmethod(judges))
     for name, keep in (("STREAMS", ("AHIS 3 + 2", "released 3 + 1, absolute")),
                        ("SPLITS", ("0 + 5",))):

@@ -7,14 +7,7 @@ import torch
 
 from livetalk_ref.errors import UserError
 from livetalk_ref.world import visemes as v
-from livetalk_ref.world.speech import list_spoken
 from livetalk_ref.world.state import FPS
-
-CLIPS = list_spoken()
-
-
-def mouth(clip):
-    return v.visemes(clip["phones"], math.ceil(clip["phones"][-1][2] * FPS) + 8)
 
 
 def plain_opening(units, time):

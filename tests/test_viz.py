@@ -35,7 +35,6 @@ def test_filmstrip_shows_the_asked_moments_in_their_places():
 
 
 def carried(player):
-    """The bytes inside a player, opened."""
     return av.open(io.BytesIO(base64.b64decode(re.search(r'base64,([^"]+)', player.data)[1])))
 
 

@@ -9,7 +9,6 @@ import torch
 from tiny import condition, dice, shake
 
 from livetalk_ref.errors import UserError
-from livetalk_ref.flow import Cond, group_audio
 from livetalk_ref.wan import LIVETALK_1P3B, OMNIAVATAR_14B, Config, WanDiT, rope_table, rotate
 
 SMALL = Config(dim=48, ffn_dim=96, heads=2, layers=6, text_dim=20, audio_dim=7, latent_channels=4,
@@ -17,7 +16,6 @@ SMALL = Config(dim=48, ffn_dim=96, heads=2, layers=6, text_dim=20, audio_dim=7, 
 
 
 def example(config, batch=2, frames=5, size=4, seed=1):
-    """Noisy latents, their noise levels and a condition, at random."""
     cond = condition(config, g := dice(seed), batch, frames, size, 6)
     x = torch.randn(batch, frames, config.latent_channels, size, size, generator=g)
     return x, torch.rand(batch, frames, generator=g), cond
@@ -28,41 +26,20 @@ def worst(a, b):
     return ((a - b).abs().max() / b.abs().max()).item()
 
 
-@pytest.mark.parametrize("config, table, tensors, parameters", [
-    (LIVETALK_1P3B, "livetalk_1p3b.tsv", 857, 1_421_187_232),
-    (OMNIAVATAR_14B, "omniavatar_14b.tsv", 1137, 14_293_426_336)])
-def test_layout_is_that_of_the_released_checkpoint(config, table, tensors, parameters):
+@pytest.mark.parametrize("config, table", [(LIVETALK_1P3B, "livetalk_1p3b.tsv"),
+                                           (OMNIAVATAR_14B, "omniavatar_14b.tsv")])
+def test_layout_is_that_of_the_released_checkpoint(config, table):
     with torch.device("meta"):
         state = WanDiT(config).state_dict()
     with open(Path(__file__).parent / "data" / table) as file:
         want = {key: shape for key, shape in csv.reader(file, delimiter="\t")}
     assert {k: "x".join(map(str, v.shape)) for k, v in state.items()} == want
-    assert len(state) == tensors and sum(v.numel() for v in state.values()) == parameters
-
-
-def to_diffusers(ours, c):
-    """Our weights under diffusers' names; the patch layer keeps the noisy channels only."""
-    names = {"self_attn": "attn1", "cross_attn": "attn2", "norm3": "norm2",
-             "ffn.0": "ffn.net.0.proj", "ffn.2": "ffn.net.2", "modulation": "scale_shift_table",
-             ".q.": ".to_q.", ".k.": ".to_k.", ".v.": ".to_v.", ".o.": ".to_out.0.",
-             "head.head": "proj_out", "head.scale_shift_table": "scale_shift_table",
-             "text_embedding.0": "condition_embedder.text_embedder.linear_1",
-             "text_embedding.2": "condition_embedder.text_embedder.linear_2",
-             "time_embedding.0": "condition_embedder.time_embedder.linear_1",
-             "time_embedding.2": "condition_embedder.time_embedder.linear_2",
-             "time_projection.1": "condition_embedder.time_proj"}
-    theirs = {}
-    for key, value in ours.items():
-        if key.startswith("audio"):
-            continue
-        for old, new in names.items():
-            key = key.replace(old, new)
-        theirs[key] = value[:, :c.latent_channels] if key == "patch_embedding.weight" else value
-    return theirs
 
 
 def test_text_path_equals_diffusers():
+    """Its table of the released names among it; its patch layer has the noisy channels only."""
     from diffusers import WanTransformer3DModel
+    from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
     c = SMALL
     ours = shake(WanDiT(c))
     with torch.no_grad():                       # reference, mask and audio off
@@ -74,7 +51,9 @@ def test_text_path_equals_diffusers():
         patch_size=(1, 2, 2), num_attention_heads=c.heads, attention_head_dim=c.dim // c.heads,
         in_channels=c.latent_channels, out_channels=c.latent_channels, text_dim=c.text_dim,
         freq_dim=c.freq_dim, ffn_dim=c.ffn_dim, num_layers=c.layers).eval()
-    theirs.load_state_dict(to_diffusers(ours.state_dict(), c))
+    weights = {k: v for k, v in ours.state_dict().items() if not k.startswith("audio")}
+    weights["patch_embedding.weight"] = weights["patch_embedding.weight"][:, :c.latent_channels]
+    theirs.load_state_dict(convert_wan_transformer_to_diffusers(weights))
     x, _, cond = example(c, size=8)
     x, cond = x[..., :4, :], replace(cond, ref=cond.ref[..., :4, :])    # wider than high
     t = torch.tensor([937.5, 208.0])
@@ -82,15 +61,6 @@ def test_text_path_equals_diffusers():
         want = theirs(x.transpose(1, 2), t, cond.text, return_dict=False)[0].transpose(1, 2)
         got = ours(x, (t / 1000)[:, None].expand(2, 5), cond)
     assert worst(got, want) < 1e-5
-
-
-def test_a_batch_is_its_parts():
-    model = shake(WanDiT(SMALL))
-    x, sigma, cond = example(SMALL, batch=3)
-    with torch.no_grad():
-        whole = model(x, sigma, cond)
-        parts = torch.cat([model(x[i:i + 1], sigma[i:i + 1], cond[i:i + 1]) for i in range(3)])
-    assert worst(whole, parts) < 1e-5
 
 
 def test_text_mask_hides_a_prompt():
@@ -101,20 +71,8 @@ def test_text_mask_hides_a_prompt():
     mask[:, :, :6] = True
     with torch.no_grad():
         alone = model(x, sigma, cond)
-        hidden = model(x, sigma, Cond(cond.ref, cond.audio, two, cond.known, cond.no_text, mask))
+        hidden = model(x, sigma, replace(cond, text=two, text_mask=mask))
     assert worst(hidden, alone) < 1e-5
-
-
-def test_dropping_is_zero_audio_and_the_empty_prompt():
-    _, _, cond = example(SMALL)
-    assert cond.drop("audio").audio.abs().max() == 0
-    assert torch.equal(cond.drop("text").text[1], cond.no_text[0])
-    assert torch.equal(cond.drop("text").audio, cond.audio)
-
-
-def test_audio_rows_are_grouped_like_video_frames():
-    rows = torch.arange(9.0)[None, :, None]                              # T = 9, F = 3
-    assert group_audio(rows)[0].tolist() == [[0, 0, 0, 0], [1, 2, 3, 4], [5, 6, 7, 8]]
 
 
 def test_a_compiler_sees_the_same_rotation_in_real_numbers():
@@ -136,5 +94,4 @@ def test_a_compiler_sees_the_same_rotation_in_real_numbers():
 def test_a_misfit_is_one_sentence():
     x, sigma, cond = example(SMALL)
     with pytest.raises(UserError, match="cond.audio has shape"):
-        WanDiT(SMALL)(x[:, :4], sigma[:, :4], cond.frames(0, 4).__class__(
-            cond.ref, cond.audio, cond.text, cond.known[:, :4], cond.no_text))
+        WanDiT(SMALL)(x[:, :4], sigma[:, :4], replace(cond, known=cond.known[:, :4]))
