@@ -154,25 +154,6 @@ def lateness(took, ahead):
     return late
 
 
-def watch_stream(late, ahead, buffer=0.25, jitter=0.1, seed=0):
-    """How a viewer waits who plays `buffer` seconds behind the first of blocks so late.
-
-    late: see `lateness`; each block is up to `jitter` seconds on its way. "underruns" are blocks
-    that are waited for, "behind" are the seconds of the last one behind its sound.
-    """
-    ways = (jitter * torch.rand(len(late), generator=torch.Generator().manual_seed(seed))).tolist()
-    came, due, waits = 0.0, None, []
-    for index, (lag, way) in enumerate(zip(late, ways)):
-        heard = samples_for(index + 1, ahead) / SAMPLE_RATE
-        came = max(came, heard + lag + way)                 # blocks do not overtake each other
-        due = came + buffer if due is None else due
-        waits.append(max(0.0, came - due))
-        shown = due + waits[-1]
-        due = shown + (frames_of(index + 1) - frames_of(index)) / FPS
-    return {"buffer": buffer, "jitter": jitter, "underruns": sum(wait > 0 for wait in waits),
-            "waited": sum(waits), "behind": shown - heard}
-
-
 def blocks_in(seconds):
     """Blocks of a stream of about so many seconds."""
     return max(1, round(seconds * FPS / FRAMES))
@@ -200,7 +181,7 @@ def time_stream(avatar, picture, seconds=SECONDS, watch=None):
             "pictures": quantiles([pictures for pictures, _ in took], **levels),
             "block": quantiles([sum(pair) for pair in took], **levels),
             "allowance": ALLOWANCE, "missed": sum(x > ALLOWANCE for x in late),
-            "latest": max(late), "viewer": watch_stream(late, session.ahead),
+            "latest": max(late),
             "memory_mib": {"early": peaks[0], "late": peaks[-1]}}
 
 
