@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
-from tiny import SMALL, noise, random_reader, write_checkpoints, write_student
+from tiny import SMALL, noise, random_reader, shake, write_checkpoints, write_student
 
 from livetalk_ref import cache, loading
 from livetalk_ref.judge import metrics
 from livetalk_ref.judge.evaluate import Judges
+from livetalk_ref.nets.reader import ReaderConfig
+from livetalk_ref.nets.whole_faces import WholeFaces
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.studies import streams
 from livetalk_ref.runs import read
@@ -17,7 +19,7 @@ from livetalk_ref.world.visemes import visemes
 
 
 def judges():
-    return Judges(random_reader(), None)
+    return Judges(random_reader(), None, shake(WholeFaces(ReaderConfig((8, 8, 8, 8), 8))))
 
 
 def test_talk_knows_the_mouth_of_every_moment():
@@ -53,6 +55,7 @@ def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(tmp_path, mon
     write_student(tmp_path / "models", "student", SMALL)
     monkeypatch.setattr(loading, "CHECKPOINTS", tmp_path / "models")
     monkeypatch.setattr(Judges, "load", staticmethod(judges))
+    monkeypatch.setattr(streams, "FACES", (3,))
     for name, keep in (("STREAMS", ("AHIS 3 + 2", "released 3 + 1, absolute")),
                        ("SPLITS", ("0 + 5",))):
         monkeypatch.setattr(streams, name, {k: vars(streams)[name][k] for k in keep})
@@ -74,4 +77,6 @@ def test_a_minute_of_every_policy_and_on_from_where_it_was_stopped(tmp_path, mon
     assert absolute["ends"] == 20 and absolute["seconds"] == [0, 10]
     assert by_name["0 + 5"]["sinks"] == 0
     assert set(read(study().shown("AHIS 3 + 2"))[0]) == {"0", "10", "60"}
+    face, = json.loads((tmp_path / "data/results/stream_faces.json").read_text())["rows"]
+    assert (face["identity"], face["seconds"]) == (3, 60) and 0 <= face["whole faces"] <= 1
     assert (tmp_path / "data/pictures/policies.png").stat().st_size > 1000

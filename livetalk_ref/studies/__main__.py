@@ -14,7 +14,7 @@ STUDIES = {
     "judges": "the judges, tried where answers are known: judges",
     "ode": "how a student of the teacher's paths converges: straightness, ode_*",
     "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",
-    "streams": "ten minutes under every cache policy: policies",
+    "streams": "ten minutes under every cache policy; six faces: policies, stream_faces",
     "dialogues": "thirty dialogues by three systems: multiturn",
     "turns": "a turn's wait in a live conversation: turn_latency",
     "own_clips": "a teacher of mp4 files beside one of the world's latents: own_clips",

@@ -1,8 +1,9 @@
-"""What may be forgotten? One cache under every policy, in streams of ten minutes, judged over time.
+"""Streams judged over time: ten minutes under every policy of the cache, and a minute of six faces.
 
-Three drawn people talk under each policy; then one budget of five blocks is split between sinks
+Two drawn people talk under each policy; then one budget of five blocks is split between sinks
 and window in every way. There is no rendered truth of such a stream, so the pictures are compared
-with the reference and with their own first ten seconds. LiveTalk section 4. T frames.
+with the reference and with their own first ten seconds. Six more people talk for a minute each,
+with the policy that ships, and the judge of melting looks. LiveTalk section 4. T frames.
 """
 
 from functools import cached_property, partial
@@ -17,6 +18,7 @@ from livetalk_ref.judge import metrics
 from livetalk_ref.loading import load
 from livetalk_ref.media import floats_of, to_bytes
 from livetalk_ref.nets.syncnet import sync
+from livetalk_ref.nets.whole_faces import whole_share
 from livetalk_ref.options import PROMPT
 from livetalk_ref.portrait import portrait_of
 from livetalk_ref.runs import read, save
@@ -41,6 +43,7 @@ SPLITS = {f"{sinks} + {BUDGET - sinks}": Policy(sinks * BLOCK, (BUDGET - sinks) 
 PART = 10                       # seconds that one line of numbers stands for
 PAUSE = (0.4, 1.6)              # seconds between two sentences, from .. to
 REACH = 1.0                     # seconds around a part whose phones still shape the mouth
+FACES = range(1, 7)             # who talks for a minute
 BORDER = 0.12                   # of the picture: the rim at the top and the sides, where no face is
 
 
@@ -64,7 +67,7 @@ class Streams(Study):
                 made += [Job(f"{kind}-{file_label(name)}-{seconds:.0f}s-{identity}", "policies",
                              partial(self.stream, kind, name, policy, seconds, identity))
                          for name, policy in policies.items()]
-        return [*made, Job("filmstrips", None, self.draw)]
+        return [*made, Job("filmstrips", None, self.draw), Job("faces", "stream_faces", self.faces)]
 
     def shown(self, name, identity=0):
         """Where the moments of a stream are kept."""
@@ -87,8 +90,24 @@ class Streams(Study):
         ends = None if policy.relative or seconds < TABLE_END / 4 else TABLE_END / 4    # seconds
         return [{"study": kind, "policy": name, "ends": ends, "parts": rows}]
 
+    def faces(self):
+        """How many faces are whole in a minute of each person's stream."""
+        rows = []
+        for identity in FACES:
+            yield
+            seconds, picture = min(60.0, self.seconds), portrait_of(identity)
+            sound, _ = long_talk(seconds, identity)
+            frames = torch.cat([picture[None], *stream_parts(self.avatar, picture, sound,
+                                                             self.avatar.policy, identity)])
+            share, longest = whole_share(self.judges.wholeness.broken(frames))
+            rows.append({"identity": identity, "seconds": seconds, "whole faces": round(share, 4),
+                         "longest break": round(longest / FPS, 4)})
+        return rows
+
     def combine(self, result, rows):
         """Means over people."""
+        if result != "policies":
+            return rows, {}
         found = {}
         for row in rows:
             found.setdefault((row["study"], row["policy"]), []).append(row)
