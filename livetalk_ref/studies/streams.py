@@ -2,8 +2,8 @@
 
 Two drawn people talk under each policy; then one budget of five blocks is split between sinks
 and window in every way. There is no rendered truth of such a stream, so the pictures are compared
-with the reference and with their own first ten seconds. Six more people talk for a minute each,
-with the policy that ships, and the judge of melting looks. LiveTalk section 4. T frames.
+with the reference and with their own first ten seconds. Six people talk for a minute each, with
+the policy of `generate`, and the judge of melting looks. LiveTalk section 4. T frames.
 """
 
 from functools import cached_property, partial
