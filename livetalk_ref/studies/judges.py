@@ -28,7 +28,6 @@ from livetalk_ref.world.identity import sample_identities
 from livetalk_ref.world.state import SAMPLES_PER_FRAME, SIZE
 
 SPLIT = "check"
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHUFFLED = 8 * SAMPLES_PER_FRAME    # samples of the windows that change places: half a second
 LATEST = 8 * SAMPLES_PER_FRAME      # samples by which sound is delayed at most
 SHIFT = 10                          # frames by which truth is shifted, at most
