@@ -3,6 +3,7 @@
 import torch
 
 from livetalk_ref import parallel
+from livetalk_ref.device import best_precision
 
 MOMENTUM = 0.95
 STEPS = 5                                   # of Newton-Schulz, and its coefficients
@@ -46,11 +47,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(x):
-    """Matrices (n, a, b) with all their singular values brought near 1 (Newton-Schulz, bf16)."""
+    """Matrices (n, a, b) with all their singular values brought near 1 (Newton-Schulz), in bf16
+    where the device multiplies it: elsewhere that takes twenty times as long as float32."""
     a, b, c = COEFFICIENTS
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
-    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).bfloat16()
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    x = x.bfloat16() if best_precision(x.device) == "bf16" else x
     for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

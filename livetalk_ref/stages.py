@@ -202,7 +202,7 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=4096, spoiled=False, size="tiny", batch=336, data=None):
+def teacher_stage(count=4096, spoiled=False, size="tiny", batch=latents.TOTAL, data=None):
     """Bidirectional teacher: flow matching on cached latents of clean clips.
 
     spoiled: of raw clips, three in ten of which are damaged. size: one of `wan.SIZES`; UserError

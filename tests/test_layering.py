@@ -18,7 +18,7 @@ RINGS = (                       # a file imports from its own ring and from thos
     {"generate", "loading", "real", "portrait", "graphs", "toy", "sizing"},
     {"stages", "trajectories", "recipes", "curation", "distillation", "own_clips", "judge", "live",
      "viz"}, {"studies", "train_commands"}, {"__main__"})
-CAPS = {"package": 15_736, "files": 99, "tests": 9_512, "page": 700}       # they only fall
+CAPS = {"package": 15_667, "files": 98, "tests": 9_502, "page": 700}       # they only fall
 MODELS = {"wan", "codec"}       # algorithms get the model as an argument
 INNER = [PACKAGE / f"{name}.py" for name in LEVEL]
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -64,7 +64,7 @@ def test_a_module_imports_what_its_place_allows(path):
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     assert all(ring[name] <= ring[own] for name in rooms & ring.keys()), rooms
     if own in BASE:
-        more = {"runs": {"files", "parallel"}, "muon": {"parallel"}}.get(own, set())
+        more = {"runs": {"files", "parallel"}, "muon": {"parallel", "device"}}.get(own, set())
         assert rooms <= {"errors", "DATA"} | more
     if path in INNER:
         assert tops <= {"torch", "livetalk_ref", *sys.stdlib_module_names}, tops

@@ -25,8 +25,7 @@ from livetalk_ref.real import avatar as real_avatar
 from livetalk_ref.real.standin import PROMPTS, RANDOM, SMALL, random_text, write_random
 from livetalk_ref.real.text import save_text
 from livetalk_ref.runs import read
-from livetalk_ref.studies.own_clips import RUNS, OwnClips
-from livetalk_ref.world import clips, latents, shards
+from livetalk_ref.world import clips, latents
 from livetalk_ref.world.clips import LONG_FRAMES
 from livetalk_ref.world.speech import load_spoken
 
@@ -163,19 +162,6 @@ def test_pictures_follow_their_time_stamps(tmp_path):
     pictures = next(own_clips.read_pictures(tmp_path / "ramp.mp4"))
     seen = torch.tensor([float(p.mean()) for p in pictures]) / 127.5 - 1
     assert len(pictures) == 105 and (seen - frames[:105, 0, 0, 0]).abs().max() < 0.05
-
-
-def test_the_study_trains_on_videos_and_on_the_world_alike(tmp_path, monkeypatch):
-    """The quick one: pairs begin alike, and what an encoder loses is small."""
-    script_clips(monkeypatch)
-    monkeypatch.setattr(shards, "run", lambda job, items, workers=None: map(job, items))
-    monkeypatch.setattr(clips, "script", lambda split, number, **_: scripted(number, LONG_FRAMES))
-    monkeypatch.chdir(tmp_path)
-    lines = list(OwnClips(quick=True).run())
-    *rows, found = json.loads(Path(lines[-1]).read_text())["rows"]
-    assert [(row["data"], row["seed"]) for row in rows] == [*RUNS]
-    assert max(map(abs, found["pairs"])) < 0.01
-    assert 0 < found["latents lost"] < 0.1 and 0 < found["sound lost"] < 0.3
 
 
 def test_reading_is_timed_of_shards_and_of_the_world(made, tmp_path, monkeypatch, capsys):

@@ -24,9 +24,11 @@ def test_a_result_names_command_date_hardware_and_seeds(path):
     assert result["rows"] and all(isinstance(row, dict) for row in result["rows"])
     words = shlex.split(result["made_by"])
     assert words[:2] == ["python", "-m"]
+    if "frozen" in result:
+        return
     if words[2] == "livetalk_ref.studies":
         assert words[3] in STUDIES
-    elif words[2] == "livetalk_ref" and "frozen" not in result:
+    elif words[2] == "livetalk_ref":
         done = subprocess.run([sys.executable, "-m", "livetalk_ref", words[3], "--help"],
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

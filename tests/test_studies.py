@@ -249,6 +249,8 @@ def test_the_teachers_tables(world, monkeypatch):
         "truth through the codec", "truth", "teacher", "floor: a second set of truth"]
     assert [row.get("text") for row in found["guidance"]] == [None, 1, None]
     assert [row.get("steps") for row in found["gate"]] == [None, 1, 2, 1, 2, None]
+    assert [(row["updates"], row["windows"]) for row in found["teacher_samples"]] == [
+        (2, 43), (26_000, 554_667)]
     board = {row["name"]: row for row in found["scoreboard"] if "name" in row}
     assert set(board) == {*teacher.board_makers(), "floor: a second set of truth"}
     assert board["teacher, guided, 2 steps"]["evaluations a clip"] == 4

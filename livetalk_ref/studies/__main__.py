@@ -17,7 +17,6 @@ STUDIES = {
     "streams": "ten minutes under every cache policy; six faces: policies, stream_faces",
     "dialogues": "thirty dialogues by three systems: multiturn",
     "turns": "a turn's wait in a live conversation: turn_latency",
-    "own_clips": "a teacher of mp4 files beside one of the world's latents: own_clips",
     "released": "the released layout with random weights: real_speed, on a GPU real_gpu"}
 
 

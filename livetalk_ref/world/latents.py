@@ -19,6 +19,7 @@ from livetalk_ref.world.prompts import rephrase
 
 WINDOW = 21               # latent frames that a model sees at once ..
 WINDOWS = (9, 15, 21)                   # .. and in training, so that short rollouts are known too
+TOTAL = 336               # latent frames of an update
 OVERLAP = 4               # clean latent frames at the start of a later window
 DROP = 0.1                # how often training hides audio, text, or (half as often) both
 WORDINGS = 4              # in which training tells each prompt
@@ -122,6 +123,11 @@ class LatentClips:
         return x0, Cond(self.latents[:, 0].float(), audio, prompts, known, self.encode([""]), mask)
 
 
+def windows_of(frames, total=TOTAL):
+    """How many windows of so many latent frames make an update of `total`."""
+    return 8 * max(1, total // (8 * frames))        # divides among 2, 4 or 8 processes
+
+
 class Batches:
     """Training batches of clips, drawn on one device: windows of 9, 15 or 21 latent frames at
     the start (prefix 1) or in mid-stream (prefix 4), prompts in one of WORDINGS ways, conditions
@@ -146,7 +152,7 @@ class Batches:
             return torch.rand(*shape, generator=g).to(self.latents.device)
 
         frames = WINDOWS[int(torch.randint(len(WINDOWS), (), generator=g))]
-        size = 8 * max(1, total // (8 * frames))        # divides among 2, 4 or 8 processes
+        size = windows_of(frames, total)
         some, wording = (dice(2, size) * torch.tensor([[len(self.latents)], [len(self.words)]],
                                                       device=self.latents.device)).long()
         middle, where, drop = dice(3, size)
