@@ -13,6 +13,7 @@ from livetalk_ref.errors import UserError
 from livetalk_ref.files import unpacked
 from livetalk_ref.flow import sigma_grid, x0_from_velocity
 from livetalk_ref.judge import evaluate
+from livetalk_ref.nets import whole_faces
 from livetalk_ref.nets.reader import ReaderConfig
 from livetalk_ref.nets.restorer import Restorer, RestorerConfig
 from livetalk_ref.ode import behind_noisy
@@ -237,18 +238,27 @@ def test_looks_are_kept_for_filmstrips(ablation_done):
 
 # --- teacher
 
-def test_the_teachers_tables(world, monkeypatch):
+def test_the_teachers_tables(world, monkeypatch, tmp_path):
     folder, _ = world
+    monkeypatch.chdir(tmp_path)         # whose clips are long enough to train on
+    monkeypatch.setattr(clips, "script", lambda split, number, *_, **__: scripted(
+        number, LONG_FRAMES if split == "train" else clips.FRAMES))
     for name, value in (("STEPS", (1, 2)), ("FEW", (1, 2)), ("SWEEP", [(1, 2)]),
                         ("PAPERS", ("studio",))):
         monkeypatch.setattr(teacher, name, value)
-    list(teacher.Teacher(quick=True, folder=folder / "runs/studies").run())
+    study = teacher.Teacher(quick=True, folder=folder / "runs/studies")
+    study.judges = replace(study.judges, wholeness=whole_faces.WholeFaces(ReaderConfig()))
+    list(study.run())
     results, = folder.glob("runs/studies/teacher-quick/*/results")
     found = {path.stem: json.loads(path.read_text())["rows"] for path in results.iterdir()}
     assert [row["name"] for row in found["teacher"]] == [
         "truth through the codec", "truth", "teacher", "floor: a second set of truth"]
     assert [row.get("text") for row in found["guidance"]] == [None, 1, None]
     assert [row.get("steps") for row in found["gate"]] == [None, 1, 2, 1, 2, None]
+    assert len(found["parts"]) == 2 and {*whole_faces.PARTS} < found["parts"][0].keys()
+    codec, = found["codec"]
+    assert codec["clips"] == 4 and 0 < codec["PSNR of mouths"] < codec["PSNR"] + 20
+    assert 0 < codec["deviation, 10% quantile"] < codec["deviation, 50% quantile"]
     assert [(row["updates"], row["windows"]) for row in found["teacher_samples"]] == [
         (2, 43), (26_000, 554_667)]
     board = {row["name"]: row for row in found["scoreboard"] if "name" in row}
