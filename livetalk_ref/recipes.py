@@ -89,11 +89,11 @@ ROWS = {
     "one-step": Row("quick critic, 1 step", ONE, "quick-critic", "steps", 1, 200),
     "one-step-mild": Row("1 step, mild guidance", MILD_1, "one-step", "guidance", updates=200),
     "one-step-anchored": Row("and an anchor", MILD_ANCHORED, "one-step-mild", "anchor", 1, 200),
-    "dark": Row("half of the references dark, a fast student", DARK, "final", "lag and dark", 1),
+    "dark": Row("half of the references dark, a fast student", DARK, "final", "lag and dark"),
     "dark-quick": Row("dark, with a quick critic", replace(DARK, critic_lr=2e-3, warmup=100),
-                      "dark", "critic", 1),
+                      "dark", "critic"),
     "dark-curated": Row("dark, curated", replace(DARK, conditions="curated dark"), "dark",
-                        "conditions", 1),
+                        "conditions"),
 }
 # `student`: what helped most, and an anchor: its paths of 7 blocks show what 3 blocks never do.
 SHIPPED = replace(MILD_4, anchor=1.0, batch=8)
