@@ -202,11 +202,11 @@ def ear_stage(count=2400):
                                               weight_decay=0.05))
 
 
-def teacher_stage(count=4096, spoiled=False, size="tiny", batch=latents.TOTAL, data=None):
+def teacher_stage(count=4096, spoiled=False, size="tiny", data=None):
     """Bidirectional teacher: flow matching on cached latents of clean clips.
 
     spoiled: of raw clips, three in ten of which are damaged. size: one of `wan.SIZES`; UserError
-    where it reads other numbers than the data hold. batch: latent frames of an update, in windows.
+    where it reads other numbers than the data hold.
     """
     data = data or latents.LatentClips.load(
         list(latents.build(load_module("codec"), "train", count, spoiled=spoiled)))
@@ -216,7 +216,7 @@ def teacher_stage(count=4096, spoiled=False, size="tiny", batch=latents.TOTAL, d
     batches = latents.Batches(data)
 
     def loss(model, g):
-        x0, cond = parallel.mine(*batches.draw(batch, g))
+        x0, cond = parallel.mine(*batches.draw(latents.TOTAL, g))
         noise, sigma = parallel.randn(x0.shape, g), draw_sigma(len(x0), g, plain=0.3)
         x0, noise, sigma, cond, places = on(model, x0, noise, sigma, cond, weight)
         return flow_loss(model, x0, noise, sigma, cond.known, cond, places)

@@ -59,9 +59,14 @@ class WholeFaces(nn.Module):
         return broken
 
 
+def suspicions(broken):
+    """How surely each part of frames (T, P) is broken, (T, P): above 1 it is called so."""
+    return broken / torch.tensor(SURE)
+
+
 def suspicion(broken):
-    """How surely the worst part of frames (T, P) is broken, (T,): above 1 they are called so."""
-    return (broken / torch.tensor(SURE)).amax(1)
+    """That of the worst part of frames, (T,)."""
+    return suspicions(broken).amax(1)
 
 
 def whole_share(broken):

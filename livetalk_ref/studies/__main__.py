@@ -10,7 +10,7 @@ from livetalk_ref.options import Parser, number
 from livetalk_ref.studies.work import Study
 
 STUDIES = {
-    "teacher": "few steps and many, plain and guided: teacher, guidance, gate, scoreboard",
+    "teacher": "the codec, steps, guidance: codec, parts, teacher*, guidance, gate, scoreboard",
     "judges": "the judges, tried where answers are known: judges",
     "ode": "how a student of the teacher's paths converges: straightness, ode_*",
     "ablation": "every recipe of Self Forcing, trained and judged: ablation, student",

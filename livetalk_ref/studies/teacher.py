@@ -25,7 +25,7 @@ from livetalk_ref.judge.benchmarks import PAPERS
 from livetalk_ref.judge.cost import count_flops
 from livetalk_ref.judge.distances import compare_judged
 from livetalk_ref.judge.evaluate import BATCH, evaluate_once, find_maker
-from livetalk_ref.nets.whole_faces import PARTS, SURE
+from livetalk_ref.nets.whole_faces import PARTS, suspicions
 from livetalk_ref.studies.work import Job, Study
 from livetalk_ref.world.draw import mouth_box
 from livetalk_ref.world.latents import WINDOWS, cache_key, windows_of
@@ -63,8 +63,7 @@ class Teacher(Study):
     """A job a table; clips are judged once and read again."""
 
     sizes = {"counts": ((64, 16, 192, 48), (4, 4, 4, 4)),       # clips of each table
-             "budgets": (BUDGETS, (2,)),
-             "clips": (1536, 2)}                                # that those from chance learn
+             "budgets": (BUDGETS, (2,)), "clips": (1536, 2)}    # of teachers from chance
 
     def key(self):
         start = cache_key(loading.load_module("codec")) + self.judges.key()
@@ -79,9 +78,10 @@ class Teacher(Study):
         made += [Job(f"scoreboard-{name}", "scoreboard", partial(self.rank, name))
                  for name in PAPERS]
         for updates in self.budgets:
-            made += [Job(f"samples-{updates}-train", None, partial(self.learn, updates)),
-                     Job(f"samples-{updates}", "teacher_samples",
-                         partial(self.sample, updates, self.taught(updates) / "ema.safetensors"))]
+            out = self.folder / f"samples-{updates}"
+            made += [Job(f"{out.name}-train", None, partial(self.learn, updates, out)),
+                     Job(out.name, "teacher_samples",
+                         partial(self.sample, updates, out / "ema.safetensors"))]
         return [*made, Job("samples-all", "teacher_samples",
                            partial(self.sample, LONGEST, "teacher"))]
 
@@ -101,17 +101,16 @@ class Teacher(Study):
         facts = {"PSNR": torch.stack(errors).mean(), "PSNR of mouths": torch.stack(mouths).mean(),
                  "MFLOP a frame, decoding": flops / 1e6,
                  "deviation in corners": moved[:, [0, 0, -1, -1], [0, -1, 0, -1]].mean()}
-        facts |= {f"deviation, {share:.0%} quantile": value
-                  for share, value in zip(STILLEST, quiet)}
+        facts |= dict(zip((f"deviation, {share:.0%} quantile" for share in STILLEST), quiet))
         return [{"clips": len(bench)} | {name: round(float(v), 4) for name, v in facts.items()}]
 
     def tell_parts(self, name):
         """In what share of a maker's frames each part is whole; glasses, where they are worn."""
         ground = self.ground("held_out", self.counts[0])
-        whole, count = [], ground.bench.data.state.shape[1]
+        whole = []
         for film in find_maker(name).films(ground.given, BATCH):
-            broken = self.judges.wholeness.broken(film[:count])             # (T, P)
-            whole.append((broken <= torch.tensor(SURE)).float().mean(0))
+            broken = self.judges.wholeness.broken(film)                     # (T, P)
+            whole.append((suspicions(broken) <= 1).float().mean(0))
             yield
         whole = torch.stack(whole)                                          # (N, P)
         shares, worn = whole.mean(0), ground.bench.data.identity.option("glasses") > 0
@@ -119,14 +118,10 @@ class Teacher(Study):
         return [{"name": name, "clips": len(whole), "with glasses": int(worn.sum())}
                 | dict(zip(PARTS, (round(share, 4) for share in shares.tolist())))]
 
-    def taught(self, updates):
-        """The folder of a teacher that learned from chance for so many updates."""
-        return self.folder / f"samples-{updates}"
-
-    def learn(self, updates):
+    def learn(self, updates, out):
         """Train a teacher from chance: all of a run, its rate falls to zero."""
-        states = stages.run_stage("teacher", self.taught(updates), updates, resume=True,
-                                  compiled=self.compiled, count=self.clips)
+        states = stages.run_stage("teacher", out, updates, resume=True, compiled=self.compiled,
+                                  count=self.clips)
         yield from followed(f"teacher-{updates}", states)
         return []
 
